@@ -1,0 +1,473 @@
+"""Chat completion chunks, read: frames in, events out.
+
+    first chunk with an id, a model or a choice     -> Start
+    delta.content / refusal                         -> TextDelta (a refusal is block 1)
+    delta.reasoning_content | reasoning | reasoning_details  -> ReasoningDelta, each thought once
+    delta.tool_calls | function_call                -> ToolCallStart, ToolCallDelta ...
+    citations, search_results, annotations          -> Citation, once per address
+    finish_reason, usage                            -> held
+    [DONE], or the end of the body after a reason   -> ToolCall ..., Usage, Finish for each choice
+
+Nothing that says "complete" is given before the end is known, because an error may still follow a
+finish reason (OpenRouter sends one in the next chunk), and an error beats it.
+
+How an answer ends:
+
+    every choice has a reason, [DONE]        complete
+    every choice has a reason, body ends     complete, `Usage.final` is False: a later count may be missing
+    some choice has no reason, [DONE]        complete with "other": the server says it is over and not why
+    some choice has no reason, body ends     StreamTruncated
+    no choice at all                         StreamTruncated, with or without [DONE]
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, TypeAlias, cast
+
+import msgspec
+
+from streamkit.dialects.openai_chat.shapes import Call, Choice, Chunk, Delta, FirstChunk, Function, UsageShape, lenient_chunk
+from streamkit.dialects.protocol import InFrame
+from streamkit.dialects.provider_errors import error_from_payload
+from streamkit.errors import RemoteProtocolError, StreamkitError, StreamTruncated
+from streamkit.events import (
+    Citation,
+    DataDelta,
+    Event,
+    File,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    Start,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+
+__all__ = ["FINISH_REASONS", "OpenAIChatDecoder"]
+
+FINISH_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
+    {
+        "stop": "stop",
+        "eos": "stop",
+        "eos_token": "stop",
+        "stop_sequence": "stop",
+        "end_turn": "stop",
+        "length": "length",
+        "max_tokens": "length",
+        "model_length": "length",
+        "tool_calls": "tool-calls",
+        "tool_use": "tool-calls",
+        "function_call": "tool-calls",
+        "content_filter": "content-filter",
+        "safety": "content-filter",
+        "refusal": "content-filter",
+        "abort": "cancelled",
+        "aborted": "cancelled",
+        "cancelled": "cancelled",
+    }
+)
+"""The providers' words for why an answer ended; any other word is "other"."""
+
+_END_MARK: Final = "[DONE]"
+
+_Reader: TypeAlias = Callable[[str | bytes], Chunk]
+
+_read_first: Final[_Reader] = msgspec.json.Decoder(FirstChunk).decode
+_read_next: Final[_Reader] = msgspec.json.Decoder(Chunk).decode
+
+
+class OpenAIChatDecoder:
+    """Reads one answer, or several for n > 1. See `Decoder` in `streamkit.dialects.protocol` for the contract.
+
+    Args:
+        provider: Who sends this, for `Start.provider` and errors; a router's own `provider` field wins in `Start`.
+
+    Memory: the arguments of the tool calls, the addresses cited, and a few words per choice.
+
+    >>> from streamkit.wire.sse import Decoder
+    >>> body = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\\n\\ndata: [DONE]\\n\\n'
+    >>> [event.type for event in OpenAIChatDecoder().decode_many(Decoder().feed(body))]
+    ['start', 'text-delta', 'finish']
+    """
+
+    __slots__ = (
+        "_answer_id",
+        "_choices",
+        "_citations",
+        "_cited",
+        "_frames",
+        "_provider",
+        "_read",
+        "_search_results",
+        "_usage",
+        "done",
+        "error",
+    )
+
+    def __init__(self, *, provider: str | None = None) -> None:
+        self.error: StreamkitError | None = None
+        self.done = False
+        self._provider = provider
+        self._read = _read_first
+        self._answer_id: str | None = None
+        self._frames = 0
+        self._choices: dict[int, _ChoiceState] = {}
+        self._usage: UsageShape | None = None
+        self._citations: bytes = b""
+        self._search_results: bytes = b""
+        self._cited: set[tuple[int, str]] = set()
+
+    def decode(self, frame: InFrame) -> list[Event]:
+        """The events of one frame."""
+        return self.decode_many((frame,))
+
+    def decode_many(self, frames: Iterable[InFrame]) -> list[Event]:
+        """The events of many frames; what is wrong with one waits in `error`."""
+        out: list[Event] = []
+        if self.done or self.error is not None:
+            return out
+        try:
+            for frame in frames:
+                self._frames += 1
+                try:
+                    chunk = self._read(frame.data)
+                except (msgspec.DecodeError, ValueError, RecursionError):
+                    odd = self._read_odd(frame)
+                    if odd is None:
+                        self._complete(out, marked=True)
+                        break
+                    chunk = odd
+                self._take(chunk, frame, out)
+        except StreamkitError as error:
+            self.error = error
+            out += self.held()
+        return out
+
+    def held(self) -> list[Event]:
+        """Usage that was counted so far, not final."""
+        return [] if self._usage is None else [_usage_event(self._usage, final=False)]
+
+    def finish(self) -> list[Event]:
+        """The body ended: the rest of a complete answer.
+
+        Raises:
+            StreamTruncated: no finish reason for some choice, and no end marker.
+            StreamkitError: `error`, if a frame set it.
+        """
+        if self.error is not None:
+            raise self.error
+        out: list[Event] = []
+        if not self.done:
+            try:
+                self._complete(out, marked=False)
+            except StreamkitError as error:
+                self.error = error
+                raise
+        return out
+
+    # ---- one chunk --------------------------------------------------------------------------
+
+    def _take(self, chunk: Chunk, frame: InFrame, out: list[Event]) -> None:
+        if self._read is _read_first:
+            self._start(chunk, out)
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        if chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self._usage = chunk.x_groq.usage
+        choices = chunk.choices
+        if chunk.error or not choices or chunk.x_groq is not None:
+            self._check(chunk, frame)
+        if chunk.citations or chunk.search_results:
+            self._cite_sources(chunk, out)
+        for choice in choices or ():
+            self._take_choice(choice, out)
+
+    def _take_choice(self, choice: Choice, out: list[Event]) -> None:
+        number = choice.index or 0
+        state = self._choices.get(number)
+        if state is None:
+            state = self._choices[number] = _ChoiceState(number)
+        delta = choice.delta
+        if delta is not None:
+            # In the order in which a model produces them, where one chunk holds several.
+            reasoning = delta.reasoning_content or delta.reasoning
+            if reasoning or delta.reasoning_details:
+                _take_reasoning(reasoning, delta, number, out)
+            if delta.content:
+                out.append(TextDelta(delta.content, 0, number))
+            if delta.tool_calls is not None:
+                for call in delta.tool_calls:
+                    state.take_call(call, self._answer_id, out)
+            if delta.refusal or delta.function_call or delta.annotations or delta.audio or delta.images:
+                self._take_rare(delta, state, out)
+        elif choice.text:
+            out.append(TextDelta(choice.text, 0, number))
+        if choice.finish_reason:
+            state.finish = choice.finish_reason
+            if choice.finish_reason == "error" or choice.error:
+                raise error_from_payload(
+                    {"error": choice.error or "the answer ended with finish_reason 'error'"}, provider=self._provider
+                )
+
+    def _take_rare(self, delta: Delta, state: _ChoiceState, out: list[Event]) -> None:
+        if delta.refusal:
+            state.refused = True
+            out.append(TextDelta(delta.refusal, 1, state.number))
+        if delta.function_call is not None:
+            state.take_call(Call(index=_LEGACY, function=delta.function_call), self._answer_id, out)
+        for item in delta.annotations or ():
+            source = _as_dict(_as_dict(item).get("url_citation"))
+            self._cite(source.get("url"), source.get("title"), source.get("content"), state.number, out)
+        audio = _as_dict(delta.audio)
+        if isinstance(audio.get("transcript"), str) and audio["transcript"]:
+            out.append(TextDelta(cast("str", audio["transcript"]), 0, state.number))
+        if isinstance(audio.get("data"), str) and audio["data"]:
+            # The only format that this API streams is 16-bit PCM.
+            out.append(DataDelta(_from_base64(cast("str", audio["data"])), "audio/pcm", 0, state.number))
+        for item in delta.images or ():
+            address = _as_dict(item).get("image_url")
+            url = address if isinstance(address, str) else _as_dict(address).get("url")
+            if isinstance(url, str) and url:
+                out.append(_file(url, state.number))
+
+    def _start(self, chunk: Chunk, out: list[Event]) -> None:
+        first = cast("FirstChunk", chunk)
+        # Azure's first chunk has empty names and no choice: the next one knows.
+        if not (first.id or first.model or first.choices) or (first.error and not first.choices):
+            return
+        self._answer_id = first.id or None
+        self._read = _read_next
+        out.append(Start(self._answer_id, first.model or None, first.provider or self._provider))
+
+    def _read_odd(self, frame: InFrame) -> FirstChunk | None:
+        """A frame that is no chunk as expected: the end marker (None), one with odd types, or nothing of the kind."""
+        data = frame.data if isinstance(frame.data, str) else bytes(frame.data).decode("utf-8", "replace")
+        if data.strip() == _END_MARK:
+            return None
+        try:
+            value: object = json.loads(data)
+        except (ValueError, RecursionError):
+            if frame.type == "error":
+                raise error_from_payload(data, provider=self._provider) from None
+            raise RemoteProtocolError(f"frame {self._frames} is not JSON", excerpt=data) from None
+        if not isinstance(value, dict):
+            if frame.type == "error":
+                raise error_from_payload(value, provider=self._provider)
+            raise RemoteProtocolError(f"frame {self._frames} is JSON, but not an object", excerpt=data)
+        body = cast("dict[str, object]", value)
+        if not isinstance(body.get("choices", []), list | dict | None):
+            raise RemoteProtocolError(f"frame {self._frames} has choices that are no list", excerpt=data)
+        return lenient_chunk(body)
+
+    def _check(self, chunk: Chunk, frame: InFrame) -> None:
+        """Raise what a chunk without choices, or with an error, has to say."""
+        if chunk.error:
+            raise error_from_payload({"error": chunk.error}, provider=self._provider)
+        if chunk.x_groq is not None and chunk.x_groq.error:
+            raise error_from_payload({"error": chunk.x_groq.error}, provider=self._provider)
+        if chunk.choices is not None and frame.type != "error":
+            return
+        value: object = json.loads(frame.data)
+        body = _as_dict(value)
+        named = isinstance(body.get("message"), str) and ("code" in body or "status" in body or "request_id" in body)
+        if frame.type == "error" or body.get("object") == "error" or body.get("type") == "error" or "detail" in body or named:
+            raise error_from_payload(value, provider=self._provider)
+
+    # ---- sources ----------------------------------------------------------------------------
+
+    def _cite_sources(self, chunk: Chunk, out: list[Event]) -> None:
+        citations, results = bytes(chunk.citations), bytes(chunk.search_results)
+        if citations == self._citations and results == self._search_results:
+            return
+        self._citations, self._search_results = citations, results
+        found = [_as_dict(item) for item in _as_list(results)]
+        titles = {item.get("url"): item.get("title") for item in found if isinstance(item.get("url"), str)}
+        # Citations first: marks like [2] in the text count them.
+        for item in _as_list(citations):
+            source = _as_dict(item)
+            url = source.get("url") if source else item
+            if isinstance(url, str):
+                self._cite(url, source.get("title") or titles.get(url), None, 0, out)
+        for item in found:
+            self._cite(item.get("url"), item.get("title"), None, 0, out)
+
+    def _cite(self, url: object, title: object, quote: object, number: int, out: list[Event]) -> None:
+        if not isinstance(url, str) or not url or (number, url) in self._cited:
+            return
+        self._cited.add((number, url))
+        out.append(
+            Citation(url, title if isinstance(title, str) else None, quote if isinstance(quote, str) else None, choice=number)
+        )
+
+    # ---- the end ----------------------------------------------------------------------------
+
+    def _complete(self, out: list[Event], *, marked: bool) -> None:
+        """Give what was held, if the answer is complete."""
+        if not self._choices:
+            raise StreamTruncated("the stream ended before the answer began")
+        open_choices = [number for number, state in self._choices.items() if state.finish is None]
+        if open_choices and not marked:
+            raise StreamTruncated("the stream ended without a finish reason or an end marker: the answer is cut off")
+        self.done = True
+        states = [self._choices[number] for number in sorted(self._choices)]
+        for state in states:
+            state.end_calls(out)
+        if self._usage is not None:
+            out.append(_usage_event(self._usage, final=marked))
+        out += [state.finish_event() for state in states]
+
+
+class _ChoiceState:
+    """What one choice has said so far."""
+
+    __slots__ = ("by_index", "calls", "finish", "number", "refused")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.finish: str | None = None
+        self.refused = False
+        self.calls: list[_CallState] = []
+        self.by_index: dict[int, _CallState] = {}
+
+    def take_call(self, delta: Call, answer_id: str | None, out: list[Event]) -> None:
+        function = delta.function
+        if function is None:
+            custom = delta.custom
+            function = Function(custom.name, custom.input) if custom is not None else _NO_FUNCTION
+        call = self._call_of(delta, bool(function.name))
+        if call is None:
+            call = self._begin(delta, answer_id)
+        if not call.name:
+            call.name = function.name or ""
+        if function.arguments:
+            call.parts.append(function.arguments)
+        if call.name and not call.started:
+            call.started = True
+            out.append(ToolCallStart(call.id, call.name, call.index, self.number))
+            if call.parts:  # those that came before the name, and this one
+                out.append(ToolCallDelta(call.id, "".join(call.parts), call.index, self.number))
+        elif call.started and function.arguments:
+            out.append(ToolCallDelta(call.id, function.arguments, call.index, self.number))
+
+    def _call_of(self, delta: Call, named: bool) -> _CallState | None:
+        """The call that a delta goes on with; None when it begins one.
+
+        The index tells, except where servers leave it out or give every call the same one: there a new id with
+        a name begins a call. A new id alone does not: some servers make one up for each delta.
+        """
+        if delta.index is not None:
+            call = self.by_index.get(delta.index)
+        elif delta.id:
+            call = next((call for call in self.calls if call.given_id == delta.id), None)
+            if call is None and not named and self.calls:
+                call = self.calls[-1]
+        else:
+            call = self.calls[-1] if self.calls else None
+            if call is not None and named and call.name and call.parts:
+                return None
+        if call is not None and delta.id and call.given_id and delta.id != call.given_id and named:
+            return None
+        return call
+
+    def _begin(self, delta: Call, answer_id: str | None) -> _CallState:
+        index = len(self.calls)
+        made_up = f"call_{answer_id or 'answer'}_{self.number}_{index}"
+        call = _CallState(delta.id or made_up, delta.id or "", index)
+        self.calls.append(call)
+        self.by_index[index if delta.index is None else delta.index] = call
+        return call
+
+    def end_calls(self, out: list[Event]) -> None:
+        cut = FINISH_REASONS.get(self.finish or "", "other") not in ("stop", "tool-calls")
+        for call in self.calls:
+            arguments = "".join(call.parts)
+            if not call.started:
+                out.append(ToolCallStart(call.id, call.name, call.index, self.number))
+            out.append(ToolCall(call.id, call.name, arguments, not cut or _is_json(arguments), call.index, self.number))
+
+    def finish_event(self) -> Finish:
+        reason: FinishReason = FINISH_REASONS.get((self.finish or "").lower(), "other")
+        if self.refused and reason == "stop":
+            reason = "content-filter"
+        return Finish(reason, self.finish, self.number)
+
+
+class _CallState:
+    """A tool call while it is told. `given_id` is the provider's; `id` is that, or one made up."""
+
+    __slots__ = ("given_id", "id", "index", "name", "parts", "started")
+
+    def __init__(self, id: str, given_id: str, index: int) -> None:
+        self.id = id
+        self.given_id = given_id
+        self.index = index
+        self.name = ""
+        self.parts: list[str] = []
+        self.started = False
+
+
+_LEGACY: Final = -1  # the one call of `function_call`, beside those with an index
+_NO_FUNCTION: Final = Function()
+
+
+def _take_reasoning(text: str | None, delta: Delta, number: int, out: list[Event]) -> None:
+    """The thought of a delta once: routers write it in up to three fields. Proofs stand only in `reasoning_details`."""
+    if text:
+        out.append(ReasoningDelta(text, 0, number))
+    for detail in delta.reasoning_details or ():
+        own = "" if text else detail.text or detail.summary or ""
+        redacted = detail.data if detail.type == "reasoning.encrypted" else None
+        if own or detail.signature or redacted:
+            out.append(ReasoningDelta(own, 0, number, detail.signature or None, redacted or None))
+
+
+def _usage_event(usage: UsageShape, *, final: bool) -> Usage:
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = prompt.cached_tokens if prompt is not None else None
+    return Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.prompt_cache_hit_tokens if cached is None else cached,
+        prompt.cache_write_tokens if prompt is not None else None,
+        completion.reasoning_tokens if completion is not None else None,
+        final=final,
+    )
+
+
+def _file(url: str, number: int) -> File:
+    head, comma, body = url.partition(",")
+    if comma and head.startswith("data:") and head.endswith(";base64"):
+        return File(head[len("data:") : -len(";base64")] or "image/*", data=_from_base64(body), choice=number)
+    return File("image/*", url=url, choice=number)
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RemoteProtocolError(f"binary data is not base64 ({error})", excerpt=text) from None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _as_dict(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _as_list(raw: bytes) -> list[object]:
+    value: object = json.loads(raw) if raw else None
+    return cast("list[object]", value) if isinstance(value, list) else []

@@ -1,0 +1,267 @@
+"""Chat completion chunks, written: events in, frames out, as OpenAI's own clients read them.
+
+    Start, or the first delta of a choice   a chunk with the role
+    TextDelta, ReasoningDelta               content, reasoning_content
+    ToolCallStart, ToolCallDelta, ToolCall  tool_calls by index; id, type and name once
+    Citation with a url                     annotations of type url_citation
+    Finish, Usage                           held: the chunk with the reason is the choice's last,
+                                            the usage chunk with `choices: []` comes after all of them
+    close                                   the above, then [DONE]; or one {"error": ...} frame and no [DONE]
+
+After an error there is no [DONE]: a client that does not know error frames must not take the answer for
+complete. The vocabulary has no words for ToolResult, File, DataDelta, Gap, Custom, Ping and Raw, and
+no finish reason for "cancelled" and "other" (clients see "stop").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from streamkit.dialects.json_line import dump, escape
+from streamkit.dialects.outcomes import Outcome, outcome_of_event
+from streamkit.dialects.protocol import OutFrame
+from streamkit.events import (
+    Citation,
+    ErrorEvent,
+    Event,
+    Finish,
+    FinishReason,
+    ReasoningDelta,
+    Start,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolCallStart,
+    Usage,
+)
+
+__all__ = ["OpenAIChatEncoder"]
+
+_REASONS: Final[Mapping[FinishReason, str]] = MappingProxyType(
+    {
+        "stop": "stop",
+        "length": "length",
+        "tool-calls": "tool_calls",
+        "content-filter": "content_filter",
+        "cancelled": "stop",
+        "other": "stop",
+    }
+)
+
+_ERROR_TYPES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "rate-limited": "rate_limit_error",
+        "bad-request": "invalid_request_error",
+        "content-blocked": "invalid_request_error",
+    }
+)
+
+_END_FRAME: Final = OutFrame(b"[DONE]")
+_TAIL: Final = b'},"finish_reason":null}]}'
+
+
+class OpenAIChatEncoder:
+    """Writes one stream of chunks. See `Encoder` in `streamkit.dialects.protocol` for the contract.
+
+    Args:
+        id: The answer's id where no `Start` brings one.
+        model: Its model, likewise.
+        created: When it was made, in Unix seconds.
+
+    Memory: a few words per choice and per tool call.
+
+    >>> encoder = OpenAIChatEncoder(id="a", model="m")
+    >>> encoder.encode(TextDelta("Hi"))[-1].data
+    b'{"id":"a","object":"chat.completion.chunk","created":0,"model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}'
+    """
+
+    __slots__ = ("_choices", "_closed", "_created", "_finishes", "_head", "_id", "_model", "_text_head", "_usage")
+
+    def __init__(self, *, id: str | None = None, model: str | None = None, created: int = 0) -> None:
+        self._id = id
+        self._model = model
+        self._created = created
+        self._head = b""
+        self._text_head = b""
+        self._choices: dict[int, _ChoiceState] = {}
+        self._finishes: dict[int, Finish] = {}
+        self._usage: Usage | None = None
+        self._closed = False
+
+    def open(self) -> list[OutFrame]:
+        """Nothing: the first chunk needs to know what `Start` says."""
+        return []
+
+    def encode(self, event: Event) -> list[OutFrame]:
+        """The chunks of one event."""
+        # The hot path: all but the text was encoded once, when choice 0 began.
+        if isinstance(event, TextDelta) and event.choice == 0 and self._text_head and not self._closed:
+            return [OutFrame(self._text_head + escape(event.text) + _TAIL)] if event.text else []
+        return [] if self._closed else self._encode(event)
+
+    def _encode(self, event: Event) -> list[OutFrame]:
+        match event:
+            case Start():
+                return self._start(event)
+            case TextDelta():
+                return self._delta(event.choice, b'"content":', escape(event.text)) if event.text else []
+            case ReasoningDelta():
+                return self._delta(event.choice, b'"reasoning_content":', escape(event.text)) if event.text else []
+            case ToolCallStart() | ToolCallDelta() | ToolCall():
+                return self._tool(event)
+            case Citation():
+                return self._cite(event)
+            case Usage():
+                self._usage = event
+            case Finish():
+                self._finishes[event.choice] = event
+            case ErrorEvent():
+                return self.close(outcome_of_event(event))
+            case _:
+                pass
+        return []
+
+    def close(self, outcome: Outcome) -> list[OutFrame]:
+        """The reasons, the usage and the end marker; or the error."""
+        if self._closed:
+            return []
+        if outcome.failed:
+            self._closed = True
+            return [OutFrame(dump({"error": _error(outcome)}))]
+        frames: list[OutFrame] = []
+        for number in sorted({*self._choices, *self._finishes} or {0}):
+            frames += self._finish(number)
+        if self._usage is not None and (usage := _usage(self._usage)):
+            frames.append(OutFrame(self._head_bytes() + b'"choices":[],"usage":' + dump(usage) + b"}"))
+        self._closed = True
+        frames.append(_END_FRAME)
+        return frames
+
+    # ---- pieces -----------------------------------------------------------------------------
+
+    def _start(self, event: Start) -> list[OutFrame]:
+        if self._choices:  # The id is said already, and clients hold on to the first.
+            return []
+        self._id = event.id or self._id
+        self._model = event.model or self._model
+        return self._role(0)
+
+    def _role(self, number: int) -> list[OutFrame]:
+        """The chunk that begins a choice; nothing if it has begun."""
+        if number in self._choices:
+            return []
+        self._choices[number] = _ChoiceState()
+        if number == 0:
+            self._text_head = self._chunk_head(0) + b'"content":'
+        return [OutFrame(self._chunk_head(number) + b'"role":"assistant","content":""' + _TAIL)]
+
+    def _delta(self, number: int, name: bytes, value: bytes) -> list[OutFrame]:
+        frames = self._role(number)
+        frames.append(OutFrame(self._chunk_head(number) + name + value + _TAIL))
+        return frames
+
+    def _tool(self, event: ToolCallStart | ToolCallDelta | ToolCall) -> list[OutFrame]:
+        frames = self._role(event.choice)
+        calls = self._choices[event.choice].calls
+        call = calls.get(event.id)
+        arguments = "" if isinstance(event, ToolCallStart) else event.delta if isinstance(event, ToolCallDelta) else event.arguments
+        if call is None:
+            if isinstance(event, ToolCallDelta):  # No name yet: the whole call follows in its ToolCall.
+                return frames
+            call = calls[event.id] = _CallState(len(calls))
+            call.sent = len(arguments)
+            function = b'"function":{"name":' + escape(event.name) + b',"arguments":' + escape(arguments) + b"}"
+            opening = b'"id":' + escape(event.id) + b',"type":"function",' + function
+        else:
+            if isinstance(event, ToolCall):  # Only what the deltas did not bring.
+                arguments = arguments[call.sent :]
+            if not arguments:
+                return frames
+            call.sent += len(arguments)
+            opening = b'"function":{"arguments":' + escape(arguments) + b"}"
+        return frames + self._delta(event.choice, b'"tool_calls":', b'[{"index":%d,%b}]' % (call.index, opening))
+
+    def _cite(self, event: Citation) -> list[OutFrame]:
+        if not event.url:
+            return []
+        # The positions are required by strict clients; where in the text is not known.
+        source: dict[str, object] = {"start_index": 0, "end_index": 0, "url": event.url, "title": event.title or event.url}
+        if event.quote:
+            source["content"] = event.quote
+        return self._delta(event.choice, b'"annotations":', dump([{"type": "url_citation", "url_citation": source}]))
+
+    def _finish(self, number: int) -> list[OutFrame]:
+        frames = self._role(number)
+        finish = self._finishes.get(number)
+        # Without one it is a plain end, such as a generator of one's own has.
+        plain = "tool_calls" if self._choices[number].calls else "stop"
+        reason = plain if finish is None else _REASONS[finish.reason]
+        chunk = b'"choices":[{"index":%d,"delta":{},"finish_reason":"%b"}]}' % (number, reason.encode())
+        frames.append(OutFrame(self._head_bytes() + chunk))
+        return frames
+
+    def _chunk_head(self, number: int) -> bytes:
+        return self._head_bytes() + b'"choices":[{"index":%d,"delta":{' % number
+
+    def _head_bytes(self) -> bytes:
+        if not self._head:
+            self._head = b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,' % (
+                escape(self._id or "chatcmpl-stream"),
+                self._created,
+                escape(self._model or "unknown"),
+            )
+        return self._head
+
+
+class _ChoiceState:
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls: dict[str, _CallState] = {}
+
+
+class _CallState:
+    """`index` on the wire, and how many characters of the arguments went out."""
+
+    __slots__ = ("index", "sent")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.sent = 0
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    """The counts that are known: unknown is not zero, so those are left out."""
+    counts: dict[str, object] = {}
+    if usage.input_tokens is not None:
+        counts["prompt_tokens"] = usage.input_tokens
+    if usage.output_tokens is not None:
+        counts["completion_tokens"] = usage.output_tokens
+    if usage.input_tokens is not None and usage.output_tokens is not None:
+        counts["total_tokens"] = usage.input_tokens + usage.output_tokens
+    prompt: dict[str, object] = {}
+    if usage.cache_read_tokens is not None:
+        prompt["cached_tokens"] = usage.cache_read_tokens
+    if usage.cache_write_tokens is not None:
+        prompt["cache_write_tokens"] = usage.cache_write_tokens
+    if prompt:
+        counts["prompt_tokens_details"] = prompt
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counts
+
+
+def _error(outcome: Outcome) -> dict[str, object]:
+    error: dict[str, object] = {
+        "message": outcome.message,
+        "type": _ERROR_TYPES.get(outcome.code, "server_error"),
+        "code": outcome.code,
+        "retryable": outcome.retryable,
+    }
+    if outcome.retry_after is not None:
+        error["retry_after"] = outcome.retry_after
+    if outcome.correlation_id is not None:
+        error["correlation_id"] = outcome.correlation_id
+    return error

@@ -1,0 +1,285 @@
+"""What a chunk looks like, and how the odd ones are made to look the same.
+
+The structs name only fields that are read, so that msgspec skips the rest without building it (a
+chunk costs a third of a plain JSON decode). A chunk that does not fit them is not an error yet:
+`lenient_chunk` takes it apart by hand, since real servers send content as a list of parts,
+arguments as objects, ids as numbers and indexes as null.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final, cast
+
+import msgspec
+
+__all__ = [
+    "Call",
+    "Choice",
+    "Chunk",
+    "Custom",
+    "Delta",
+    "Details",
+    "FirstChunk",
+    "Function",
+    "Groq",
+    "ReasoningDetail",
+    "UsageShape",
+    "lenient_chunk",
+]
+
+NOTHING: Final = msgspec.Raw(b"")
+
+
+class Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class Custom(msgspec.Struct, gc=False):
+    """A tool of type "custom": its input is any text."""
+
+    name: str | None = None
+    input: str | None = None
+
+
+class Call(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+    custom: Custom | None = None
+
+
+class ReasoningDetail(msgspec.Struct, gc=False):
+    type: str | None = None
+    text: str | None = None
+    summary: str | None = None
+    signature: str | None = None
+    data: str | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[ReasoningDetail] | None = None
+    tool_calls: list[Call] | None = None
+    refusal: str | None = None
+    function_call: Function | None = None
+    annotations: list[object] | None = None
+    audio: object = None
+    images: list[object] | None = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    index: int | None = None
+    delta: Delta | None = None
+    finish_reason: str | None = None
+    text: str | None = None
+    error: object = None
+
+
+class Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class UsageShape(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+
+class Groq(msgspec.Struct, gc=False):
+    usage: UsageShape | None = None
+    error: object = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """Any chunk but those before `Start`."""
+
+    choices: list[Choice] | None = None
+    usage: UsageShape | None = None
+    error: object = None
+    # Perplexity repeats both on every chunk: as raw bytes they are compared, not decoded.
+    citations: msgspec.Raw = NOTHING
+    search_results: msgspec.Raw = NOTHING
+    x_groq: Groq | None = None
+
+
+class FirstChunk(Chunk, gc=False):
+    """A chunk while the answer's id and model are not known: later ones repeat them, and skip them cheaply."""
+
+    id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+
+
+def lenient_chunk(value: dict[str, object]) -> FirstChunk:
+    """A chunk from a plain value, whatever the types of its parts; what cannot be understood is left out."""
+    choices = value.get("choices")
+    if isinstance(choices, dict):
+        choices = cast("list[object]", [choices])
+    return FirstChunk(
+        choices=[part for item in cast("list[object]", choices) for part in _choices(item)] if isinstance(choices, list) else None,
+        usage=_usage(value.get("usage")),
+        error=value.get("error"),
+        citations=_raw(value.get("citations")),
+        search_results=_raw(value.get("search_results")),
+        x_groq=_groq(value.get("x_groq")),
+        id=_text(value.get("id")),
+        model=_text(value.get("model")),
+        provider=_text(value.get("provider")),
+    )
+
+
+def _choices(value: object) -> list[Choice]:
+    """One choice as one or more: a list of content parts becomes a choice for each part, so that their order is kept."""
+    choice = _dict(value)
+    index = _number(choice.get("index"))
+    delta = _dict(choice.get("delta"))
+    last = Choice(
+        index=index,
+        delta=_delta(delta) if delta else None,
+        finish_reason=_text(choice.get("finish_reason")),
+        text=_text(choice.get("text")),
+        error=choice.get("error"),
+    )
+    content = delta.get("content")
+    if isinstance(content, dict):
+        content = cast("list[object]", [content])
+    if not isinstance(content, list):
+        return [last]
+    return [*(Choice(index=index, delta=part) for item in cast("list[object]", content) for part in _parts(item)), last]
+
+
+def _parts(value: object) -> list[Delta]:
+    if isinstance(value, str):
+        return [Delta(content=value)]
+    part = _dict(value)
+    thinking = part.get("thinking", part.get("reasoning"))
+    if thinking is not None:
+        return [Delta(reasoning_content=_flat(thinking))]
+    if isinstance(part.get("refusal"), str):
+        return [Delta(refusal=_text(part["refusal"]))]
+    if part.get("type") in ("image_url", "image"):
+        return [Delta(images=[part])]
+    return [Delta(content=_flat(part.get("text")))]
+
+
+def _delta(delta: dict[str, object]) -> Delta:
+    content = delta.get("content")
+    calls = delta.get("tool_calls")
+    if isinstance(calls, dict):
+        calls = cast("list[object]", [calls])
+    details = delta.get("reasoning_details")
+    return Delta(
+        content=None if isinstance(content, list | dict) else _text(content),
+        reasoning_content=_flat(delta.get("reasoning_content")),
+        reasoning=_flat(delta.get("reasoning")),
+        reasoning_details=[_detail(item) for item in cast("list[object]", details)] if isinstance(details, list) else None,
+        tool_calls=[_call(item) for item in cast("list[object]", calls)] if isinstance(calls, list) else None,
+        refusal=_flat(delta.get("refusal")),
+        function_call=_function(delta.get("function_call")),
+        annotations=_list(delta.get("annotations")),
+        audio=delta.get("audio"),
+        images=_list(delta.get("images")),
+    )
+
+
+def _call(value: object) -> Call:
+    call = _dict(value)
+    custom = _dict(call.get("custom"))
+    return Call(
+        index=_number(call.get("index")),
+        id=_text(call.get("id")),
+        function=_function(call.get("function")),
+        custom=Custom(_text(custom.get("name")), _text(custom.get("input"))) if custom else None,
+    )
+
+
+def _function(value: object) -> Function | None:
+    if not isinstance(value, dict):
+        return None
+    function = cast("dict[str, object]", value)
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict | list):
+        arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    return Function(_text(function.get("name")), _text(arguments))
+
+
+def _detail(value: object) -> ReasoningDetail:
+    detail = _dict(value)
+    return ReasoningDetail(*(_text(detail.get(name)) for name in ReasoningDetail.__struct_fields__))
+
+
+def _usage(value: object) -> UsageShape | None:
+    if not isinstance(value, dict):
+        return None
+    usage = cast("dict[str, object]", value)
+    return UsageShape(
+        _number(usage.get("prompt_tokens")),
+        _number(usage.get("completion_tokens")),
+        _details(usage.get("prompt_tokens_details")),
+        _details(usage.get("completion_tokens_details")),
+        _number(usage.get("prompt_cache_hit_tokens")),
+    )
+
+
+def _details(value: object) -> Details:
+    details = _dict(value)
+    return Details(*(_number(details.get(name)) for name in Details.__struct_fields__))
+
+
+def _groq(value: object) -> Groq | None:
+    groq = _dict(value)
+    return Groq(_usage(groq.get("usage")), groq.get("error")) if groq else None
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return NOTHING if value is None else msgspec.Raw(msgspec.json.encode(value))
+
+
+def _flat(value: object) -> str | None:
+    """Text that may be nested: a string, or parts with `text`, or a list of either."""
+    if isinstance(value, list):
+        return "".join(_flat(item) or "" for item in cast("list[object]", value))
+    if isinstance(value, dict):
+        return _flat(cast("dict[str, object]", value).get("text"))
+    return _text(value)
+
+
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        # Half a pair, escaped: legal JSON that no UTF-8 can carry on.
+        return _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
+        return int(value)
+    return None
+
+
+def _dict(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object] | None:
+    return cast("list[object]", value) if isinstance(value, list) else None
