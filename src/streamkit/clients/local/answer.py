@@ -21,7 +21,7 @@ DEFAULT_TEMPERATURE = 0.7
 
 _EARLIER_WEIGHTS = (0.4, 0.2, 0.1)  # of the user's messages before the last one, newest first
 _PART_WEIGHT = 0.4  # of a part of a compound word that is known as a whole
-_LEAST_COVER = 0.36  # share of the question, by weight of its words, that the best section must meet ...
+_LEAST_COVER = 0.32  # share of the question, by weight of its words, that the best section must meet ...
 _LEAST_WORDS = 6  # ... or so many of its words: a long question has much around its point
 _NEARLY_AS_GOOD = 0.6
 _UNITS = (4, 2, 1)  # at most, from the best section, the second and the third
@@ -84,7 +84,8 @@ class _Choice:
     """Everything that the seed decides. Only `Random.random` is used: its numbers are the same in every Python."""
 
     def __init__(self, seed: str, temperature: float) -> None:
-        self._random = Random(seed).random
+        # As bytes: a question may hold half of a surrogate pair, which `Random` cannot take as text.
+        self._random = Random(seed.encode("utf-8", "surrogatepass")).random
         self._temperature = min(temperature, 2.0)
 
     def one(self, texts: Sequence[str]) -> str:

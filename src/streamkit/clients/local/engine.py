@@ -6,12 +6,10 @@ few milliseconds; what is streamed after that is the text, cut into tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from hashlib import blake2b
 from math import isfinite
 from typing import NamedTuple
-
-import msgspec
 
 from streamkit.clients.local import answer, tokens
 from streamkit.clients.request import Request
@@ -58,7 +56,7 @@ class LocalModel:
         """
         return 1 / self.pace if self.pace else 0.0
 
-    def events(self, request: Request) -> Iterator[Event]:
+    def events(self, request: Request) -> Generator[Event]:
         """The answer: `Start`, one `TextDelta` per token, `Usage`, `Finish`. The same for the same request.
 
         >>> [event.type for event in LocalModel().events(Request.of("buffers?", max_tokens=2))]
@@ -66,7 +64,7 @@ class LocalModel:
         """
         return (event for _, event in self.schedule(request))
 
-    def schedule(self, request: Request) -> Iterator[tuple[float, Event]]:
+    def schedule(self, request: Request) -> Generator[tuple[float, Event]]:
         """The same events, each with the seconds after the start at which it is due.
 
         Times are counted from one start, not from event to event, so that a host which sleeps a
@@ -141,5 +139,5 @@ def _answer_id(request: Request) -> str:
         request.seed,
         request.temperature,
     )
-    written = msgspec.json.encode(asked)
-    return "local-" + blake2b(written, digest_size=8).hexdigest()
+    # `repr` escapes what UTF-8 cannot hold: a question may have half of a surrogate pair in it.
+    return "local-" + blake2b(repr(asked).encode(), digest_size=8).hexdigest()

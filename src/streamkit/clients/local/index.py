@@ -37,7 +37,10 @@ _NO_CONTENT = frozenset(
         more most much must my need no nor not now of off ok on once one only or other our out over own please re s same set
         shall she should show so some such t take tell than that the their them then there these they thing this those through
         to too under until up us use used using ve very want was way we were what when where which while who whom whose why
-        will with would you your yours explain describe
+        will with would you your yours explain describe able add avoid best better change configure deal difference enable
+        example find good handle help happening learn look mode possible prevent problem question really see someone something
+        app application apps code correctly exactly production program project properly quickly service simple simply
+        support supports supported trying try understand useful wonder
         """,
     )
 )
