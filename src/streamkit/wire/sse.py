@@ -485,7 +485,7 @@ def _head_bytes(event: str | None, id: str | None, retry: int | None) -> bytes:
 
 def _unfit(field: str, value: str) -> LocalProtocolError:
     return LocalProtocolError(
-        f"CR, LF or NUL in {field!r}, which would begin another field or void this one", excerpt=repr(value[:100])
+        f"CR, LF or NUL in {field}, which would begin another field or void this one", excerpt=repr(value[:100])
     )
 
 
