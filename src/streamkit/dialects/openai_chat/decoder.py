@@ -210,12 +210,11 @@ class OpenAIChatDecoder:
                 self._take_rare(delta, state, out)
         elif choice.text:
             out.append(TextDelta(choice.text, 0, number))
-        if choice.finish_reason:
-            state.finish = choice.finish_reason
+        if choice.finish_reason or choice.error:
+            state.finish = choice.finish_reason or None
             if choice.finish_reason == "error" or choice.error:
-                raise error_from_payload(
-                    {"error": choice.error or "the answer ended with finish_reason 'error'"}, provider=self._provider
-                )
+                said = choice.error or "the answer ended with finish_reason 'error'"
+                raise error_from_payload({"error": said}, provider=self._provider)
 
     def _take_rare(self, delta: Delta, state: _ChoiceState, out: list[Event]) -> None:
         if delta.refusal:
@@ -339,12 +338,13 @@ class _ChoiceState:
 
     def take_call(self, delta: Call, answer_id: str | None, out: list[Event]) -> None:
         function = delta.function
+        custom = delta.custom
         if function is None:
-            custom = delta.custom
             function = Function(custom.name, custom.input) if custom is not None else _NO_FUNCTION
         call = self._call_of(delta, bool(function.name))
         if call is None:
             call = self._begin(delta, answer_id)
+            call.is_json = custom is None
         if not call.name:
             call.name = function.name or ""
         if function.arguments:
@@ -386,29 +386,36 @@ class _ChoiceState:
         return call
 
     def end_calls(self, out: list[Event]) -> None:
-        cut = FINISH_REASONS.get(self.finish or "", "other") not in ("stop", "tool-calls")
+        cut = self._reason not in ("stop", "tool-calls")
         for call in self.calls:
             arguments = "".join(call.parts)
             if not call.started:
                 out.append(ToolCallStart(call.id, call.name, call.index, self.number))
-            out.append(ToolCall(call.id, call.name, arguments, not cut or _is_json(arguments), call.index, self.number))
+            # Some servers say "tool_calls" of a call that ran into the token limit: only the arguments themselves tell.
+            whole = _is_json(arguments) if call.is_json and arguments.strip() else not cut
+            out.append(ToolCall(call.id, call.name, arguments, whole, call.index, self.number))
 
     def finish_event(self) -> Finish:
-        reason: FinishReason = FINISH_REASONS.get((self.finish or "").lower(), "other")
+        reason = self._reason
         if self.refused and reason == "stop":
             reason = "content-filter"
         return Finish(reason, self.finish, self.number)
+
+    @property
+    def _reason(self) -> FinishReason:
+        return FINISH_REASONS.get((self.finish or "").lower(), "other")
 
 
 class _CallState:
     """A tool call while it is told. `given_id` is the provider's; `id` is that, or one made up."""
 
-    __slots__ = ("given_id", "id", "index", "name", "parts", "started")
+    __slots__ = ("given_id", "id", "index", "is_json", "name", "parts", "started")
 
     def __init__(self, id: str, given_id: str, index: int) -> None:
         self.id = id
         self.given_id = given_id
         self.index = index
+        self.is_json = True
         self.name = ""
         self.parts: list[str] = []
         self.started = False
