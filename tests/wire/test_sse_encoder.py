@@ -113,8 +113,10 @@ def test_every_line_separator_in_JSON_is_escaped_and_its_neighbours_are_not() ->
     assert "\u2014g\xc2\xe2".encode() in body
 
 
-def test_white_space_in_raw_JSON_cannot_end_the_line() -> None:
-    assert b'data: {"a": [1,  2]}\n\n' == encode_json(msgspec.Raw(b'{"a": [1,\r\n2]}'))
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"], ids=["LF", "CR", "CRLF"])
+def test_white_space_in_raw_JSON_cannot_end_the_line(end: str) -> None:
+    blanks = " " * len(end)
+    assert f'data: {{"a": [1,{blanks}2]}}\n\n'.encode() == encode_json(msgspec.Raw(f'{{"a": [1,{end}2]}}'.encode()))
 
 
 def _inside_itself() -> object:
