@@ -1,0 +1,249 @@
+"""The queue between two tasks: writers on one side, one reader on the other, a bound in between.
+
+States of a channel, and who moves them:
+
+    open      writers append; the reader drains
+    ended     the writers' side: nothing more will come (`end`), the rest is still read
+    closed    the reader's side: nobody will read (`close`); each writer learns it at its next item
+
+One number, `limit`, tells a writer in a single comparison that it may not simply go on: the
+buffer is full, or the reader is parked and must be woken, or the reader has left. The writer's
+whole hot path is `append(item); if len(buffer) >= channel.limit: await settle()`.
+
+The reader takes items in batches. A batch is an iterator that pops lazily up to a mark laid into
+the buffer, so that what a reader has drained and not yet consumed still counts against the bound.
+A writer that waits for room is woken once per batch, not once per item.
+
+An error is an item: it keeps its place behind what its own source had sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from streamkit.flow.tasks import Backend, Waiter, current_backend
+
+__all__ = ["Channel", "Fault", "ReaderLeft", "Writer"]
+
+T = TypeVar("T")
+
+# Items a reader may take without giving other tasks a turn.
+FAIRNESS = 1024
+
+# Laid into the buffer where a batch ends.
+_MARK: Any = object()
+
+
+class ReaderLeft(BaseException):
+    """Thrown to a writer whose reader has gone: leave the loop, close the source. Never reaches a user."""
+
+
+class Fault:
+    """An error on its way through the buffer."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Channel(Generic[T]):
+    """A bounded queue for one reader.
+
+    Args:
+        size: Most items that are held: read ahead and not yet consumed.
+        slack: Places above `size` for what a policy leaves behind (see `overflow`).
+        view: What the reader gets of a held item. A channel with a view gives single items: its
+            policy rearranges the buffer while a batch would be under way.
+    """
+
+    __slots__ = ("_reader", "_unparked", "_writers", "buffer", "closed", "ended", "full", "limit", "on_room", "parked", "size", "view")
+
+    def __init__(self, size: int, *, slack: int = 0, view: Callable[[T], T] | None = None) -> None:
+        self.buffer: deque[T] = deque()
+        self.size = size
+        self.full = size + slack
+        self.limit = self.full
+        self.view = view
+        self.parked = False
+        self.ended = False
+        self.closed = False
+        self.on_room: Callable[[], None] | None = None
+        self._reader: Waiter | None = None
+        self._writers: deque[Waiter] = deque()
+        self._unparked = 0
+
+    # -- the writers' side
+
+    def put(self, item: T) -> None:
+        """Append whatever the bound says; for writers that check `has_room` themselves."""
+        self.buffer.append(item)
+        if self.parked:
+            self.wake()
+
+    def extend(self, items: Iterable[T]) -> None:
+        """Append several, with one wake-up."""
+        self.buffer.extend(items)
+        if self.parked and self.buffer:
+            self.wake()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another item keeps the bound."""
+        return len(self.buffer) < self.full
+
+    def fail(self, error: BaseException) -> None:
+        """A writer failed, at this place in the order."""
+        self.buffer.append(_MARK)
+        self.buffer.append(Fault(error))  # type: ignore[arg-type]  # the reader unwraps it
+        if self.parked:
+            self.wake()
+
+    def end(self) -> None:
+        """Nothing more will come from any writer."""
+        self.ended = True
+        if self.parked:
+            self.wake()
+
+    def wake(self) -> None:
+        """Send the parked reader on its way."""
+        self.parked = False
+        if not self.closed:
+            self.limit = self.full
+        if self._reader is not None:
+            self._reader.wake()
+
+    async def wait_for_room(self, waiter: Waiter) -> None:
+        """Park a writer until the reader makes room or leaves."""
+        while len(self.buffer) >= self.limit and not self.closed:
+            self._writers.append(waiter)
+            try:
+                await waiter.wait()
+            finally:
+                if waiter in self._writers:
+                    self._writers.remove(waiter)
+
+    # -- the reader's side
+
+    def close(self) -> None:
+        """The reader leaves: whoever writes learns it now. What was buffered is dropped."""
+        self.closed = True
+        self.limit = -1
+        self.buffer.clear()
+        self.buffer.append(_MARK)  # a batch under way ends here
+        self._release()
+
+    def __aiter__(self) -> Channel[T]:
+        return self
+
+    async def __anext__(self) -> Iterable[T]:
+        """The next batch: at least one item.
+
+        Raises:
+            StopAsyncIteration: ended, and everything was read.
+            BaseException: what a writer failed with, at its place.
+        """
+        buffer = self.buffer
+        if not self.closed:
+            self.limit = self.full
+        while True:
+            while buffer and buffer[0] is _MARK:
+                buffer.popleft()
+            if len(buffer) < self.full:
+                self._release()
+            if buffer:
+                break
+            if self.ended or self.closed:
+                raise StopAsyncIteration
+            await self._park()
+        if self._unparked >= FAIRNESS:
+            self._unparked = 0
+            await current_backend().checkpoint()
+        head = buffer[0]
+        if head.__class__ is Fault:
+            buffer.popleft()
+            raise head.error  # type: ignore[attr-defined]
+        return self._batch()
+
+    def _batch(self) -> Iterable[T]:
+        buffer = self.buffer
+        count = len(buffer)
+        if count == 1 or self.view is not None:
+            self._unparked += 1
+            item = buffer.popleft()
+            return (item if self.view is None else self.view(item),)
+        # Half at a time: a writer that waits for room goes on while the other half is consumed.
+        taken = count if count < self.size else -(-count // 2)
+        taken = min(taken, FAIRNESS)
+        self._unparked += taken
+        if taken == count:
+            buffer.append(_MARK)
+        else:
+            buffer.insert(taken, _MARK)
+        # The mark takes a place that belongs to an item.
+        self.limit = self.full + 1
+        return iter(buffer.popleft, _MARK)
+
+    def ready(self) -> Iterator[T]:
+        """Everything that can be had without waiting; the reader's, between two batches."""
+        buffer = self.buffer
+        while buffer and buffer[0].__class__ is not Fault:
+            item = buffer.popleft()
+            if item is not _MARK:
+                yield item
+
+    async def _park(self) -> None:
+        if self._reader is None:
+            self._reader = current_backend().waiter()
+        self.parked = True
+        self.limit = 1
+        self._unparked = 0
+        try:
+            await self._reader.wait()
+        finally:
+            self.parked = False
+            if not self.closed:
+                self.limit = self.full
+
+    def _release(self) -> None:
+        """Wake the writers that wait; each looks for itself whether there is room for it."""
+        if self.on_room is not None:
+            self.on_room()
+        writers = self._writers
+        if writers:
+            for waiter in list(writers):
+                waiter.wake()
+
+
+class Writer(Generic[T]):
+    """One task's way into a channel; `blocked` tells a leaver that it must be woken, not cancelled."""
+
+    __slots__ = ("_waiter", "blocked", "channel")
+
+    def __init__(self, channel: Channel[T], backend: Backend) -> None:
+        self.channel = channel
+        self.blocked = False
+        self._waiter = backend.waiter()
+
+    async def settle(self) -> None:
+        """After an append that reached the limit: wake the reader, wait for room, or leave.
+
+        Raises:
+            ReaderLeft: the reader has closed the channel.
+        """
+        channel = self.channel
+        if channel.parked:
+            channel.wake()
+        if len(channel.buffer) >= channel.limit and not channel.closed:
+            self.blocked = True
+            try:
+                await channel.wait_for_room(self._waiter)
+            finally:
+                self.blocked = False
+        if channel.closed:
+            raise ReaderLeft
+
+    def wake(self) -> None:
+        self._waiter.wake()

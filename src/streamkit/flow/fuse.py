@@ -1,0 +1,318 @@
+"""One loop per segment: neighbouring steps become one function, written for their shape.
+
+A segment reads a source, runs each item through its steps and hands what comes out to one of a few
+endings. Its code is generated once per shape (kinds of steps, kind of source, ending) and cached; the
+callables, counts and stages of a pipeline are its arguments. The text is kept in `linecache`, so
+that a traceback through it reads like any other.
+
+Why generate: measured beside nested async generators (2.0x a hand loop for five steps) and pushed
+closures (1.7x), one flat body is 1.1x.
+
+The rules that the text holds:
+
+* Where an exception came from is read off its line: every line belongs to a step. An error of step k
+  flushes the steps behind it and delivers their outputs, then is raised; an error of the source
+  flushes all. `Enough`, raised by a `take` that has what it wants, does the same and is not raised.
+* Cancellation, GeneratorExit and the like flush nothing.
+* A source that never suspends lets the loop turn every `FAIRNESS` items.
+* Until an item has passed all steps, each result of a plain callable is checked for being an
+  awaitable; afterwards the check costs one local test.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Literal, TypeAlias
+
+from streamkit.flow.channel import FAIRNESS
+from streamkit.flow.plan import Step, describe
+
+__all__ = ["MAX_STEPS", "Ending", "Enough", "Shape", "bind"]
+
+# What a source's iterator gives: single items; lists of items (one read of a wire); or batches
+# popped lazily from a channel, which paces its reader by itself.
+Shape: TypeAlias = Literal["items", "lists", "drains"]
+
+# What happens to what comes out: yielded one by one, yielded as one list per read, appended (a
+# callable), or put into a channel.
+Ending: TypeAlias = Literal["yield", "lists", "append", "push"]
+
+# Nested loops of one segment stay well below CPython's limit of 20 nested blocks.
+MAX_STEPS = 12
+
+
+class Enough(Exception):  # noqa: N818  # not an error: a step has all it wants
+    """Raised inside a segment by a step that needs no more input."""
+
+
+def bind(shape: Shape, steps: Sequence[Step], ending: Ending) -> Callable[..., Any]:
+    """The function of this shape: `segment(source, start, arguments, out, checkpoint, leave)`.
+
+    * `source` an async iterator, or with `start` given what `await start()` returns.
+    * `arguments` one value per step (see `arguments_of`).
+    * `out` for "append": the callable; for "push": (append or offer, channel, settle).
+    * `leave` is awaited with the exception in flight, or None, when the segment is over.
+    """
+    return _compiled(shape, tuple((step.kind, step.awaits) for step in steps), ending)
+
+
+def arguments_of(steps: Sequence[Step]) -> tuple[Any, ...]:
+    """What one Run passes to the segment: a new stage for each factory, everything else as it is."""
+    return tuple(step.argument() if step.kind == "stage" else step.argument for step in steps)
+
+
+@functools.lru_cache(maxsize=512)
+def _compiled(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending) -> Callable[..., Any]:
+    writer = _Writer(shape, kinds, ending)
+    text, owners = writer.write()
+    name = f"<streamkit {shape}|{'|'.join(kind for kind, _ in kinds) or 'as is'}|{ending}>"
+    linecache.cache[name] = (len(text), None, [line + "\n" for line in text.splitlines()], name)
+
+    def place(error: BaseException) -> int:
+        """The step whose line raised: -1 is the source, len(kinds) the ending."""
+        traceback = error.__traceback__
+        return -1 if traceback is None else owners[traceback.tb_lineno - 1]
+
+    scope: dict[str, Any] = {
+        "Enough": Enough,
+        "aclosing": aclosing,
+        "place": place,
+        "refuse_awaitable": refuse_awaitable,
+        "refuse_async_iterable": refuse_async_iterable,
+    }
+    exec(compile(text, name, "exec"), scope)  # noqa: S102  # our own text, built from a closed set of words
+    segment: Callable[..., Any] = scope["segment"]
+    return segment
+
+
+def refuse_awaitable(result: object, fn: object) -> None:
+    """Raise for a plain callable that turned out to be asynchronous."""
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError(
+            f"{describe(fn)} returned an awaitable ({type(result).__name__}): streamkit awaits only what it can see is "
+            f"asynchronous; write it as `async def`, or wrap it: `async def call(item): return await {describe(fn)}(item)`"
+        )
+
+
+def refuse_async_iterable(result: object, fn: object) -> None:
+    """Raise for a flat_map callable whose result cannot be looped over here."""
+    refuse_awaitable(result, fn)
+    if hasattr(result, "__aiter__"):
+        raise TypeError(f"{describe(fn)} returned an async iterable: give flat_map an async generator function, or @sk.operator")
+
+
+class _Writer:
+    """Writes the text of one segment, remembering which step each line belongs to."""
+
+    def __init__(self, shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending) -> None:
+        self.shape = shape
+        self.kinds = kinds
+        self.ending = ending
+        self.lines: list[str] = []
+        self.owners: list[int] = []
+        self.checked = any(awaits is False and kind in _CALLING for kind, awaits in kinds)
+
+    def line(self, depth: int, text: str, owner: int) -> None:
+        self.lines.append("    " * depth + text)
+        self.owners.append(owner)
+
+    def write(self) -> tuple[str, list[int]]:
+        count = len(self.kinds)
+        self.line(0, "async def segment(source, start, arguments, out, checkpoint, leave):", -1)
+        self._prologue()
+        self.line(1, "try:", -1)
+        self.line(2, "try:", -1)
+        self._loop()
+        self.line(2, "except Enough as stop:", -1)
+        self.line(3, "at = place(stop)", -1)
+        self.line(2, "except Exception as failure:", -1)
+        self.line(3, "error = failure", -1)
+        self.line(3, "at = place(failure)", -1)
+        for index, (kind, _) in enumerate(self.kinds):
+            if kind == "stage":
+                self._flush(index)
+        if self.ending == "lists":
+            self.line(2, "if outs:", count)
+            self.line(3, "yield outs", count)
+        self.line(2, "if error is not None:", count)
+        self.line(3, "raise error", count)
+        self.line(1, "except BaseException as failure:", count)
+        self.line(2, "error = None", count)  # else the frame and its own traceback would keep each other
+        self.line(2, "if leave is not None:", count)
+        self.line(3, "await leave(failure)", count)
+        self.line(2, "raise", count)
+        self.line(1, "if leave is not None:", count)
+        self.line(2, "await leave(None)", count)
+        return "\n".join(self.lines) + "\n", self.owners
+
+    def _prologue(self) -> None:
+        names = [_ARGUMENTS[kind].format(i=i) for i, (kind, _) in enumerate(self.kinds)]
+        if names:
+            self.line(1, f"({', '.join(names)},) = arguments", -1)
+        for i, (kind, _) in enumerate(self.kinds):
+            if kind == "stage":
+                self.line(1, f"feed{i} = s{i}.feed", -1)
+        if self.ending == "append":
+            self.line(1, "append = out", -1)
+        elif self.ending == "push":
+            self.line(1, "append, channel, settle = out", -1)
+            self.line(1, "buffer = channel.buffer", -1)
+        elif self.ending == "lists":
+            self.line(1, "outs = []", -1)
+        self.line(1, "error = None", -1)
+        self.line(1, "at = -1", -1)
+        if self.checked:
+            self.line(1, "fresh = True", -1)
+        if self.shape != "drains":
+            self.line(1, f"quota = {FAIRNESS}", -1)
+
+    def _loop(self) -> None:
+        self.line(3, "if start is not None:", -1)
+        self.line(4, "source = await start()", -1)
+        for i, (kind, _) in enumerate(self.kinds):
+            if kind == "take":
+                self.line(3, f"if n{i} < 1:", i)
+                self.line(4, "raise Enough", i)
+        if self.shape == "items":
+            self.line(3, "async for x in source:", -1)
+            self._body(4, 0)
+            self._hand_over(4)
+            self.line(4, "quota -= 1", -1)
+            self.line(4, "if not quota:", -1)
+            self.line(5, f"quota = {FAIRNESS}", -1)
+            self.line(5, "await checkpoint()", -1)
+            return
+        self.line(3, "async for batch in source:", -1)
+        if not self.kinds and self.ending == "lists" and self.shape == "lists":
+            self.line(4, "yield batch", len(self.kinds))
+        else:
+            self.line(4, "for x in batch:", -1)
+            self._body(5, 0)
+            self._hand_over(4)
+        if self.shape == "lists":
+            self.line(4, "quota -= len(batch)", -1)
+            self.line(4, "if quota <= 0:", -1)
+            self.line(5, f"quota = {FAIRNESS}", -1)
+            self.line(5, "await checkpoint()", -1)
+
+    def _hand_over(self, depth: int) -> None:
+        """One list per read leaves the segment."""
+        if self.ending == "lists":
+            self.line(depth, "if outs:", len(self.kinds))
+            self.line(depth + 1, "yield outs", len(self.kinds))
+            self.line(depth + 1, "outs = []", len(self.kinds))
+
+    def _body(self, depth: int, first: int) -> None:
+        """The steps from `first` on, for one item `x`, and the ending."""
+        after: list[tuple[int, list[str], int]] = []
+        for i in range(first, len(self.kinds)):
+            depth = self._step(depth, i, after)
+        self._tail(depth)
+        for at_depth, lines, owner in reversed(after):
+            for text in lines:
+                self.line(at_depth, text, owner)
+
+    def _step(self, depth: int, i: int, after: list[tuple[int, list[str], int]]) -> int:
+        """Write step i; give the depth at which the rest goes on. `after` is written behind the rest."""
+        kind, awaits = self.kinds[i]
+        call = f"await f{i}(x)" if awaits is True else f"f{i}(x)"
+        check = awaits is False
+        match kind:
+            case "map":
+                self.line(depth, f"x = {call}", i)
+                if check:
+                    self.line(depth, f"if fresh: refuse_awaitable(x, f{i})", i)
+            case "tap":
+                self.line(depth, f"y = {call}" if check else call, i)
+                if check:
+                    self.line(depth, f"if fresh: refuse_awaitable(y, f{i})", i)
+            case "filter":
+                self._test(depth, i, call, check)
+                self.line(depth, "if y:", i)
+                return depth + 1
+            case "take_while":
+                self._test(depth, i, call, check)
+                self.line(depth, "if not y: raise Enough", i)
+            case "scan":
+                self.line(depth, f"a{i} = x = {call.replace('(x)', f'(a{i}, x)')}", i)
+                if check:
+                    self.line(depth, f"if fresh: refuse_awaitable(x, f{i})", i)
+            case "flat_map" if awaits == "gen":
+                self.line(depth, f"async with aclosing(f{i}(x)) as many:", i)
+                self.line(depth + 1, "async for x in many:", i)
+                return depth + 2
+            case "flat_map":
+                self.line(depth, f"y = {call}", i)
+                if check:
+                    self.line(depth, f"if fresh: refuse_async_iterable(y, f{i})", i)
+                self.line(depth, "for x in y:", i)
+                return depth + 1
+            case "skip":
+                self.line(depth, f"if n{i}:", i)
+                self.line(depth + 1, f"n{i} -= 1", i)
+                self.line(depth, "else:", i)
+                return depth + 1
+            case "take":
+                self.line(depth, f"n{i} -= 1", i)
+                after.append((depth, [f"if not n{i}: raise Enough"], i))
+            case "stage":
+                self.line(depth, f"for x in feed{i}(x):", i)
+                after.append((depth, [f"if s{i}.done: raise Enough"], i))
+                return depth + 1
+            case _:
+                raise ValueError(f"no such step: {kind}")
+        return depth
+
+    def _test(self, depth: int, i: int, call: str, check: bool) -> None:
+        self.line(depth, f"y = {call}", i)
+        if check:
+            self.line(depth, f"if fresh: refuse_awaitable(y, f{i})", i)
+
+    def _tail(self, depth: int) -> None:
+        last = len(self.kinds)
+        if self.checked:
+            self.line(depth, "fresh = False", last)
+        match self.ending:
+            case "yield":
+                self.line(depth, "yield x", last)
+            case "lists":
+                self.line(depth, "outs.append(x)", last)
+            case "append":
+                self.line(depth, "append(x)", last)
+            case "push":
+                self.line(depth, "append(x)", last)
+                self.line(depth, "if len(buffer) >= channel.limit: await settle()", last)
+
+    def _flush(self, i: int) -> None:
+        """The stage's held-back output, through the steps behind it, unless a later step is where it ended."""
+        self.line(2, f"if at < {i}:", i)
+        self.line(3, "try:", i)
+        self.line(4, f"for x in s{i}.flush() if error is None else s{i}.abort():", i)
+        self._body(5, i + 1)
+        self.line(3, "except Enough as stop:", i)
+        self.line(4, "at = place(stop)", i)
+        self.line(3, "except Exception as failure:", i)
+        self.line(4, "error = error or failure", i)
+        self.line(4, "at = place(failure)", i)
+
+
+# Steps that call a user's function, whose first results are looked at.
+_CALLING = frozenset({"map", "filter", "flat_map", "scan", "tap", "take_while"})
+
+_ARGUMENTS = {
+    "map": "f{i}",
+    "filter": "f{i}",
+    "flat_map": "f{i}",
+    "tap": "f{i}",
+    "take_while": "f{i}",
+    "scan": "(f{i}, a{i})",
+    "take": "n{i}",
+    "skip": "n{i}",
+    "stage": "s{i}",
+}

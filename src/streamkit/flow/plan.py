@@ -1,0 +1,149 @@
+"""What a pipeline is before it runs: a source and a row of parts, each a value.
+
+A part is either a `Step`, which joins its neighbours in one fused loop, or a `Boundary`, where one
+loop ends and another begins (a buffer, a merge, a timer, somebody's async generator).
+
+`Op` and `Same` are what users compose with `|`. `Same` keeps the type of the stream it is put
+into; it is not generic, because a checker cannot infer a type variable that occurs only on both
+sides of a pipe.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
+
+import msgspec
+
+from streamkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamkit.flow.runs import Run, Strand
+
+__all__ = ["Boundary", "Op", "Part", "Same", "Step", "check_callable", "check_count", "check_seconds", "describe", "is_async_callable"]
+
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+
+StepKind: TypeAlias = Literal["map", "filter", "flat_map", "scan", "tap", "take", "skip", "take_while", "stage"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One operator of a fused loop.
+
+    `argument` is its callable, its count, a stage factory, or for "scan" the pair (fn, initial).
+    `awaits` says that the callable is a coroutine function (for "flat_map": "gen" means an async
+    generator function).
+    """
+
+    kind: StepKind
+    label: str
+    argument: Any
+    awaits: bool | Literal["gen"] = False
+
+
+class Boundary(Protocol):
+    """A place where one loop ends: it takes the strand so far and gives the one that goes on."""
+
+    @property
+    def label(self) -> str: ...
+    def connect(self, strand: Strand, run: Run[Any]) -> Strand: ...
+
+
+Part: TypeAlias = Step | Boundary
+
+
+class Op(Generic[In_contra, Out_co]):
+    """Something that turns a stream of In into a stream of Out; composes with `|`."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: Part) -> None:
+        self.parts = parts
+
+    @overload
+    def __or__(self, other: Same) -> Op[In_contra, Out_co]: ...
+    @overload
+    def __or__(self, other: Op[Out_co, B]) -> Op[In_contra, B]: ...
+    def __or__(self, other: Same | Op[Any, Any]) -> Op[Any, Any]:
+        if not isinstance(other, Op | Same):
+            return NotImplemented
+        return Op(*self.parts, *other.parts)
+
+    def __repr__(self) -> str:
+        return " | ".join(part.label for part in self.parts)
+
+
+class Same:
+    """An operator that keeps the type of its stream: `buffer`, `take`, `timeout` ..."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: Part) -> None:
+        self.parts = parts
+
+    @overload
+    def __or__(self, other: Same) -> Same: ...
+    @overload
+    def __or__(self, other: Op[A, B]) -> Op[A, B]: ...
+    def __or__(self, other: Same | Op[Any, Any]) -> Same | Op[Any, Any]:
+        if not isinstance(other, Op | Same):
+            return NotImplemented
+        return type(other)(*self.parts, *other.parts)
+
+    def __repr__(self) -> str:
+        return " | ".join(part.label for part in self.parts)
+
+
+def describe(value: object) -> str:
+    """A short name of a callable or object, for plans and messages; never its contents."""
+    if isinstance(value, functools.partial):
+        return f"partial({describe(value.func)})"  # pyright: ignore[reportUnknownMemberType]  # partial[Any]
+    name = getattr(value, "__qualname__", None)
+    if not isinstance(name, str):
+        name = type(value).__qualname__
+    return name.rpartition("<locals>.")[2]
+
+
+def is_async_callable(fn: object) -> bool:
+    """Whether calling it gives a coroutine: `async def`, a partial of one, an object with an async `__call__`."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # partial[Any]
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # the method itself is asked
+
+
+def check_callable(operator: str, fn: object) -> None:
+    """Raise TypeError, at the operator's call, for something that cannot be called."""
+    if not callable(fn):
+        raise TypeError(f"{operator}() takes a callable, got {type(fn).__name__}")
+
+
+def check_count(operator: str, name: str, value: object, least: int) -> None:
+    """Raise TypeError or ConfigError for a count that is none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{operator}({name}=...) takes an int, got {type(value).__name__}")
+    if value < least:
+        raise ConfigError(f"{operator}({name}={value}): at least {least}")
+
+
+def check_seconds(operator: str, name: str, value: object) -> None:
+    """Raise TypeError or ConfigError for what is not a positive number of seconds."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{operator}({name}=...) takes seconds, got {type(value).__name__}")
+    if not value > 0:
+        raise ConfigError(f"{operator}({name}={value}): must be more than 0 seconds")
+
+
+def step_of(kind: StepKind, operator: str, fn: Callable[..., Any], *, argument: Any = None) -> Step:
+    """A step around a user's callable, checked."""
+    check_callable(operator, fn)
+    awaits: bool | Literal["gen"] = is_async_callable(fn)
+    if kind == "flat_map" and inspect.isasyncgenfunction(fn):
+        awaits = "gen"
+    elif inspect.isasyncgenfunction(fn):
+        raise TypeError(f"{operator}({describe(fn)}): an async generator function gives many items; use flat_map, or @sk.operator")
+    return Step(kind, f"{operator}({describe(fn)})", fn if argument is None else argument, awaits)

@@ -1,0 +1,416 @@
+"""One run of a plan: who iterates what, in which task, and how all of it is closed.
+
+    Strand   what ONE task iterates: a source (or the reading end of a channel), the steps behind it,
+             and whatever must be closed, in the order it was opened
+    Pump     a background task that drives a strand into a channel
+    Run      the consumer's own strand, the pumps behind it, and the way out
+
+How a pump is left. Each line was a real race:
+
+    new          it has not begun: let it begin; it sees that its reader is gone and closes its source
+    blocked      it waits for room in its channel: woken, it leaves its loop and closes its source itself, so
+                 that the source's own `finally: await ...` runs undisturbed
+    inside       it waits in the source or in an async step: cancelled, once
+    closing      it cleans up: never touched, until `close_timeout` is over
+    done
+
+The Run then waits for all of its pumps, whatever cancels the consumer meanwhile: finish first, raise
+after. A pump that refuses to end is cancelled a second time after `close_timeout`, then abandoned
+and named in a ResourceWarning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from streamkit.errors import StreamkitError
+from streamkit.flow.channel import Channel, ReaderLeft, Writer
+from streamkit.flow.clock import Clock, current_clock
+from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
+from streamkit.flow.plan import Part, Step
+from streamkit.flow.sources import Feed, Source
+from streamkit.flow.tasks import Backend, Task, Timer, current_backend
+from streamkit.flow.unfused import unfused
+
+__all__ = ["CLOSE_TIMEOUT", "Pump", "Run", "Strand"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+# Seconds that a source gets to close before it is cancelled, and again before it is abandoned.
+CLOSE_TIMEOUT = 5.0
+
+
+class Strand:
+    """What one task iterates, from its source down, and closes, from the last opened up."""
+
+    __slots__ = ("_closed", "_closers", "iterator", "run", "shape", "start", "steps")
+
+    def __init__(self, feed: Feed, run: Run[Any]) -> None:
+        self.run = run
+        self.iterator: Any = feed.iterator
+        self.shape: Shape = feed.shape
+        self.start = feed.start
+        self.steps: list[Step] = []
+        self._closers = feed.closers
+        self._closed = False
+
+    def add(self, step: Step) -> None:
+        """Take one more step into the current segment."""
+        if len(self.steps) >= MAX_STEPS:
+            self.seal()
+        self.steps.append(step)
+
+    def seal(self) -> None:
+        """End the segment: its steps become an iterator that another one can stand on."""
+        if not self.steps and self.start is None:
+            return
+        if self.shape == "lists":
+            self.wrap(self.bind("lists", None, None), "lists", "segment")
+        else:
+            self.flatten()
+
+    def flatten(self) -> None:
+        """End the segment with an iterator of single items, for code that is not ours."""
+        if self.steps or self.start is not None or self.shape != "items":
+            self.wrap(self.bind("yield", None, None), "items", "segment")
+
+    def wrap(self, iterator: Any, shape: Shape, label: str) -> None:
+        """Put an iterator over the strand so far."""
+        self.iterator = iterator
+        self.shape = shape
+        self.start = None
+        self.steps = []
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            self._closers.append((label, close))
+
+    def bind(self, ending: Ending, out: Any, leave: Callable[[BaseException | None], Awaitable[None]] | None) -> Any:
+        """The current segment with its ending: an async generator, or a coroutine for "append" and "push"."""
+        make = bind if self.run.fused else unfused
+        segment = make(self.shape, self.steps, ending)
+        return segment(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
+
+    async def aclose(self) -> BaseException | None:
+        """Close everything, last opened first; the first failure is returned, for the caller to weigh."""
+        if self._closed:
+            return None
+        self._closed = True
+        failure: BaseException | None = None
+        cancelled: BaseException | None = None
+        while self._closers:
+            name, close = self._closers.pop()
+            try:
+                await self.run.close_one(name, close)
+            except Exception as error:
+                failure = failure or error
+            except BaseException as error:  # a cancel during the clean-up: go on closing, then let it through
+                cancelled = cancelled or error
+        return cancelled or failure
+
+
+class Pump:
+    """A strand driven into a channel by a task of its own."""
+
+    __slots__ = ("_closing", "_error", "_run", "_started", "_strand", "_task", "_writer", "failure", "finish", "label", "offer")
+
+    def __init__(self, strand: Strand, channel: Channel[Any], run: Run[Any], label: str) -> None:
+        self.label = label
+        # What lets an item in: a plain append, or a policy or a timed stage in its place.
+        self.offer: Callable[[Any], object] = channel.buffer.append
+        # What is told when the strand is over and closed.
+        self.finish: Callable[[BaseException | None], None] = self._end
+        self.failure: BaseException | None = None
+        self._error: BaseException | None = None
+        self._strand = strand
+        self._run = run
+        self._writer: Writer[Any] = Writer(channel, run.backend)
+        self._task: Task | None = None
+        self._started = False
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin; in the consumer's context, when the consumer first wants something."""
+        backend = self._run.backend
+        self._task = backend.spawn(self._drive, self._clean_up, f"streamkit {self.label}", self._run.pump_ended)
+
+    async def _drive(self) -> None:
+        self._started = True
+        channel = self._writer.channel
+        if channel.closed:
+            return
+        try:
+            await self._strand.bind("push", (self.offer, channel, self._writer.settle), None)
+        except ReaderLeft:
+            return
+        except BaseException as error:  # the reader's to see, at its place in the order
+            self._error = error
+            if not isinstance(error, Exception | KeyboardInterrupt | SystemExit):
+                raise  # a cancel belongs to the task that was cancelled
+        finally:
+            self._closing = True
+
+    async def _clean_up(self) -> None:
+        self._closing = True
+        failure = await self._strand.aclose()
+        if self._writer.channel.closed:
+            # A failure of the clean-up still counts when the reader is gone; the cancel that ended it does not.
+            self.failure = failure if isinstance(failure, Exception) else None
+        else:
+            self.finish(self._error or failure)
+
+    def _end(self, error: BaseException | None) -> None:
+        channel = self._writer.channel
+        if error is not None:
+            channel.fail(error)
+        channel.end()
+
+    @property
+    def done(self) -> bool:
+        return self._task is None or self._task.done
+
+    def leave(self) -> None:
+        """Tell it that nobody reads any more (its channel is closed by now)."""
+        if self._task is None or self._task.done or self._closing or not self._started:
+            return
+        if self._writer.blocked:
+            self._writer.wake()
+        else:
+            self._task.cancel()
+
+    def insist(self) -> None:
+        """Cancel it once more, whatever it does."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def drop(self) -> None:
+        """Close the strand of a pump that never started, in the consumer's task."""
+        self.failure = await self._strand.aclose()
+
+
+class Run(Generic[T_co]):
+    """One pass over a stream: an async context manager and an async iterable, and closed on the way out.
+
+    A Run comes from `async with stream` or from `stream.open()`. Its source is iterated and closed by
+    the task that iterates the Run, or by a task of the Run's own behind the first buffer.
+
+    Memory: what its buffers hold. Cancellation: everything is closed before the cancel goes on.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        parts: tuple[Part, ...],
+        *,
+        fused: bool = True,
+        close_timeout: float = CLOSE_TIMEOUT,
+        released: Callable[[], None] | None = None,
+    ) -> None:
+        self.backend: Backend = current_backend()
+        self.clock: Clock = current_clock()
+        self.close_timeout = close_timeout
+        self.fused = fused
+        self._source = source
+        self._sources: list[Source] = []
+        self._pumps: list[Pump] = []
+        self._released = released
+        self._waiter = self.backend.waiter()
+        self._iterator: Any = None
+        self._leaving = False
+        self._closed = False
+        self._begun = False
+        self._given_up = False
+        self._insisted = False
+        self._deadline: Timer | None = None
+        self._complaints: list[str] = []
+        self._home: object = None
+        self._partial: Callable[[], object] | None = source.partial
+        self._strand = self.strand(source, parts)
+
+    # -- building
+
+    def strand(self, source: Source, parts: tuple[Part, ...]) -> Strand:
+        """Open a source and lay its parts over it."""
+        feed = source.open(self)
+        self._sources.append(source)
+        strand = Strand(feed, self)
+        for part in parts:
+            if isinstance(part, Step):
+                strand.add(part)
+            else:
+                strand = part.connect(strand, self)
+        return strand
+
+    def pump(self, strand: Strand, channel: Channel[Any], label: str) -> Pump:
+        """Let a task of this Run drive a strand into a channel."""
+        pump = Pump(strand, channel, self, label)
+        self._pumps.append(pump)
+        return pump
+
+    def reading(self, channel: Channel[Any], label: str) -> Strand:
+        """A strand that begins at the reading end of a channel; its pumps start with the first read."""
+        return Strand(Feed(channel, shape="drains", closers=[(label, channel.close)]), self)
+
+    def _begin(self) -> None:
+        """Start the pumps, at the first pull: building and opening start nothing."""
+        if not self._begun:
+            self._begun = True
+            self._home = self.backend.current_task()
+            for pump in self._pumps:
+                pump.start()
+
+    # -- what the consumer sees
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        if self._iterator is None:
+            self._iterator = self._bound("yield", None)
+        return self._iterator  # type: ignore[no-any-return]
+
+    async def __anext__(self) -> T_co:
+        return await self.__aiter__().__anext__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose(error)
+
+    @property
+    def partial(self) -> object:
+        """What has arrived so far, where the source or the terminal keeps it; else None."""
+        return None if self._partial is None else self._partial()
+
+    def keep_partial(self, partial: Callable[[], object]) -> None:
+        """Let a terminal say what it has collected."""
+        if self._partial is None:
+            self._partial = partial
+
+    def lists(self) -> AsyncIterator[list[T_co]]:
+        """The items in lists, one per read of the source: what a sink writes at once."""
+        if self._iterator is None:
+            self._iterator = self._bound("lists", None)
+        return self._iterator  # type: ignore[no-any-return]
+
+    async def drive(self, append: Callable[[Any], object]) -> None:
+        """Run to the end, handing each item to `append`; everything is closed before this returns."""
+        await self._bound("append", append)
+
+    def _bound(self, ending: Ending, out: Any) -> Any:
+        strand = self._strand
+        if self._pumps:
+            strand.start = self._starting(strand.start)
+        else:
+            self._home = self.backend.current_task()
+        return strand.bind(ending, out, self._leave)
+
+    def _starting(self, start: Callable[[], Awaitable[Any]] | None) -> Callable[[], Awaitable[Any]]:
+        iterator = self._strand.iterator
+
+        async def begin() -> Any:
+            self._begin()
+            return iterator if start is None else await start()
+
+        return begin
+
+    # -- the way out
+
+    async def aclose(self, error: BaseException | None = None) -> None:
+        """Close the source and everything behind it; harmless when that has happened.
+
+        Args:
+            error: What the consumer's code failed with, which outranks a failure of the clean-up.
+        """
+        if self._closed:
+            return
+        self._leaving = True
+        iterator = self._iterator
+        if iterator is not None:
+            try:
+                await iterator.aclose()
+            except Exception:
+                if error is None:
+                    raise
+        if not self._closed:
+            await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        """Close everything, once. Called by the segment when it is over, or by `aclose` if it never began."""
+        if self._closed:
+            return
+        self._closed = True
+        if isinstance(error, GeneratorExit):
+            error = None
+            if not self._leaving and self.backend.current_task() is not self._home:
+                self._complaints.append("was dropped while its source was open, and is closed in another task; use `async with`")
+        if isinstance(error, StreamkitError) and error.partial is None:
+            error.partial = self.partial
+        try:
+            failure = await self._strand.aclose()
+            failure = await self._finish_pumps() or failure
+        finally:
+            for source in self._sources:
+                source.release()
+            if self._released is not None:
+                self._released()
+            self._complain()
+        if failure is not None and (error is None or not isinstance(failure, Exception)):
+            raise failure
+
+    async def _finish_pumps(self) -> BaseException | None:
+        for pump in self._pumps:
+            if pump.done:
+                if not self._begun:
+                    await pump.drop()
+            else:
+                pump.leave()
+        if not all(pump.done for pump in self._pumps):
+            await self.backend.finish(self._wait_for_pumps, self._pumps_done)
+        return next((pump.failure for pump in self._pumps if pump.failure is not None), None)
+
+    def _pumps_done(self) -> bool:
+        return self._given_up or all(pump.done for pump in self._pumps)
+
+    async def _wait_for_pumps(self) -> None:
+        # A pump may have come to its channel since: what was "inside" a moment ago can be new to leave.
+        if self._deadline is None:
+            self._deadline = self.clock.call_at(self.clock.now() + self.close_timeout, self._lose_patience)
+        try:
+            await self._waiter.wait()
+        finally:
+            if self._pumps_done():
+                self._deadline.cancel()
+
+    def _lose_patience(self) -> None:
+        refusing = [pump for pump in self._pumps if not pump.done]
+        if not self._insisted:
+            self._insisted = True
+            for pump in refusing:
+                pump.insist()
+            self._deadline = self.clock.call_at(self.clock.now() + self.close_timeout, self._lose_patience)
+            return
+        self._given_up = True
+        for pump in refusing:
+            self._complaints.append(
+                f"has a source that refuses to end: {pump.label} was cancelled twice in {2 * self.close_timeout:g} s and is abandoned"
+            )
+        self._waiter.wake()
+
+    def pump_ended(self) -> None:
+        """A pump's task is over."""
+        self._waiter.wake()
+
+    async def close_one(self, name: str, close: Callable[[], Awaitable[object] | None]) -> None:
+        """Close one thing in this task, within `close_timeout`."""
+        closing = close()
+        if closing is None:
+            return
+        if not await self.backend.bounded(closing, self.close_timeout, self.clock):
+            self._complaints.append(f"has a source that did not close within {self.close_timeout:g} s: {name} was cancelled in its clean-up")
+
+    def _complain(self) -> None:
+        """Say what went wrong on the way out; last, because a warning may be made an error."""
+        complaints, self._complaints = self._complaints, []
+        for what in complaints:
+            warnings.warn(f"a stream of {self._source.label} {what}", ResourceWarning, stacklevel=2)

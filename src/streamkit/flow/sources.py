@@ -1,0 +1,277 @@
+"""Where items come from: everything that `sk.stream` accepts, told apart and opened.
+
+A `Source` is what a plan holds: it knows whether it may be opened again. Opening it gives a `Feed`:
+an iterator, its shape, and what must be closed afterwards. The strand that iterates a feed closes
+it, in the same task; nothing here closes anything by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc as abc
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from streamkit.errors import StreamBusy, StreamConsumed
+from streamkit.flow.channel import FAIRNESS
+from streamkit.flow.fuse import Shape
+from streamkit.flow.plan import describe
+from streamkit.flow.threads import ThreadIterator
+
+if TYPE_CHECKING:
+    from streamkit.flow.runs import Run
+
+__all__ = ["Closer", "Feed", "OpenFeed", "Source", "source_of"]
+
+# How one thing is closed, and the name a warning gives it.
+Closer: TypeAlias = tuple[str, Callable[[], Awaitable[object] | None]]
+
+READ_BYTES = 65536
+
+_CONTAINERS = (abc.Collection,)
+
+_ACCEPTED = (
+    "a Stream, a channel, an async iterable, an awaitable or async context manager that gives one, an asyncio.Queue or "
+    "StreamReader, a sync iterable, or a zero-argument callable that returns any of these"
+)
+
+
+class Feed:
+    """An opened source.
+
+    Attributes:
+        iterator: What to iterate; None where `start` gives it.
+        shape: What the iterator gives (see `fuse.Shape`).
+        start: Awaited once, in the task that iterates, before the first item.
+        closers: What to close, in the order of opening; `start` may add to it.
+    """
+
+    __slots__ = ("closers", "iterator", "shape", "start")
+
+    def __init__(
+        self,
+        iterator: Any,
+        *,
+        shape: Shape = "items",
+        start: Callable[[], Awaitable[AsyncIterator[Any]]] | None = None,
+        closers: list[Closer] | None = None,
+    ) -> None:
+        self.iterator = iterator
+        self.shape: Shape = shape
+        self.start = start
+        self.closers: list[Closer] = [] if closers is None else closers
+
+
+OpenFeed: TypeAlias = "Callable[[Run[Any]], Feed]"
+
+
+class Source:
+    """The beginning of a plan.
+
+    A source that can be opened once goes from new to open to used; streams derived from one
+    another share it. A repeatable one is opened anew by each Run.
+    """
+
+    __slots__ = ("_open", "_state", "label", "partial", "repeatable")
+
+    def __init__(self, label: str, open_feed: OpenFeed, *, repeatable: bool = False, partial: Callable[[], object] | None = None) -> None:
+        self.label = label
+        self.repeatable = repeatable
+        self.partial = partial
+        self._open = open_feed
+        self._state = "new"
+
+    def open(self, run: Run[Any]) -> Feed:
+        """Open for one Run.
+
+        Raises:
+            StreamBusy, StreamConsumed: opened before, and it can be only once.
+        """
+        if not self.repeatable:
+            if self._state == "open":
+                raise StreamBusy(f"{self.label} is being read by another Run, and can be read only once")
+            if self._state == "used":
+                raise StreamConsumed(
+                    f"{self.label} was consumed by an earlier Run; to run a stream again give sk.stream a zero-argument "
+                    "callable that makes the source, e.g. sk.stream(lambda: make_source())"
+                )
+            self._state = "open"
+        return self._open(run)
+
+    def release(self) -> None:
+        """The Run that opened it is over."""
+        self._state = "used"
+
+
+def source_of(value: Any) -> Source:
+    """The source for whatever `sk.stream` was given, in the documented order of looking.
+
+    Raises:
+        TypeError: nothing that can be iterated, or text, whose characters nobody means.
+    """
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        raise TypeError(
+            f"a {type(value).__name__} is not a stream; wrap it in a list, [{type(value).__name__}_value], to stream it as "
+            "one item, or cut it into the pieces you mean"
+        )
+    open_feed = _opener(value)
+    if open_feed is not None:
+        return Source(_label(value), open_feed)
+    if callable(value):
+        _check_arguments(value)
+        return Source(f"{describe(value)}()", lambda run: _called(value, run), repeatable=True)
+    raise TypeError(f"cannot stream a {type(value).__name__}: give {_ACCEPTED}")
+
+
+def _label(value: object) -> str:
+    name = getattr(value, "__qualname__", None)  # generators and coroutines carry their function's
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(value).__name__
+
+
+def _opener(value: Any) -> OpenFeed | None:
+    """How a thing that is not a callable is opened; None if it is no source."""
+    own = getattr(value, "__streamkit_feed__", None)
+    if own is not None:
+        return own  # type: ignore[no-any-return]  # the protocol of our own channels and adapters
+    if inspect.isawaitable(value):
+        return lambda run: _awaited(value, run)
+    if isinstance(value, asyncio.StreamReader):  # async iterable too, but by lines, and these are bytes
+        return lambda run: Feed(_read_chunks(value))
+    if hasattr(value, "__aiter__"):
+        return lambda run: _iterated(value)
+    if isinstance(value, AbstractAsyncContextManager) or (hasattr(value, "__aenter__") and hasattr(value, "__aexit__")):
+        return lambda run: _entered(value, run)
+    if isinstance(value, asyncio.Queue):
+        return lambda run: Feed(_drain_queue(value))
+    if isinstance(value, _CONTAINERS):
+        return lambda run: Feed(_slices(value), shape="lists")
+    if hasattr(value, "__iter__"):
+        return lambda run: _threaded(value, run)
+    return None
+
+
+def _iterated(value: Any) -> Feed:
+    iterator = value.__aiter__()
+    closers = _closers(value)
+    if iterator is not value:
+        closers += _closers(iterator)
+    return Feed(iterator, closers=closers)
+
+
+def _closers(value: Any) -> list[Closer]:
+    """How to close one object: `aclose` or `close`, whichever it has."""
+    close = getattr(value, "aclose", None) or getattr(value, "close", None)
+    return [] if close is None else [(_label(value), close)]
+
+
+def _called(make: Callable[[], Any], run: Run[Any]) -> Feed:
+    return source_of_result(make(), make).open(run)
+
+
+def source_of_result(value: Any, maker: object) -> Source:
+    """The source for what a callable gave; a callable that gives a callable is a mistake."""
+    if isinstance(value, str | bytes) or _opener(value) is None:
+        raise TypeError(f"{describe(maker)} returned a {type(value).__name__}, which cannot be streamed: return {_ACCEPTED}")
+    return source_of(value)
+
+
+def _awaited(value: Awaitable[Any], run: Run[Any]) -> Feed:
+    feed = Feed(None)
+    state = {"awaited": False}
+
+    async def start() -> AsyncIterator[Any]:
+        state["awaited"] = True
+        return await _items(source_of_result(await value, value).open(run), feed)
+
+    def drop() -> None:
+        # Never awaited: closed, or the interpreter would complain about it.
+        if not state["awaited"] and inspect.iscoroutine(value):
+            value.close()
+
+    feed.start = start
+    feed.closers.append((_label(value), drop))
+    return feed
+
+
+def _entered(manager: Any, run: Run[Any]) -> Feed:
+    feed = Feed(None)
+
+    async def start() -> AsyncIterator[Any]:
+        value = await manager.__aenter__()
+        feed.closers.append((_label(manager), lambda: manager.__aexit__(None, None, None)))
+        inner = source_of_result(value, manager).open(run)
+        if value is manager or hasattr(manager, "__aexit__"):
+            # The manager closes what it gave: once is enough.
+            inner.closers = [closer for closer in inner.closers if closer[0] != _label(value)]
+        return await _items(inner, feed)
+
+    feed.start = start
+    return feed
+
+
+async def _items(inner: Feed, outer: Feed) -> AsyncIterator[Any]:
+    """An inner feed as an iterator of single items, its closers handed to the outer one."""
+    outer.closers += inner.closers
+    iterator: Any = inner.iterator
+    if inner.start is not None:
+        before = list(inner.closers)
+        iterator = await inner.start()
+        outer.closers += inner.closers[len(before) :]
+    if inner.shape == "items":
+        return iterator  # type: ignore[no-any-return]
+    flat = _flattened(iterator)
+    outer.closers.append(("batches", flat.aclose))
+    return flat
+
+
+async def _flattened(batches: AsyncIterator[Iterable[Any]]) -> abc.AsyncGenerator[Any]:
+    async for batch in batches:
+        for item in batch:
+            yield item
+
+
+async def _slices(container: Iterable[Any]) -> AsyncIterator[list[Any]]:
+    iterator = iter(container)
+    while batch := list(islice(iterator, FAIRNESS)):
+        yield batch
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while chunk := await reader.read(READ_BYTES):
+        yield chunk
+
+
+async def _drain_queue(queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+    """Items until the queue is shut down (Python 3.13); before that a queue has no end."""
+    shut_down: type[Exception] = getattr(asyncio, "QueueShutDown", _NeverRaised)
+    while True:
+        try:
+            yield await queue.get()
+        except shut_down:
+            return
+
+
+class _NeverRaised(Exception):  # noqa: N818  # stands for asyncio.QueueShutDown where Python has none
+    pass
+
+
+def _threaded(value: Iterable[Any] | Iterator[Any], run: Run[Any]) -> Feed:
+    iterator = ThreadIterator(value, run.backend, _label(value))
+    return Feed(iterator, closers=[(_label(value), iterator.aclose)])
+
+
+def _check_arguments(make: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(make)
+    except (TypeError, ValueError):
+        return  # some callables written in C have none
+    try:
+        signature.bind()
+    except TypeError as error:
+        raise TypeError(
+            f"sk.stream calls {describe(make)} without arguments, and it needs some ({error}); "
+            f"give a value, or lambda: {describe(make)}(...)"
+        ) from None

@@ -1,0 +1,412 @@
+"""`Stream`: a lazy, immutable plan, and the ways to run it.
+
+Building a stream starts nothing: each operator gives a new plan. State lives in a `Run`. The three
+ways to run one are `async with stream as items` (closed on the way out), the terminals (closed
+before they return), and a bare `async for` (closed at its end; after `break` only best-effort).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
+
+from streamkit.errors import ConfigError, StreamBusy, StreamkitError
+from streamkit.events.message import Message
+from streamkit.events.model import EVENT_TYPES, TextDelta
+from streamkit.flow.channels import Channel
+from streamkit.flow.explain import explain_plan
+from streamkit.flow.plan import Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
+from streamkit.flow.runs import CLOSE_TIMEOUT, Run
+from streamkit.flow.scripts import iterate
+from streamkit.flow.sources import Source, source_of
+from streamkit.flow.timed import TimedBoundary
+from streamkit.stages.batching import Batch, TimedBatch
+
+__all__ = ["Sink", "Stream", "stream"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
+D = TypeVar("D")
+
+_UNSET: Any = object()
+
+class Sink(Protocol[T_contra]):
+    """Where `stream.to` delivers: lists of items that were ready together, then the end."""
+
+    async def send(self, batch: list[T_contra], /) -> None:
+        """Take the items; returning means there is room for more."""
+        ...
+
+    async def aclose(self, error: BaseException | None, /) -> None:
+        """Nothing more will come: None after a complete stream, else what ended it."""
+        ...
+
+
+class Stream(Generic[T_co]):
+    """A plan: a source and the operators over it. Made by `sk.stream`.
+
+    >>> import asyncio
+    >>> asyncio.run(stream([" a", "", "b "]).map(str.strip).filter(bool).collect())
+    ['a', 'b']
+    """
+
+    __slots__ = ("_close_timeout", "_open", "_parts", "_source")
+
+    def __init__(self, source: Source, parts: tuple[Part, ...] = (), *, close_timeout: float = CLOSE_TIMEOUT) -> None:
+        self._source = source
+        self._parts = parts
+        self._close_timeout = close_timeout
+        self._open: Run[T_co] | None = None
+
+    # -- composing
+
+    @overload
+    def __or__(self, other: Same) -> Stream[T_co]: ...
+    @overload
+    def __or__(self, other: Op[T_co, U]) -> Stream[U]: ...
+    def __or__(self, other: Same | Op[Any, Any]) -> Stream[Any]:
+        """Put an operator behind this stream."""
+        if not isinstance(other, Op | Same):
+            return NotImplemented
+        return self._with(*other.parts)
+
+    def _with(self, *parts: Part) -> Stream[Any]:
+        return Stream(self._source, self._parts + parts, close_timeout=self._close_timeout)
+
+    @overload
+    def map(self, fn: Callable[[T_co], Awaitable[U]]) -> Stream[U]: ...
+    @overload
+    def map(self, fn: Callable[[T_co], U]) -> Stream[U]: ...
+    def map(self, fn: Callable[[T_co], Any]) -> Stream[Any]:
+        """Replace each item by `fn(item)`; see `sk.map`."""
+        return self._with(step_of("map", "map", fn))
+
+    def filter(self, fn: Callable[[T_co], object]) -> Stream[T_co]:
+        """Keep the items for which `fn(item)` is true; see `sk.filter`."""
+        return self._with(step_of("filter", "filter", fn))
+
+    @overload
+    def flat_map(self, fn: Callable[[T_co], AsyncIterable[U]]) -> Stream[U]: ...
+    @overload
+    def flat_map(self, fn: Callable[[T_co], Awaitable[Iterable[U]]]) -> Stream[U]: ...
+    @overload
+    def flat_map(self, fn: Callable[[T_co], Iterable[U]]) -> Stream[U]: ...
+    def flat_map(self, fn: Callable[[T_co], Any]) -> Stream[Any]:
+        """Replace each item by the items of `fn(item)`; see `sk.flat_map`."""
+        return self._with(step_of("flat_map", "flat_map", fn))
+
+    @overload
+    def scan(self, fn: Callable[[U, T_co], Awaitable[U]], initial: U) -> Stream[U]: ...
+    @overload
+    def scan(self, fn: Callable[[U, T_co], U], initial: U) -> Stream[U]: ...
+    def scan(self, fn: Callable[[Any, T_co], Any], initial: Any) -> Stream[Any]:
+        """Fold as `reduce` does, giving each intermediate state; see `sk.scan`."""
+        return self._with(step_of("scan", "scan", fn, argument=(fn, initial)))
+
+    def tap(self, fn: Callable[[T_co], object]) -> Stream[T_co]:
+        """Call `fn(item)` for each item and pass it on; see `sk.tap`."""
+        return self._with(step_of("tap", "tap", fn))
+
+    def take(self, count: int) -> Stream[T_co]:
+        """The first `count` items; the source is closed after them; see `sk.take`."""
+        check_count("take", "count", count, 0)
+        return self._with(Step("take", f"take({count})", count))
+
+    def skip(self, count: int) -> Stream[T_co]:
+        """All but the first `count` items; see `sk.skip`."""
+        check_count("skip", "count", count, 0)
+        return self._with(Step("skip", f"skip({count})", count))
+
+    def take_while(self, fn: Callable[[T_co], object]) -> Stream[T_co]:
+        """Items up to the first for which `fn(item)` is false; see `sk.take_while`."""
+        return self._with(step_of("take_while", "take_while", fn))
+
+    def batch(self, size: int, *, within: float | None = None) -> Stream[list[T_co]]:
+        """Gather items into lists; see `sk.batch`."""
+        return self._with(batch_part(size, within))
+
+    # -- running
+
+    def open(self, *, fused: bool = True) -> Run[T_co]:
+        """An independent Run, to be used with `async with` or closed by `aclose()`.
+
+        Args:
+            fused: False runs the plan unfused, one generator per step: slower, and the same result.
+
+        Raises:
+            StreamBusy, StreamConsumed: the source can be read once, and is or was.
+        """
+        return Run(self._source, self._parts, fused=fused, close_timeout=self._close_timeout)
+
+    async def __aenter__(self) -> Run[T_co]:
+        self._check_free()
+        self._open = Run(self._source, self._parts, close_timeout=self._close_timeout, released=self._released)
+        return self._open
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._open is not None:
+            await self._open.aclose(error)
+
+    def _released(self) -> None:
+        self._open = None
+
+    def _check_free(self) -> None:
+        if self._open is not None:
+            raise StreamBusy(
+                "a Run of this stream is open: iterate what `async with` gave, or take an independent Run with stream.open()"
+            )
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        self._check_free()
+        return self.open().__aiter__()
+
+    def closing(self, timeout: float) -> Stream[T_co]:
+        """The same stream with another limit for a source's clean-up, in seconds (default 5)."""
+        check_seconds("closing", "timeout", timeout)
+        return Stream(self._source, self._parts, close_timeout=timeout)
+
+    # -- terminals: each runs the stream to its end and has closed everything when it returns
+
+    async def collect(self) -> list[T_co]:
+        """All items as a list.
+
+        Memory: the whole stream. An error of streamkit's own carries the items so far as `.partial`.
+        """
+        items: list[T_co] = []
+        self._check_free()
+        run = self.open()
+        run.keep_partial(lambda: items)
+        await run.drive(items.append)
+        return items
+
+    async def run(self) -> None:
+        """Run to the end for the effects alone."""
+        self._check_free()
+        await self.open().drive(_ignore)
+
+    async def join(self, separator: str = "") -> str:
+        """The text of the stream: its strings, or the text deltas of its events, joined.
+
+        Raises:
+            TypeError: an item that is neither.
+        """
+        texts: list[str] = []
+        self._check_free()
+        run = self.open()
+        run.keep_partial(lambda: separator.join(texts))
+
+        def add(item: object) -> None:
+            if isinstance(item, str):
+                texts.append(item)
+            elif isinstance(item, TextDelta):
+                texts.append(item.text)
+            elif not isinstance(item, EVENT_TYPES):
+                raise TypeError(f"join() joins text, and got a {type(item).__name__}; map it to str first")
+
+        await run.drive(add)
+        return separator.join(texts)
+
+    @overload
+    async def first(self) -> T_co: ...
+    @overload
+    async def first(self, default: D) -> T_co | D: ...
+    async def first(self, default: Any = _UNSET) -> Any:
+        """The first item; the source is closed after it.
+
+        Raises:
+            LookupError: the stream was empty and no default was given.
+        """
+        return self._only(await self.take(1).collect(), default, "first")
+
+    @overload
+    async def last(self) -> T_co: ...
+    @overload
+    async def last(self, default: D) -> T_co | D: ...
+    async def last(self, default: Any = _UNSET) -> Any:
+        """The last item.
+
+        Raises:
+            LookupError: the stream was empty and no default was given.
+        """
+        newest: deque[T_co] = deque(maxlen=1)
+        self._check_free()
+        run = self.open()
+        run.keep_partial(lambda: list(newest))
+        await run.drive(newest.append)
+        return self._only(list(newest), default, "last")
+
+    def _only(self, items: list[T_co], default: Any, terminal: str) -> Any:
+        if items:
+            return items[0]
+        if default is _UNSET:
+            raise LookupError(f"{terminal}() of an empty stream; give a default: {terminal}(None)")
+        return default
+
+    @overload
+    async def reduce(self, fn: Callable[[U, T_co], Awaitable[U]], initial: U) -> U: ...
+    @overload
+    async def reduce(self, fn: Callable[[U, T_co], U], initial: U) -> U: ...
+    async def reduce(self, fn: Callable[[Any, T_co], Any], initial: Any) -> Any:
+        """Fold all items into one value, `fn(value, item)` at a time."""
+        check_callable("reduce", fn)
+        return await self.scan(fn, initial).last(initial)
+
+    async def message(self, *, choice: int = 0) -> Message:
+        """The whole answer, folded from the events of one choice.
+
+        Raises:
+            TypeError: an item that is no event.
+        """
+        message = Message(choice=choice)
+        self._check_free()
+        run = self.open()
+        run.keep_partial(lambda: message)
+
+        def add(item: Any) -> None:
+            if not isinstance(item, EVENT_TYPES):
+                raise TypeError(f"message() folds events, and got a {type(item).__name__}; use join() or collect()")
+            message.add(item)
+
+        try:
+            await run.drive(add)
+        except StreamkitError as error:
+            if not isinstance(error.partial, Message):
+                error.partial = message
+            raise
+        return message
+
+    async def to(self, sink: Sink[T_co]) -> None:
+        """Deliver everything to a sink, in lists of what was ready together, then close the sink.
+
+        The sink is closed with None after a complete stream, else with the error, which is raised
+        again. A sink that fails ends the stream: the source is closed.
+        """
+        if not callable(getattr(sink, "send", None)) or not callable(getattr(sink, "aclose", None)):
+            raise TypeError(f"to() takes a sink with `async send(batch)` and `async aclose(error)`, got {type(sink).__name__}")
+        self._check_free()
+        run = self.open()
+        failure: BaseException | None = None
+        try:
+            async with run:
+                async for batch in run.lists():
+                    await sink.send(batch)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            await _close_sink(sink, failure)
+
+    def iter(self) -> Iterator[T_co]:
+        """Plain Python, for a script: `for item in stream.iter()`.
+
+        The whole iteration runs in one task of an event loop of its own, in this thread; in a thread
+        whose loop is running (a notebook) in another thread, and then only for a source given as a
+        callable, because any other belongs to the running loop. Leaving the loop closes the source.
+
+        Raises:
+            ConfigError: called inside a running event loop with a source that is no callable.
+        """
+        if _loop_is_running() and not self._source.repeatable:
+            raise ConfigError(
+                "iter() inside a running event loop needs a source given as a zero-argument callable; use `async for` here, or sk.stream(lambda: ...)"
+            )
+        return iterate(lambda: self.open(), in_thread=_loop_is_running())
+
+    # -- looking
+
+    def explain(self) -> str:
+        """The plan in words: which steps share a loop, and where tasks meet."""
+        return explain_plan(self._source, self._parts)
+
+    def __repr__(self) -> str:
+        return f"<Stream {' | '.join([self._source.label, *(part.label for part in self._parts)])}>"
+
+    @property
+    def plan(self) -> tuple[Source, tuple[Part, ...]]:
+        """The source and the parts, for operators that combine streams."""
+        return self._source, self._parts
+
+
+@overload
+def stream(source: Stream[T], /) -> Stream[T]: ...
+@overload
+def stream(source: Channel[T], /) -> Stream[T]: ...
+@overload
+def stream(source: Awaitable[AsyncIterable[T]], /) -> Stream[T]: ...
+@overload
+def stream(source: Awaitable[Iterable[T]], /) -> Stream[T]: ...
+@overload
+def stream(source: asyncio.StreamReader, /) -> Stream[bytes]: ...
+@overload
+def stream(source: AsyncIterable[T], /) -> Stream[T]: ...
+@overload
+def stream(source: AbstractAsyncContextManager[AsyncIterable[T]], /) -> Stream[T]: ...
+@overload
+def stream(source: asyncio.Queue[T], /) -> Stream[T]: ...
+@overload
+def stream(source: Iterable[T], /) -> Stream[T]: ...
+@overload
+def stream(source: Callable[[], AsyncIterable[T]], /) -> Stream[T]: ...
+@overload
+def stream(source: Callable[[], Awaitable[AsyncIterable[T]]], /) -> Stream[T]: ...
+@overload
+def stream(source: Callable[[], AbstractAsyncContextManager[AsyncIterable[T]]], /) -> Stream[T]: ...
+@overload
+def stream(source: Callable[[], Iterable[T]], /) -> Stream[T]: ...
+def stream(source: Any, /) -> Stream[Any]:
+    """A stream over anything that gives items, now or later. Nothing starts until it is run.
+
+    Looked at in this order: a Stream (given back as it is), a channel, an awaitable of a source
+    (an un-awaited `create(..., stream=True)`), an async iterable, an async context manager that gives a
+    source, an `asyncio.Queue` or `StreamReader` (bytes as they come), a sync container (inline), any other
+    sync iterable (on one dedicated thread, at most 2 items ahead), a zero-argument callable that makes any
+    of these. Only a callable can be run again.
+
+    Memory: nothing is read ahead, but for the thread's 2 items.
+    Cancellation: the source is closed, in the task that iterated it.
+    Raises:
+        TypeError: not a source; `str` and `bytes` are refused, because nobody means their characters.
+
+    >>> import asyncio
+    >>> asyncio.run(stream(lambda: iter("abc")).collect())
+    ['a', 'b', 'c']
+    """
+    if isinstance(source, Stream):
+        return source  # pyright: ignore[reportUnknownVariableType]
+    return Stream(source_of(source))
+
+
+def batch_part(size: int, within: float | None) -> Part:
+    """The part of `batch`: pure, or with a clock."""
+    check_count("batch", "size", size, 1)
+    if within is None:
+        return Step("stage", f"batch({size})", lambda: Batch[Any](size))
+    check_seconds("batch", "within", within)
+    return TimedBoundary(f"batch({size}, within={within:g})", lambda: TimedBatch[Any](size, within))
+
+
+def _ignore(item: object) -> None:
+    """Nothing is kept."""
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _close_sink(sink: Sink[Any], failure: BaseException | None) -> None:
+    try:
+        await sink.aclose(failure)
+    except Exception:
+        if failure is None:
+            raise

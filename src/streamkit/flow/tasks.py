@@ -1,0 +1,263 @@
+"""Tasks of our own, on asyncio (uvloop too) and on trio: spawn, cancel, park, wake.
+
+The little that the kernel needs of an event loop, and nothing more. A background task belongs to
+the Run that started it: on asyncio a plain task, on trio a system task with the caller's context
+and a cancel scope of its own, because a nursery around the consumer's code would be left in the
+wrong order (two streams left crosswise) or would wait for a reader that never comes back.
+
+What must not happen: an exception leaving a system task (trio would end the whole run), and a
+second cancel reaching a task that has begun to clean up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["AsyncioBackend", "Backend", "Forward", "Main", "Task", "Timer", "Timers", "Waiter", "current_backend"]
+
+Main: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Timer(Protocol):
+    """A callback that will run at a time; `cancel` may be called at any moment, also afterwards."""
+
+    def cancel(self) -> None: ...
+
+
+class Waiter(Protocol):
+    """A place where one task parks until another wakes it. Waking nobody is harmless."""
+
+    async def wait(self) -> None: ...
+    def wake(self) -> None: ...
+
+
+class Task(Protocol):
+    """A background task. `cancel` interrupts what it awaits now; `done` is True once it has ended."""
+
+    @property
+    def done(self) -> bool: ...
+    def cancel(self) -> None: ...
+
+
+class Timers(Protocol):
+    """What can call back at a time: an event loop, or a clock put in its place."""
+
+    def now(self) -> float: ...
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
+
+
+class Backend(Protocol):
+    """One event loop, as the kernel sees it."""
+
+    name: str
+    steppable: bool
+
+    def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> Task:
+        """Start a task: `main`, then `clean_up` whatever became of it, then the callback `done`."""
+        ...
+
+    def waiter(self) -> Waiter: ...
+    async def checkpoint(self) -> None: ...
+    async def finish(self, wait: Callable[[], Awaitable[None]], until: Callable[[], bool]) -> None: ...
+    async def bounded(self, closing: Awaitable[object], seconds: float, clock: Timers) -> bool: ...
+    def current_task(self) -> object: ...
+    def soon_from_thread(self, callback: Callable[[], None]) -> None: ...
+    def now(self) -> float: ...
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+def current_backend() -> Backend:
+    """The backend of the running event loop.
+
+    Raises:
+        RuntimeError: no event loop runs in this thread.
+    """
+    # Trio first: in guest mode both run in one thread, and only trio knows whose task this is.
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        from streamkit.flow.trio_tasks import TrioBackend
+
+        return TrioBackend()
+    return AsyncioBackend(asyncio.get_running_loop())
+
+
+class AsyncioBackend:
+    """asyncio and uvloop."""
+
+    __slots__ = ("_loop", "call_at", "now")
+
+    name = "asyncio"
+    # An `__anext__` may be stepped by hand inside the task that awaits it.
+    steppable = True
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.now = loop.time
+        self.call_at = loop.call_at
+
+    def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> AsyncioTask:
+        task = self._loop.create_task(_both(main, clean_up), name=name)
+        task.add_done_callback(lambda _: done())
+        return AsyncioTask(task)
+
+    def waiter(self) -> AsyncioWaiter:
+        return AsyncioWaiter(self._loop)
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
+
+    def current_task(self) -> object:
+        return asyncio.current_task(self._loop)
+
+    def soon_from_thread(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(callback)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def finish(self, wait: Callable[[], Awaitable[None]], until: Callable[[], bool]) -> None:
+        """Wait until it is so, whatever cancels this task meanwhile; then let the cancel through.
+
+        A level-triggered scope around the consumer cancels again and again: each is noted and the
+        wait goes on, because leaving it would leave an open source behind.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while not until():
+            try:
+                await wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def bounded(self, closing: Awaitable[object], seconds: float, clock: Timers) -> bool:
+        """Await a clean-up, cancel it after so many seconds, abandon it after as many more; False if it was cut short.
+
+        It is stepped by hand in this very task: a wrapper task would close the source in another
+        task than the one that iterated it.
+        """
+        step = closing.__await__()
+        try:
+            future = step.send(None)
+        except StopIteration:
+            return True
+        return await self.rest(step, future, seconds, clock)
+
+    async def rest(self, step: Any, future: object, seconds: float, clock: Timers) -> bool:
+        """The rest of a step that has suspended on `future`, with the limits of `bounded`."""
+        return await _Stepper(step, lambda fire: clock.call_at(clock.now() + seconds, fire)).run(future)
+
+
+async def _both(main: Main, clean_up: Main) -> None:
+    try:
+        await main()
+    finally:
+        await clean_up()
+
+
+class AsyncioTask:
+    """An `asyncio.Task`, cancelled by its own `cancel()`."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+
+    @property
+    def done(self) -> bool:
+        return self.task.done()
+
+    def cancel(self) -> None:
+        self.task.cancel()
+
+
+class AsyncioWaiter:
+    """One future per wait."""
+
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        future = self._future = self._loop.create_future()
+        try:
+            await future
+        finally:
+            self._future = None
+
+    def wake(self) -> None:
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+class _Stepper:
+    """A suspended awaitable, driven by hand, with a timer that cancels it once and then lets go of it."""
+
+    def __init__(self, step: Any, timer: Callable[[Callable[[], None]], Timer]) -> None:
+        self._step = step
+        self._timer = timer
+        self._fired = 0
+        self._seen = 0
+        self._task = asyncio.current_task()
+
+    def _fire(self) -> None:
+        self._fired += 1
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self, future: object) -> bool:
+        armed = self._timer(self._fire)
+        try:
+            while True:
+                try:
+                    value = await Forward(future)
+                except asyncio.CancelledError as error:
+                    if self._fired == self._seen:  # somebody else's cancel: the clean-up's to see
+                        future = self._step.throw(error)
+                        continue
+                    self._seen = self._fired
+                    self._uncancel()
+                    if self._fired > 1:
+                        _ABANDONED.append(self._step)
+                        return False
+                    armed = self._timer(self._fire)
+                    future = self._step.throw(error)
+                except BaseException as error:
+                    future = self._step.throw(error)
+                else:
+                    future = self._step.send(value)
+        except StopIteration:
+            return self._fired == 0
+        except asyncio.CancelledError:
+            if self._fired and not (self._task is not None and self._task.cancelling()):
+                return False
+            raise
+        finally:
+            armed.cancel()
+
+    def _uncancel(self) -> None:
+        if self._task is not None:
+            self._task.uncancel()
+
+
+# A coroutine that ignored its cancel would complain when collected: it is kept, and was named in a warning.
+_ABANDONED: list[object] = []
+
+
+class Forward:
+    """Hands a future that somebody else's coroutine waits on to the event loop, and its result back."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: object) -> None:
+        self._future = future
+
+    def __await__(self) -> Any:
+        return (yield self._future)

@@ -1,0 +1,142 @@
+"""The trio half of `tasks`; imported only inside a trio run."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from streamkit.flow.tasks import Main, Timer, Timers
+
+
+class TrioBackend:
+    """One trio run."""
+
+    __slots__ = ("_token",)
+
+    name = "trio"
+    # A source may hold a cancel scope of its own across its `yield`: nothing of ours may be around its steps.
+    steppable = False
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+
+    def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> TrioTask:
+        task = TrioTask(done)
+        trio.lowlevel.spawn_system_task(task.run, main, clean_up, name=name, context=contextvars.copy_context())
+        return task
+
+    def waiter(self) -> TrioWaiter:
+        return TrioWaiter()
+
+    async def checkpoint(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def current_task(self) -> object:
+        return trio.lowlevel.current_task()
+
+    def soon_from_thread(self, callback: Callable[[], None]) -> None:
+        self._token.run_sync_soon(callback)
+
+    def now(self) -> float:
+        return trio.current_time()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> TrioTimer:
+        timer = TrioTimer(when, callback)
+        trio.lowlevel.spawn_system_task(timer.run, name="streamkit timer")
+        return timer
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+    async def finish(self, wait: Callable[[], Awaitable[None]], until: Callable[[], bool]) -> None:
+        """Wait until it is so, shielded from cancels; the next checkpoint lets them through."""
+        with trio.CancelScope(shield=True):
+            while not until():
+                await wait()
+
+    async def bounded(self, closing: Awaitable[object], seconds: float, clock: Timers) -> bool:
+        """Await a clean-up, cancelled after so many seconds; False if it was.
+
+        A clean-up that shields itself for ever cannot be abandoned here: trio has no way to leave it.
+        """
+        if isinstance(clock, TrioBackend):
+            with trio.move_on_after(seconds) as scope:
+                await closing
+            return not scope.cancelled_caught
+        with trio.CancelScope() as scope:
+            armed = clock.call_at(clock.now() + seconds, scope.cancel)
+            try:
+                await closing
+            finally:
+                armed.cancel()
+        return not scope.cancelled_caught
+
+
+class TrioTask:
+    """A system task in two parts, each in a scope of its own: a cancelled main does not spoil its clean-up."""
+
+    __slots__ = ("_done", "_scope", "done")
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        self._done = done
+        self._scope = trio.CancelScope()
+        self.done = False
+
+    async def run(self, main: Main, clean_up: Main) -> None:
+        try:
+            with self._scope:
+                await main()
+            self._scope = trio.CancelScope()
+            with self._scope:
+                await clean_up()
+        finally:
+            self.done = True
+            self._done()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+
+class TrioTimer:
+    """A system task that sleeps, then calls."""
+
+    __slots__ = ("_callback", "_scope", "_when")
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self._when = when
+        self._callback = callback
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        with self._scope:
+            await trio.sleep_until(self._when)
+            self._callback()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+
+class TrioWaiter:
+    """Parks the current task in trio's own scheduler."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    async def wait(self) -> None:
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def wake(self) -> None:
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None

@@ -1,0 +1,139 @@
+"""Operators between two tasks: buffer, coalesce, and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from streamkit.events.model import join_deltas
+from streamkit.flow.channel import Channel
+from streamkit.flow.overflow import Overflow, check_overflow, make_channel
+from streamkit.flow.plan import Op, Same, check_count
+from streamkit.flow.runs import Run, Strand
+from streamkit.flow.sources import Feed
+from streamkit.flow.streams import batch_part
+
+__all__ = ["batch", "buffer", "coalesce"]
+
+T = TypeVar("T")
+
+COALESCE_ITEMS = 1024
+
+
+def buffer(size: int, *, overflow: Overflow = "suspend") -> Same:
+    """Let the source run ahead, in a task of its own.
+
+    Args:
+        size: Most items read ahead and not yet consumed, at least 1.
+        overflow: What happens to one item more. "suspend" waits (nothing is lost); "drop_oldest" and
+            "drop_newest" drop a delta; "latest" keeps only the newest delta; "coalesce" joins deltas of
+            one channel; "error" raises `BufferFull`. Control events are never dropped or joined, and
+            dropped deltas of events leave a `Gap`.
+
+    Yields:
+        The items, in order.
+
+    Memory: `size` items (and one gap).
+    Cancellation: the source is closed in its own task, before control returns; what was buffered is dropped.
+    Raises:
+        ConfigError, TypeError: a size or policy that does not exist, at the call.
+        BufferFull: with overflow="error", behind the items that were held.
+
+    >>> run((stream([1, 2, 3]) | buffer(2)).collect())
+    [1, 2, 3]
+    """
+    check_count("buffer", "size", size, 1)
+    check_overflow(overflow)
+    return Same(_Buffer(size, overflow))
+
+
+def coalesce(size: int = COALESCE_ITEMS) -> Same:
+    """Hand over what is ready, with neighbouring deltas of one channel joined; never wait for more.
+
+    While the consumer is busy the source goes on, and what it gave meanwhile comes as few, larger
+    deltas: a slow client gets fewer frames, a fast one gets each token at once.
+
+    Args:
+        size: Most items read ahead, at least 1.
+
+    Yields:
+        Strings, bytes and deltas joined with their neighbours of the same kind and block; everything
+        else, control events above all, as it came.
+
+    Memory: `size` items.
+    Cancellation: as `buffer`.
+    Raises:
+        ConfigError, TypeError: a size that does not exist, at the call.
+
+    >>> run((stream(["a", "b", "c"]) | coalesce()).collect())
+    ['abc']
+    """
+    check_count("coalesce", "size", size, 1)
+    return Same(_Coalesce(size))
+
+
+def batch(size: int, *, within: float | None = None) -> Op[T, list[T]]:
+    """Gather items into lists.
+
+    Args:
+        size: Most items per list, at least 1.
+        within: Longest wait in seconds after a list's first item. None waits on.
+
+    Yields:
+        Lists of 1..size items; the last may be short. Order kept, none lost.
+
+    Memory: at most `size` items; with `within` also one list on its way.
+    Cancellation: items not yet yielded are dropped; the source is closed.
+    Raises:
+        ConfigError, TypeError: a size below 1, or no time, at the call.
+
+    >>> run((stream([1, 2, 3]) | batch(2)).collect())
+    [[1, 2], [3]]
+    """
+    return Op(batch_part(size, within))
+
+
+class _Buffer:
+    """`buffer` in a plan."""
+
+    def __init__(self, size: int, overflow: Overflow) -> None:
+        self._size = size
+        self._overflow: Overflow = overflow
+        self.label = f"buffer({size})" if overflow == "suspend" else f"buffer({size}, overflow={overflow!r})"
+
+    def connect(self, strand: Strand, run: Run[Any]) -> Strand:
+        channel, offer = make_channel(self._size, self._overflow)
+        pump = run.pump(strand, channel, self.label)
+        if offer is not None:
+            pump.offer = lambda item: offer(channel, item)
+        return run.reading(channel, self.label)
+
+
+class _Coalesce:
+    """`coalesce` in a plan."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.label = "coalesce()" if size == COALESCE_ITEMS else f"coalesce({size})"
+
+    def connect(self, strand: Strand, run: Run[Any]) -> Strand:
+        channel: Channel[Any] = Channel(self._size)
+        run.pump(strand, channel, self.label)
+        reader = _JoiningReader(channel)
+        return Strand(Feed(reader, shape="drains", closers=[(self.label, channel.close)]), run)
+
+
+class _JoiningReader:
+    """The reading end of a channel: everything that is ready, joined."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel[Any]) -> None:
+        self._channel = channel
+
+    def __aiter__(self) -> _JoiningReader:
+        return self
+
+    async def __anext__(self) -> Iterable[Any]:
+        first = await self._channel.__anext__()
+        return join_deltas([*first, *self._channel.ready()])
