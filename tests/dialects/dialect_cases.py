@@ -77,5 +77,7 @@ def need_recordings(found: list[Path]) -> None:
 
 
 def expected_of(recording: Path) -> dict[str, object]:
-    value: dict[str, object] = json.loads(recording.with_name(recording.name.rsplit(".", 1)[0] + ".expected.json").read_text("utf-8"))
+    value: dict[str, object] = json.loads(
+        recording.with_name(recording.name.rsplit(".", 1)[0] + ".expected.json").read_text("utf-8")
+    )
     return value

@@ -76,7 +76,11 @@ small = st.integers(0, 3)
 maybe_text = st.none() | st.text()
 count = st.none() | st.integers(0, 1 << 40)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
@@ -135,7 +139,7 @@ def test_half_a_character_is_replaced() -> None:
 def test_a_value_that_json_cannot_say_names_the_event() -> None:
     loop: list[object] = []
     loop.append(loop)
-    for value in (object(), 1 << 70, loop):
+    for value in (object(), {1j: 1}, loop):
         with pytest.raises(LocalProtocolError, match="custom event"):
             NativeEncoder().encode(Custom("n", value))
 
@@ -197,14 +201,18 @@ def test_a_body_cut_before_its_finish_is_truncated(keep: int) -> None:
 def test_a_body_cut_after_its_finish_is_complete_unless_another_choice_spoke() -> None:
     whole = body([TextDelta("a"), Finish()]).removesuffix(b'data: {"type":"end"}\n\n')
     assert [TextDelta("a"), Finish()] == read(NativeDecoder(), [whole]).events
-    assert isinstance(read(NativeDecoder(), [whole + sse_body({"type": "text-delta", "text": "b", "choice": 1})]).error, StreamTruncated)
+    assert isinstance(
+        read(NativeDecoder(), [whole + sse_body({"type": "text-delta", "text": "b", "choice": 1})]).error, StreamTruncated
+    )
 
 
 # ---- readers older and newer than the writer ----------------------------------------------------
 
 
 def test_unknown_fields_are_skipped_and_unknown_types_are_raw() -> None:
-    got = read(NativeDecoder(), [sse_body({"type": "text-delta", "text": "a", "at": 1.5}, {"type": "hologram", "x": [1]}, {"type": "end"})])
+    got = read(
+        NativeDecoder(), [sse_body({"type": "text-delta", "text": "a", "at": 1.5}, {"type": "hologram", "x": [1]}, {"type": "end"})]
+    )
     assert [TextDelta("a"), Raw({"type": "hologram", "x": [1]}), Finish()] == got.events
 
 
@@ -215,7 +223,9 @@ def test_a_version_that_it_cannot_read_is_said_at_once() -> None:
     assert [] == got.events
 
 
-@pytest.mark.parametrize("frame", ["{bad", "[1]", "{}", '{"type":3}', '{"type":"text-delta"}', '{"type":"text-delta","text":1}', "[" * 100_000, "null"])
+@pytest.mark.parametrize(
+    "frame", ["{bad", "[1]", "{}", '{"type":3}', '{"type":"text-delta"}', '{"type":"text-delta","text":1}', "[" * 100_000, "null"]
+)
 def test_a_frame_that_is_no_event_is_a_protocol_error_and_costs_nothing_before_it(frame: str) -> None:
     got = read(NativeDecoder(), [sse_body({"type": "text-delta", "text": "kept"}, frame, {"type": "end"})])
     assert isinstance(got.error, RemoteProtocolError)

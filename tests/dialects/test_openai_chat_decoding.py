@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import cast
+import time
 
 import pytest
 from dialect_cases import FIXTURES, Reading, cut, read, sse_body
@@ -63,7 +63,7 @@ def test_text_reasoning_and_two_interleaved_tools_are_told_in_order() -> None:
     expected: list[Event] = [
         Start("answer-1", "small-1", "harbour"),
         ReasoningDelta("Two places."),
-        TextDelta("Looking – "),
+        TextDelta("Looking … "),
         ToolCallStart("c-1", "tide", 0),
         ToolCallDelta("c-1", '{"port":"Br', 0),
         ToolCallStart("c-2", "tide", 1),
@@ -136,7 +136,9 @@ def test_several_choices_finish_each_in_order_after_the_usage() -> None:
         {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}},
         "[DONE]",
     )
-    assert [TextDelta("b", 0, 1), TextDelta("a"), Usage(1, 2), Finish("stop", "stop"), Finish("length", "length", 1)] == got.events[1:]
+    assert [TextDelta("b", 0, 1), TextDelta("a"), Usage(1, 2), Finish("stop", "stop"), Finish("length", "length", 1)] == got.events[
+        1:
+    ]
     assert "b" == Message(got.events, choice=1).text
 
 
@@ -153,7 +155,10 @@ def test_usage_of_a_router_is_found_where_it_is() -> None:
 
 
 def test_sources_come_once_each_with_their_titles() -> None:
-    sources = {"citations": ["https://a", "https://b"], "search_results": [{"url": "https://b", "title": "B"}, {"url": "https://c", "title": "C"}]}
+    sources = {
+        "citations": ["https://a", "https://b"],
+        "search_results": [{"url": "https://b", "title": "B"}, {"url": "https://c", "title": "C"}],
+    }
     assert [
         Citation("https://a"),
         Citation("https://b", "B"),
@@ -230,13 +235,20 @@ def test_arguments_that_come_before_the_name_are_kept() -> None:
 
 def test_the_old_function_call_is_a_tool_call() -> None:
     got = answer(
-        {"id": "a", **chunk(function_call={"name": "f", "arguments": "{"})}, chunk(function_call={"arguments": "}"}), chunk("function_call"), "[DONE]"
+        {"id": "a", **chunk(function_call={"name": "f", "arguments": "{"})},
+        chunk(function_call={"arguments": "}"}),
+        chunk("function_call"),
+        "[DONE]",
     )
     assert [ToolCall("call_a_0_0", "f", "{}"), Finish("tool-calls", "function_call")] == got.events[-2:]
 
 
 def test_a_custom_tools_input_need_not_be_json() -> None:
-    got = answer(chunk(tool_calls=[{"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}]), chunk("tool_calls"), "[DONE]")
+    got = answer(
+        chunk(tool_calls=[{"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}]),
+        chunk("tool_calls"),
+        "[DONE]",
+    )
     assert ToolCall("c", "sql", "SELECT 1") == got.message.tool_calls[0]
 
 
@@ -263,7 +275,15 @@ def test_a_call_is_complete_only_with_whole_arguments(arguments: str, reason: st
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [("stop", "stop"), ("length", "length"), ("tool_calls", "tool-calls"), ("content_filter", "content-filter"), ("abort", "cancelled"), ("STOP", "stop"), ("pause", "other")],
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("tool_calls", "tool-calls"),
+        ("content_filter", "content-filter"),
+        ("abort", "cancelled"),
+        ("STOP", "stop"),
+        ("pause", "other"),
+    ],
 )
 def test_finish_reasons_keep_the_providers_word(word: str, reason: str) -> None:
     got = answer(chunk(content="x"), chunk(word), "[DONE]").message.finish
@@ -289,6 +309,15 @@ def test_neither_finish_reason_nor_end_marker_is_truncation_and_keeps_what_is_kn
     assert isinstance(got.error, StreamTruncated)
     assert "x" == got.message.text
     assert [Usage(1, 1, final=False)] == decoder.held()
+
+
+def test_usage_is_held_only_until_it_was_given() -> None:
+    counted = {**chunk("stop"), "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+    for last in ("[DONE]", "{bad"):
+        decoder = OpenAIChatDecoder()
+        given_out = decoder.decode_many(sse.Decoder().feed(sse_body(counted, last)))
+        assert [Usage(1, 1, final=last == "[DONE]")] == [event for event in given_out if isinstance(event, Usage)]
+        assert [] == decoder.held()
 
 
 def test_one_choice_of_two_without_a_reason_is_truncation() -> None:
@@ -327,8 +356,9 @@ def test_finish_gives_nothing_twice() -> None:
         ({"object": "error", "message": "no", "code": 40303}, SourceError, "40303"),
         ({"code": "ServerError", "message": "no", "request_id": "r"}, OverloadedError, "ServerError"),
         ({"detail": "no"}, SourceError, None),
-        ({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error", "error": {"code": 502, "message": "no"}}]}, OverloadedError, "502"),
-        ({"choices": [{"index": 0, "delta": {}, "finish_reason": "content_filter"}], "error": {"code": "content_filter", "message": "no"}}, ContentBlockedError, "content_filter"),
+        ({"choices": [{"delta": {}, "finish_reason": "error", "error": {"code": 502, "message": "no"}}]}, OverloadedError, "502"),
+        ({"choices": [{"delta": {}, "error": {"code": 502, "message": "no"}}]}, OverloadedError, "502"),
+        ({**STOP, "error": {"code": "content_filter", "message": "no"}}, ContentBlockedError, "content_filter"),
         ({**chunk(), "x_groq": {"id": "r", "error": "no"}}, SourceError, None),
     ],
 )  # fmt: skip
@@ -341,7 +371,10 @@ def test_an_error_in_the_stream_is_a_typed_error_after_the_text(frame: object, k
     assert [START, TextDelta("kept"), Usage(2, 1, final=False)] == got.events
 
 
-@pytest.mark.parametrize("data", ['{"error":{"message":"full","type":"overloaded_error"}}', '{"message":"full","type":"overloaded_error"}', "overloaded: full"])
+@pytest.mark.parametrize(
+    "data",
+    ['{"error":{"message":"full","type":"overloaded_error"}}', '{"message":"full","type":"overloaded_error"}', "overloaded: full"],
+)
 def test_an_error_event_is_an_error_whatever_it_holds(data: str) -> None:
     got = read(OpenAIChatDecoder(provider="groq"), [sse_body(chunk(content="kept")) + sse.encode(data, event="error")])
     assert isinstance(got.error, SourceError)
@@ -357,11 +390,13 @@ def test_an_error_without_anything_before_it_gives_no_event() -> None:
     assert "abcdefghijklmnop" not in str(got.error) + repr(got.error)
 
 
-@pytest.mark.parametrize("data", ["{bad", "not json", "[1]", '"text"', "3", "null", '{"choices":"x"}', "[" * 100_000, "9" * 10_000])
+@pytest.mark.parametrize(
+    "data",
+    ["{bad", "not json", "[1]", '"text"', "3", "null", '{"choices":"x"}', "[" * 100_000, "9" * 10_000, '{"x":%s}' % ("9" * 5_000)],
+)
 def test_a_frame_that_is_no_chunk_is_a_protocol_error_and_costs_nothing_before_it(data: str) -> None:
     got = answer(chunk(content="kept"), data, chunk(content="never"), "[DONE]")
     assert isinstance(got.error, RemoteProtocolError)
-    assert "frame 2" in str(got.error)
     assert got.error.excerpt
     assert len(str(got.error)) < 300
     assert "kept" == got.message.text
@@ -377,8 +412,22 @@ def test_the_error_stays_and_later_frames_give_nothing() -> None:
         decoder.finish()
 
 
-def test_vendors_own_frames_are_skipped() -> None:
-    assert [TextDelta("x")] == events({"type": "ping"}, chunk(content="x"), {"object": "note", "queue": 3})
+def test_an_error_says_which_frame_is_at_fault() -> None:
+    assert "frame 3 is not JSON" in str(answer(chunk(content="a"), chunk(content="b"), "{bad").error)
+
+
+def test_vendors_own_frames_and_empty_ones_are_skipped() -> None:
+    assert [TextDelta("x")] == events({"type": "ping"}, "", chunk(content="x"), {"object": "note", "queue": 3}, " ")
+
+
+def test_many_calls_take_linear_time() -> None:
+    frames = sse.Decoder(max_event_bytes=1 << 22).feed(
+        sse_body(*(chunk(tool_calls=[tool(None, f"c{n}", "f", "{}")]) for n in range(20_000)), "[DONE]")
+    )
+    decoder = OpenAIChatDecoder()
+    started = time.process_time()
+    assert 20_000 == sum(isinstance(event, ToolCall) for event in decoder.decode_many(frames))
+    assert time.process_time() - started < 5  # quadratic would be minutes
 
 
 def test_half_a_character_is_replaced_and_nan_is_no_error() -> None:
@@ -390,9 +439,22 @@ def test_half_a_character_is_replaced_and_nan_is_no_error() -> None:
 # ---- properties ---------------------------------------------------------------------------------
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
 )
-FIELDS = ["content", "reasoning", "reasoning_content", "reasoning_details", "tool_calls", "refusal", "function_call", "annotations", "audio", "images"]
+FIELDS = [
+    "content",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "tool_calls",
+    "refusal",
+    "function_call",
+    "annotations",
+    "audio",
+    "images",
+]
 odd_chunks = st.fixed_dictionaries(
     {},
     optional={
@@ -405,7 +467,8 @@ odd_chunks = st.fixed_dictionaries(
         "choices": json_values
         | st.lists(
             st.fixed_dictionaries(
-                {"delta": st.dictionaries(st.sampled_from(FIELDS), json_values)}, optional={"index": json_values, "finish_reason": json_values}
+                {"delta": st.dictionaries(st.sampled_from(FIELDS), json_values)},
+                optional={"index": json_values, "finish_reason": json_values},
             ),
             max_size=3,
         ),
@@ -424,6 +487,6 @@ def test_no_value_anywhere_makes_the_decoder_raise_anything_of_its_own(chunks: l
 @given(st.lists(st.text(), min_size=1), st.randoms(use_true_random=False))
 def test_text_comes_out_as_it_went_in_however_it_is_cut(texts: list[str], rng: random.Random) -> None:
     body = sse_body(*(chunk(content=text) for text in texts), STOP, "[DONE]")
-    got = read(OpenAIChatDecoder(), cut(body, cast("random.Random", rng)))
+    got = read(OpenAIChatDecoder(), cut(body, rng))
     assert got.error is None
     assert [text for text in texts if text] == [event.text for event in got.events if isinstance(event, TextDelta)]

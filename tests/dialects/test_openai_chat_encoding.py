@@ -66,7 +66,7 @@ def chunks(events: Iterable[Event], outcome: Outcome = DONE) -> list[Any]:
 ANSWER: list[Event] = [
     Start("a-1", "small-1"),
     ReasoningDelta("Two places."),
-    TextDelta("Looking – \u2028\x85"),
+    TextDelta("Looking … \u2028\x85"),
     ToolCallStart("c-1", "tide", 0),
     ToolCallStart("c-2", "tide", 1),
     ToolCallDelta("c-1", '{"port":', 0),
@@ -96,7 +96,9 @@ def test_the_frames_are_what_openai_sends() -> None:
 
 
 def test_no_line_splitter_finds_an_end_inside_a_frame() -> None:
-    for line in lines([Start("\u2028", "\x85"), TextDelta("a\u2028b\u2029c\x85d\r\n\x0b\x0ce"), ToolCall("\u2029", "\u2028", "\x85")]):
+    for line in lines(
+        [Start("\u2028", "\x85"), TextDelta("a\u2028b\u2029c\x85d\r\n\x0b\x0ce"), ToolCall("\u2029", "\u2028", "\x85")]
+    ):
         assert 1 == len(line.decode().splitlines())
 
 
@@ -109,7 +111,9 @@ def test_text_like_the_end_marker_does_not_end_the_stream() -> None:
 
 
 def test_the_order_holds_whatever_the_events_order() -> None:
-    got = chunks([Finish("length", "length", 1), Usage(1, 2), TextDelta("b", 0, 1), Finish("stop"), TextDelta("a"), Start("late", "late")])
+    got = chunks(
+        [Finish("length", "length", 1), Usage(1, 2), TextDelta("b", 0, 1), Finish("stop"), TextDelta("a"), Start("late", "late")]
+    )
     assert [1, 1, 0, 0] == [chunk["choices"][0]["index"] for chunk in got[:4]]
     assert ["stop", "length"] == [chunk["choices"][0]["finish_reason"] for chunk in got[4:6]]
     assert [] == got[6]["choices"]
@@ -152,7 +156,16 @@ def test_citations_are_annotations() -> None:
 
 
 def test_what_the_dialect_has_no_word_for_is_left_out() -> None:
-    other: list[Event] = [ToolResult("c", 1), File("a/b", url="u"), Gap(3), Custom("n", 1), Ping(), Raw({"a": 1}), TextDelta(""), ReasoningDelta("", signature="s")]
+    other: list[Event] = [
+        ToolResult("c", 1),
+        File("a/b", url="u"),
+        Gap(3),
+        Custom("n", 1),
+        Ping(),
+        Raw({"a": 1}),
+        TextDelta(""),
+        ReasoningDelta("", signature="s"),
+    ]
     assert chunks([TextDelta("Hi")]) == chunks([TextDelta("Hi"), *other])
 
 
@@ -167,7 +180,9 @@ def test_an_error_is_one_frame_without_the_exceptions_text_and_without_an_end_ma
 
 
 def test_failures_come_back_as_typed_errors() -> None:
-    got = back([TextDelta("kept"), Usage(1, 1), Finish("stop")], outcome_of(RateLimitError("x", retry_after=3.0), correlation_id="r-7"))
+    got = back(
+        [TextDelta("kept"), Usage(1, 1), Finish("stop")], outcome_of(RateLimitError("x", retry_after=3.0), correlation_id="r-7")
+    )
     assert "kept" == got.message.text
     assert got.message.finish is None
     assert isinstance(got.error, RateLimitError)
@@ -208,12 +223,22 @@ def answers(draw: st.DrawFn) -> list[Event]:
                 told[choice].append(call)
                 at = draw(st.integers(0, len(call.arguments)))
                 events.append(ToolCallStart(call.id, call.name, call.index, choice))
-                events += [ToolCallDelta(call.id, part, call.index, choice) for part in (call.arguments[:at], call.arguments[at:]) if part]
+                events += [
+                    ToolCallDelta(call.id, part, call.index, choice) for part in (call.arguments[:at], call.arguments[at:]) if part
+                ]
     spoke = sorted({0, *(getattr(event, "choice", 0) for event in events)})
     for choice in spoke:
         events += told[choice]
     if draw(st.booleans()):
-        events.append(Usage(draw(st.integers(0, 1 << 40)), draw(st.integers(0, 1 << 40)), draw(st.none() | st.integers(0, 9)), None, draw(st.none() | st.integers(0, 9))))
+        events.append(
+            Usage(
+                draw(st.integers(0, 1 << 40)),
+                draw(st.integers(0, 1 << 40)),
+                draw(st.none() | st.integers(0, 9)),
+                None,
+                draw(st.none() | st.integers(0, 9)),
+            )
+        )
     for choice in spoke:
         reason = draw(st.sampled_from(sorted(RAW)))
         events.append(Finish(reason, RAW[reason], choice))
@@ -257,11 +282,13 @@ def test_the_openai_sdk_reads_the_same_answer() -> None:
             final = stream.get_final_completion()
 
     assert "assistant" == seen[0].choices[0].delta.role
-    assert "Looking – \u2028\x85" == "".join(chunk.choices[0].delta.content or "" for chunk in seen if chunk.choices)
-    assert "Two places." == "".join(getattr(chunk.choices[0].delta, "reasoning_content", None) or "" for chunk in seen if chunk.choices)
+    assert "Looking … \u2028\x85" == "".join(chunk.choices[0].delta.content or "" for chunk in seen if chunk.choices)
+    assert "Two places." == "".join(
+        getattr(chunk.choices[0].delta, "reasoning_content", None) or "" for chunk in seen if chunk.choices
+    )
     choice = final.choices[0]
     assert ("a-1", "small-1", "tool_calls") == (final.id, final.model, choice.finish_reason)
-    assert "Looking – \u2028\x85" == choice.message.content
+    assert "Looking … \u2028\x85" == choice.message.content
     assert [("c-1", "tide", '{"port":"Brest"}'), ("c-2", "tide", '{"port":"Vigo"}')] == [
         (call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls
     ]

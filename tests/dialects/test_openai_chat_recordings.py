@@ -75,7 +75,10 @@ def _check_against(expected: dict[str, object], got: Reading) -> None:
         assert got.error is None
         assert [Usage, Finish] == [type(event) for event in got.events[-2:]]
         assert message.finish is not None
-        assert (FINISH_REASONS[cast("str", expected["finish"])], expected["finish"]) == (message.finish.reason, message.finish.raw_reason)
+        assert (FINISH_REASONS[cast("str", expected["finish"])], expected["finish"]) == (
+            message.finish.reason,
+            message.finish.raw_reason,
+        )
         assert all(call.complete for call in message.tool_calls)
     else:
         assert message.finish is None
@@ -100,7 +103,9 @@ def _chunks(block: bytes) -> list[dict[str, object]]:
 
 
 def _says_finish(block: bytes) -> bool:
-    return any(choice.get("finish_reason") for chunk in _chunks(block) for choice in cast("list[dict[str, object]]", chunk["choices"]))
+    return any(
+        choice.get("finish_reason") for chunk in _chunks(block) for choice in cast("list[dict[str, object]]", chunk["choices"])
+    )
 
 
 def _plain_text(block: bytes) -> str:

@@ -48,13 +48,12 @@ def dump(value: object) -> bytes:
     """
     try:
         return dump_json(value)
-    except LocalProtocolError:
-        # Once more without the halves of characters; if they were not the reason, this raises as well.
+    except LocalProtocolError as error:
+        # Once more without the halves of characters; if they were not the reason, it stays the error it was.
         try:
-            mended = _mended(msgspec.to_builtins(value))
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            raise LocalProtocolError(f"a value in a {type(value).__name__} that JSON cannot say") from None
-        return dump_json(mended)
+            return dump_json(_mended(msgspec.to_builtins(value)))
+        except (LocalProtocolError, TypeError, ValueError, OverflowError, RecursionError):
+            raise error from None
 
 
 def _mended(value: object) -> object:

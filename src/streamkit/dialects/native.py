@@ -30,8 +30,16 @@ __all__ = ["DIALECT", "VERSION", "NativeDecoder", "NativeEncoder"]
 VERSION: Final = 1
 """What this package writes; it reads this one."""
 
-_encode: Final = msgspec.json.Encoder().encode
 _read: Final = msgspec.json.Decoder(Event).decode
+
+
+class _Correlation(msgspec.Struct):
+    """What an error frame holds beside its event."""
+
+    correlation_id: str | None = None
+
+
+_read_correlation: Final = msgspec.json.Decoder(_Correlation).decode
 _TYPES: Final = frozenset(kind.type for kind in EVENT_TYPES)
 
 
@@ -155,9 +163,10 @@ class NativeDecoder:
             )
 
     def _error(self, event: ErrorEvent, frame: InFrame) -> StreamkitError:
-        body = cast("dict[str, object]", json.loads(frame.data))
-        correlation = body.get("correlation_id")
-        request_id = correlation if isinstance(correlation, str) else None
+        try:
+            request_id = _read_correlation(frame.data).correlation_id
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            request_id = None
         return error_from_event(event, provider=self._provider, request_id=request_id, last_id=self._last_id)
 
 
@@ -192,12 +201,9 @@ class NativeEncoder:
         if isinstance(event, Finish):
             self._finished = True
         try:
-            line = _encode(event)
-        except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
-            return [OutFrame(self._mended(event))]
-        if not line.isascii() or 10 in line or 13 in line:
-            line = dump(event)
-        return [OutFrame(line)]
+            return [OutFrame(dump(event))]
+        except LocalProtocolError as error:
+            raise LocalProtocolError(f"a {event.type} event cannot be written: {error}") from None
 
     def close(self, outcome: Outcome) -> list[OutFrame]:
         """`finish`, if nobody said one, and `end`; or the error."""
@@ -212,13 +218,6 @@ class NativeEncoder:
             frames.append(OutFrame(b'{"type":"end"}'))
         self._closed = True
         return frames
-
-    @staticmethod
-    def _mended(event: Event) -> bytes:
-        try:
-            return dump(event)
-        except LocalProtocolError as error:
-            raise LocalProtocolError(f"a {event.type} event holds a value that JSON cannot say ({error})") from None
 
 
 def _error(outcome: Outcome) -> dict[str, object]:

@@ -122,6 +122,8 @@ def outcome_of(error: BaseException | None, *, correlation_id: str | None = None
     retry_after = None
     if isinstance(error, SourceError):
         retryable, retry_after = error.retryable, error.retry_after
+        if code == "error" and error.code is not None and error.code in MESSAGES:  # one of ours, from a streamkit further up
+            code = error.code
     return Outcome(_ENDINGS.get(code, "error"), code, MESSAGES[code], retryable, retry_after, correlation_id)
 
 

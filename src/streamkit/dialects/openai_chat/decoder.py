@@ -80,6 +80,7 @@ _END_MARK: Final = "[DONE]"
 
 _Reader: TypeAlias = Callable[[str | bytes], Chunk]
 
+_read_any: Final = msgspec.json.Decoder().decode
 _read_first: Final[_Reader] = msgspec.json.Decoder(FirstChunk).decode
 _read_next: Final[_Reader] = msgspec.json.Decoder(Chunk).decode
 
@@ -149,6 +150,7 @@ class OpenAIChatDecoder:
         except StreamkitError as error:
             self.error = error
             out += self.held()
+            self._usage = None
         return out
 
     def held(self) -> list[Event]:
@@ -249,8 +251,11 @@ class OpenAIChatDecoder:
     def _read_odd(self, frame: InFrame) -> FirstChunk | None:
         """A frame that is no chunk as expected: the end marker (None), one with odd types, or nothing of the kind."""
         data = frame.data if isinstance(frame.data, str) else bytes(frame.data).decode("utf-8", "replace")
-        if data.strip() == _END_MARK:
+        word = data.strip()
+        if word == _END_MARK:
             return None
+        if not word:  # a sign of life
+            return FirstChunk(choices=[])
         try:
             value: object = json.loads(data)
         except (ValueError, RecursionError):
@@ -274,7 +279,7 @@ class OpenAIChatDecoder:
             raise error_from_payload({"error": chunk.x_groq.error}, provider=self._provider)
         if chunk.choices is not None and frame.type != "error":
             return
-        value: object = json.loads(frame.data)
+        value = _value(frame.data)
         body = _as_dict(value)
         named = isinstance(body.get("message"), str) and ("code" in body or "status" in body or "request_id" in body)
         if frame.type == "error" or body.get("object") == "error" or body.get("type") == "error" or "detail" in body or named:
@@ -321,19 +326,21 @@ class OpenAIChatDecoder:
             state.end_calls(out)
         if self._usage is not None:
             out.append(_usage_event(self._usage, final=marked))
+            self._usage = None
         out += [state.finish_event() for state in states]
 
 
 class _ChoiceState:
     """What one choice has said so far."""
 
-    __slots__ = ("by_index", "calls", "finish", "number", "refused")
+    __slots__ = ("by_id", "by_index", "calls", "finish", "number", "refused")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.finish: str | None = None
         self.refused = False
         self.calls: list[_CallState] = []
+        self.by_id: dict[str, _CallState] = {}
         self.by_index: dict[int, _CallState] = {}
 
     def take_call(self, delta: Call, answer_id: str | None, out: list[Event]) -> None:
@@ -366,7 +373,7 @@ class _ChoiceState:
         if delta.index is not None:
             call = self.by_index.get(delta.index)
         elif delta.id:
-            call = next((call for call in self.calls if call.given_id == delta.id), None)
+            call = self.by_id.get(delta.id)
             if call is None and not named and self.calls:
                 call = self.calls[-1]
         else:
@@ -382,6 +389,8 @@ class _ChoiceState:
         made_up = f"call_{answer_id or 'answer'}_{self.number}_{index}"
         call = _CallState(delta.id or made_up, delta.id or "", index)
         self.calls.append(call)
+        if delta.id:
+            self.by_id[delta.id] = call
         self.by_index[index if delta.index is None else delta.index] = call
         return call
 
@@ -465,8 +474,8 @@ def _from_base64(text: str) -> bytes:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        _read_any(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return False
     return True
 
@@ -475,6 +484,15 @@ def _as_dict(value: object) -> dict[str, object]:
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
+def _value(data: str | bytes) -> object:
+    """Data that msgspec could skim, in full: numbers too long and nests too deep are found only here."""
+    try:
+        value: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"a value that cannot be read ({type(error).__name__})", excerpt=data) from None
+    return value
+
+
 def _as_list(raw: bytes) -> list[object]:
-    value: object = json.loads(raw) if raw else None
+    value = _value(raw) if raw else None
     return cast("list[object]", value) if isinstance(value, list) else []
