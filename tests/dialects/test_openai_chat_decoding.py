@@ -334,6 +334,10 @@ def test_what_comes_after_the_end_marker_is_ignored() -> None:
     got = answer(chunk("stop", content="x"), "[DONE]", chunk(content="y"), "rubbish", {"error": "late"})
     assert got.error is None
     assert "x" == got.message.text
+    in_a_later_read = read(
+        OpenAIChatDecoder(), [sse_body(chunk("stop", content="x"), "[DONE]"), sse_body(chunk(content="y"), "rubbish")]
+    )
+    assert got == in_a_later_read
 
 
 def test_finish_gives_nothing_twice() -> None:

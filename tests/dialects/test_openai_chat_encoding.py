@@ -145,6 +145,11 @@ def test_a_tool_call_without_deltas_or_with_some_missing_goes_out_whole() -> Non
     assert [whole] == back([ToolCallDelta("c", '{"a"'), whole]).message.tool_calls
 
 
+def test_a_call_that_was_told_in_deltas_is_not_told_again() -> None:
+    told: list[Event] = [ToolCallStart("c", "f"), ToolCallDelta("c", "{}"), Finish("tool-calls")]
+    assert chunks(told) == chunks([*told, ToolCallDelta("c", ""), ToolCall("c", "f", "{}")])
+
+
 def test_unknown_counts_are_left_out_and_never_zero() -> None:
     assert {"completion_tokens": 2} == chunks([Usage(output_tokens=2)])[-1]["usage"]
     assert not [chunk for chunk in chunks([Usage()]) if "usage" in chunk]

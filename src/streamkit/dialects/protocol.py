@@ -135,7 +135,12 @@ class EncoderFactory(Protocol):
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """A dialect as the registry knows it. `encoder` or `decoder` is None where it goes one way only."""
+    """A dialect as the registry knows it.
+
+    `encoder` or `decoder` is None where it goes one way only. `framing` is the wire that it travels on by itself;
+    the frames are bare, so a sink may put them on another (the native form on NDJSON or a WebSocket).
+    `media_type` and `headers` are what an HTTP response says for it.
+    """
 
     name: str
     framing: Framing
