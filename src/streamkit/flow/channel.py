@@ -8,11 +8,12 @@ States of a channel, and who moves them:
 
 One number, `limit`, tells a writer in a single comparison that it may not simply go on: the
 buffer is full, or the reader is parked and must be woken, or the reader has left. The writer's
-whole hot path is `append(item); if len(buffer) >= channel.limit: await settle()`.
+whole hot path is `append(item); if len(buffer) >= channel.limit and not go_on(): await settle()`.
 
 The reader takes items in batches. A batch is an iterator that pops lazily up to a mark laid into
 the buffer, so that what a reader has drained and not yet consumed still counts against the bound.
-A writer that waits for room is woken once per batch, not once per item.
+Room is passed on like a baton: a batch read wakes one writer, and each that finds room wakes the
+next before it goes on, so that ten writers of a full channel do not all run for one free place.
 
 An error is an item: it keeps its place behind what its own source had sent.
 """
@@ -20,7 +21,7 @@ An error is an item: it keeps its place behind what its own source had sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from streamkit.flow.tasks import Backend, Waiter, current_backend
@@ -116,7 +117,7 @@ class Channel(Generic[T]):
             self._reader.wake()
 
     async def wait_for_room(self, waiter: Waiter) -> None:
-        """Park a writer until the reader makes room or leaves."""
+        """Park a writer until there is room or the reader leaves; then wake the next one."""
         while len(self.buffer) >= self.limit and not self.closed:
             self._writers.append(waiter)
             try:
@@ -124,6 +125,7 @@ class Channel(Generic[T]):
             finally:
                 if waiter in self._writers:
                     self._writers.remove(waiter)
+        self._release()
 
     # -- the reader's side
 
@@ -133,7 +135,8 @@ class Channel(Generic[T]):
         self.limit = -1
         self.buffer.clear()
         self.buffer.append(_MARK)  # a batch under way ends here
-        self._release()
+        while self._writers:
+            self._release()
 
     def __aiter__(self) -> Channel[T]:
         return self
@@ -152,12 +155,20 @@ class Channel(Generic[T]):
             while buffer and buffer[0] is _MARK:
                 buffer.popleft()
             if len(buffer) < self.full:
-                self._release()
+                if self._writers:
+                    self._release()
+                if self.on_room is not None:
+                    self.on_room()
             if buffer:
                 break
             if self.ended or self.closed:
                 raise StopAsyncIteration
-            await self._park()
+            try:
+                await self._park()
+            finally:
+                self.parked = False
+                if not self.closed:
+                    self.limit = self.full
         if self._unparked >= FAIRNESS:
             self._unparked = 0
             await current_backend().checkpoint()
@@ -194,27 +205,18 @@ class Channel(Generic[T]):
             if item is not _MARK:
                 yield item
 
-    async def _park(self) -> None:
+    def _park(self) -> Awaitable[None]:
         if self._reader is None:
             self._reader = current_backend().waiter()
         self.parked = True
         self.limit = 1
         self._unparked = 0
-        try:
-            await self._reader.wait()
-        finally:
-            self.parked = False
-            if not self.closed:
-                self.limit = self.full
+        return self._reader.wait()
 
     def _release(self) -> None:
-        """Wake the writers that wait; each looks for itself whether there is room for it."""
-        if self.on_room is not None:
-            self.on_room()
-        writers = self._writers
-        if writers:
-            for waiter in list(writers):
-                waiter.wake()
+        """Pass room on: wake the writer that waits longest, which will look for itself."""
+        if self._writers:
+            self._writers.popleft().wake()
 
 
 class Writer(Generic[T]):
@@ -227,16 +229,21 @@ class Writer(Generic[T]):
         self.blocked = False
         self._waiter = backend.waiter()
 
+    def go_on(self) -> bool:
+        """After an append that reached the limit: wake a parked reader; whether there is room for more."""
+        channel = self.channel
+        if channel.parked:
+            channel.wake()
+        return len(channel.buffer) < channel.limit
+
     async def settle(self) -> None:
-        """After an append that reached the limit: wake the reader, wait for room, or leave.
+        """Wait for room, or leave.
 
         Raises:
             ReaderLeft: the reader has closed the channel.
         """
         channel = self.channel
-        if channel.parked:
-            channel.wake()
-        if len(channel.buffer) >= channel.limit and not channel.closed:
+        if not channel.closed:
             self.blocked = True
             try:
                 await channel.wait_for_room(self._waiter)

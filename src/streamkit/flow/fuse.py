@@ -16,7 +16,7 @@ The rules that the text holds:
 * Cancellation, GeneratorExit and the like flush nothing.
 * A source that never suspends lets the loop turn every `FAIRNESS` items.
 * Until an item has passed all steps, each result of a plain callable is checked for being an
-  awaitable; afterwards the check costs one local test.
+  awaitable; a loop of its own does that, and then gives way to the one that does not check.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any, Literal, TypeAlias
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.plan import Step, describe
 
-__all__ = ["MAX_STEPS", "Ending", "Enough", "Shape", "bind"]
+__all__ = ["END", "MAX_STEPS", "Ending", "Enough", "Shape", "arguments_of", "bind"]
 
 # What a source's iterator gives: single items; lists of items (one read of a wire); or batches
 # popped lazily from a channel, which paces its reader by itself.
@@ -45,19 +45,24 @@ Ending: TypeAlias = Literal["yield", "lists", "append", "push"]
 MAX_STEPS = 12
 
 
+# What a watched source gives instead of StopAsyncIteration.
+END: Any = object()
+
+
 class Enough(Exception):  # noqa: N818  # not an error: a step has all it wants
     """Raised inside a segment by a step that needs no more input."""
 
 
-def bind(shape: Shape, steps: Sequence[Step], ending: Ending) -> Callable[..., Any]:
+def bind(shape: Shape, steps: Sequence[Step], ending: Ending, *, watched: bool = False) -> Callable[..., Any]:
     """The function of this shape: `segment(source, start, arguments, out, checkpoint, leave)`.
 
-    * `source` an async iterator, or with `start` given what `await start()` returns.
+    * `source` an async iterator, or with `start` given what `await start()` returns. A watched one is
+      stepped by hand: `begin()` gives what makes a step, `await wait(step, future, seen)` its item or END.
     * `arguments` one value per step (see `arguments_of`).
-    * `out` for "append": the callable; for "push": (append or offer, channel, settle).
+    * `out` for "append": the callable; for "push": (append or offer, channel, go_on, settle).
     * `leave` is awaited with the exception in flight, or None, when the segment is over.
     """
-    return _compiled(shape, tuple((step.kind, step.awaits) for step in steps), ending)
+    return _compiled(shape, tuple([(step.kind, step.awaits) for step in steps]), ending, watched)
 
 
 def arguments_of(steps: Sequence[Step]) -> tuple[Any, ...]:
@@ -66,10 +71,10 @@ def arguments_of(steps: Sequence[Step]) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(maxsize=512)
-def _compiled(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending) -> Callable[..., Any]:
-    writer = _Writer(shape, kinds, ending)
+def _compiled(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, watched: bool) -> Callable[..., Any]:
+    writer = _Writer(shape, kinds, ending, watched)
     text, owners = writer.write()
-    name = f"<streamkit {shape}|{'|'.join(kind for kind, _ in kinds) or 'as is'}|{ending}>"
+    name = f"<streamkit {'watched ' if watched else ''}{shape}|{'|'.join(kind for kind, _ in kinds) or 'as is'}|{ending}>"
     linecache.cache[name] = (len(text), None, [line + "\n" for line in text.splitlines()], name)
 
     def place(error: BaseException) -> int:
@@ -78,6 +83,7 @@ def _compiled(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending) 
         return -1 if traceback is None else owners[traceback.tb_lineno - 1]
 
     scope: dict[str, Any] = {
+        "END": END,
         "Enough": Enough,
         "aclosing": aclosing,
         "place": place,
@@ -110,13 +116,15 @@ def refuse_async_iterable(result: object, fn: object) -> None:
 class _Writer:
     """Writes the text of one segment, remembering which step each line belongs to."""
 
-    def __init__(self, shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending) -> None:
+    def __init__(self, shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, watched: bool) -> None:
         self.shape = shape
         self.kinds = kinds
         self.ending = ending
+        self.watched = watched
         self.lines: list[str] = []
         self.owners: list[int] = []
-        self.checked = any(awaits is False and kind in _CALLING for kind, awaits in kinds)
+        # Whether the results of plain callables are looked at, in the part that is being written.
+        self.fresh = any(awaits is False and kind in _CALLING for kind, awaits in kinds)
 
     def line(self, depth: int, text: str, owner: int) -> None:
         self.lines.append("    " * depth + text)
@@ -161,15 +169,18 @@ class _Writer:
         if self.ending == "append":
             self.line(1, "append = out", -1)
         elif self.ending == "push":
-            self.line(1, "append, channel, settle = out", -1)
+            self.line(1, "append, channel, go_on, settle = out", -1)
             self.line(1, "buffer = channel.buffer", -1)
         elif self.ending == "lists":
             self.line(1, "outs = []", -1)
         self.line(1, "error = None", -1)
         self.line(1, "at = -1", -1)
-        if self.checked:
+        if self.fresh:
             self.line(1, "fresh = True", -1)
-        if self.shape != "drains":
+        if self.shape == "items":
+            self.line(1, "quota = 256", -1)
+            self.line(1, f"turn = {FAIRNESS // 256}", -1)
+        elif self.shape == "lists":
             self.line(1, f"quota = {FAIRNESS}", -1)
 
     def _loop(self) -> None:
@@ -179,27 +190,63 @@ class _Writer:
             if kind == "take":
                 self.line(3, f"if n{i} < 1:", i)
                 self.line(4, "raise Enough", i)
+        if self.watched:
+            self.line(3, "ask = source.begin()", -1)
+            self.line(3, "wait = source.wait", -1)
+            self.line(3, "seen = False", -1)
+        if self.fresh:
+            self._pull()
+            self.line(4, "if not fresh: break", -1)
+            self.fresh = False
+        self._pull()
+
+    def _pull(self) -> None:
+        """The loop over the source, with one pass of the body."""
+        target = "x" if self.shape == "items" else "batch"
+        if self.watched:
+            self._step_by_hand(target)
+        else:
+            self.line(3, f"async for {target} in source:", -1)
         if self.shape == "items":
-            self.line(3, "async for x in source:", -1)
             self._body(4, 0)
             self._hand_over(4)
+            # Counted in small integers, which are made once and for all.
             self.line(4, "quota -= 1", -1)
             self.line(4, "if not quota:", -1)
-            self.line(5, f"quota = {FAIRNESS}", -1)
-            self.line(5, "await checkpoint()", -1)
+            self.line(5, "quota = 256", -1)
+            self.line(5, "turn -= 1", -1)
+            self.line(5, "if not turn:", -1)
+            self.line(6, f"turn = {FAIRNESS // 256}", -1)
+            self.line(6, "await checkpoint()", -1)
             return
-        self.line(3, "async for batch in source:", -1)
-        if not self.kinds and self.ending == "lists" and self.shape == "lists":
-            self.line(4, "yield batch", len(self.kinds))
         else:
-            self.line(4, "for x in batch:", -1)
-            self._body(5, 0)
-            self._hand_over(4)
-        if self.shape == "lists":
+            if not self.kinds and self.ending == "lists" and self.shape == "lists":
+                self.line(4, "yield batch", len(self.kinds))
+            else:
+                self.line(4, "for x in batch:", -1)
+                self._body(5, 0)
+                self._hand_over(4)
+            if self.shape == "drains":  # a channel paces its reader
+                return
             self.line(4, "quota -= len(batch)", -1)
             self.line(4, "if quota <= 0:", -1)
             self.line(5, f"quota = {FAIRNESS}", -1)
             self.line(5, "await checkpoint()", -1)
+
+    def _step_by_hand(self, target: str) -> None:
+        """One step of a watched source: what is there is taken without a timer."""
+        self.line(3, "while True:", -1)
+        self.line(4, "step = ask()", -1)
+        self.line(4, "try:", -1)
+        self.line(5, "future = step.send(None)", -1)
+        self.line(4, "except StopIteration as stop:", -1)
+        self.line(5, f"{target} = stop.value", -1)
+        self.line(4, "except StopAsyncIteration:", -1)
+        self.line(5, "break", -1)
+        self.line(4, "else:", -1)
+        self.line(5, f"{target} = await wait(step, future, seen)", -1)
+        self.line(5, f"if {target} is END: break", -1)
+        self.line(4, "seen = True", -1)
 
     def _hand_over(self, depth: int) -> None:
         """One list per read leaves the segment."""
@@ -222,16 +269,16 @@ class _Writer:
         """Write step i; give the depth at which the rest goes on. `after` is written behind the rest."""
         kind, awaits = self.kinds[i]
         call = f"await f{i}(x)" if awaits is True else f"f{i}(x)"
-        check = awaits is False
+        check = awaits is False and self.fresh
         match kind:
             case "map":
                 self.line(depth, f"x = {call}", i)
                 if check:
-                    self.line(depth, f"if fresh: refuse_awaitable(x, f{i})", i)
+                    self.line(depth, f"refuse_awaitable(x, f{i})", i)
             case "tap":
                 self.line(depth, f"y = {call}" if check else call, i)
                 if check:
-                    self.line(depth, f"if fresh: refuse_awaitable(y, f{i})", i)
+                    self.line(depth, f"refuse_awaitable(y, f{i})", i)
             case "filter":
                 self._test(depth, i, call, check)
                 self.line(depth, "if y:", i)
@@ -242,7 +289,7 @@ class _Writer:
             case "scan":
                 self.line(depth, f"a{i} = x = {call.replace('(x)', f'(a{i}, x)')}", i)
                 if check:
-                    self.line(depth, f"if fresh: refuse_awaitable(x, f{i})", i)
+                    self.line(depth, f"refuse_awaitable(x, f{i})", i)
             case "flat_map" if awaits == "gen":
                 self.line(depth, f"async with aclosing(f{i}(x)) as many:", i)
                 self.line(depth + 1, "async for x in many:", i)
@@ -250,7 +297,7 @@ class _Writer:
             case "flat_map":
                 self.line(depth, f"y = {call}", i)
                 if check:
-                    self.line(depth, f"if fresh: refuse_async_iterable(y, f{i})", i)
+                    self.line(depth, f"refuse_async_iterable(y, f{i})", i)
                 self.line(depth, "for x in y:", i)
                 return depth + 1
             case "skip":
@@ -272,11 +319,11 @@ class _Writer:
     def _test(self, depth: int, i: int, call: str, check: bool) -> None:
         self.line(depth, f"y = {call}", i)
         if check:
-            self.line(depth, f"if fresh: refuse_awaitable(y, f{i})", i)
+            self.line(depth, f"refuse_awaitable(y, f{i})", i)
 
     def _tail(self, depth: int) -> None:
         last = len(self.kinds)
-        if self.checked:
+        if self.fresh:
             self.line(depth, "fresh = False", last)
         match self.ending:
             case "yield":
@@ -287,7 +334,7 @@ class _Writer:
                 self.line(depth, "append(x)", last)
             case "push":
                 self.line(depth, "append(x)", last)
-                self.line(depth, "if len(buffer) >= channel.limit: await settle()", last)
+                self.line(depth, "if len(buffer) >= channel.limit and not go_on(): await settle()", last)
 
     def _flush(self, i: int) -> None:
         """The stage's held-back output, through the steps behind it, unless a later step is where it ended."""

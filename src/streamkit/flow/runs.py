@@ -46,7 +46,7 @@ CLOSE_TIMEOUT = 5.0
 class Strand:
     """What one task iterates, from its source down, and closes, from the last opened up."""
 
-    __slots__ = ("_closed", "_closers", "iterator", "run", "shape", "start", "steps")
+    __slots__ = ("_closed", "_closers", "iterator", "run", "shape", "start", "steps", "watched")
 
     def __init__(self, feed: Feed, run: Run[Any]) -> None:
         self.run = run
@@ -54,6 +54,7 @@ class Strand:
         self.shape: Shape = feed.shape
         self.start = feed.start
         self.steps: list[Step] = []
+        self.watched = False
         self._closers = feed.closers
         self._closed = False
 
@@ -65,7 +66,7 @@ class Strand:
 
     def seal(self) -> None:
         """End the segment: its steps become an iterator that another one can stand on."""
-        if not self.steps and self.start is None:
+        if not self.steps and self.start is None and not self.watched:
             return
         if self.shape == "lists":
             self.wrap(self.bind("lists", None, None), "lists", "segment")
@@ -74,7 +75,7 @@ class Strand:
 
     def flatten(self) -> None:
         """End the segment with an iterator of single items, for code that is not ours."""
-        if self.steps or self.start is not None or self.shape != "items":
+        if self.steps or self.start is not None or self.watched or self.shape != "items":
             self.wrap(self.bind("yield", None, None), "items", "segment")
 
     def wrap(self, iterator: Any, shape: Shape, label: str) -> None:
@@ -83,14 +84,22 @@ class Strand:
         self.shape = shape
         self.start = None
         self.steps = []
+        self.watched = False
         close = getattr(iterator, "aclose", None)
         if close is not None:
             self._closers.append((label, close))
 
+    def watch(self, watched: Any, close: Callable[[], None]) -> None:
+        """Let the next segment step this strand's iterator through `watched` (see `fuse.bind`)."""
+        self.seal()
+        self.iterator = watched
+        self.watched = True
+        self._closers.append(("timer", close))
+
     def bind(self, ending: Ending, out: Any, leave: Callable[[BaseException | None], Awaitable[None]] | None) -> Any:
         """The current segment with its ending: an async generator, or a coroutine for "append" and "push"."""
         make = bind if self.run.fused else unfused
-        segment = make(self.shape, self.steps, ending)
+        segment = make(self.shape, self.steps, ending, watched=self.watched)
         return segment(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
 
     async def aclose(self) -> BaseException | None:
@@ -142,7 +151,7 @@ class Pump:
         if channel.closed:
             return
         try:
-            await self._strand.bind("push", (self.offer, channel, self._writer.settle), None)
+            await self._strand.bind("push", (self.offer, channel, self._writer.go_on, self._writer.settle), None)
         except ReaderLeft:
             return
         except BaseException as error:  # the reader's to see, at its place in the order

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
@@ -28,9 +29,12 @@ class Timer(Protocol):
 
 
 class Waiter(Protocol):
-    """A place where one task parks until another wakes it. Waking nobody is harmless."""
+    """A place where one task parks until another wakes it. Waking nobody is harmless.
 
-    async def wait(self) -> None: ...
+    `wait()` is awaited at once: a wake between the call and the await counts.
+    """
+
+    def wait(self) -> Awaitable[None]: ...
     def wake(self) -> None: ...
 
 
@@ -96,7 +100,8 @@ class AsyncioBackend:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.now = loop.time
+        # The standard loop's `time` is this function behind a Python frame, and timed stages ask once per item.
+        self.now = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
         self.call_at = loop.call_at
 
     def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> AsyncioTask:
@@ -184,12 +189,10 @@ class AsyncioWaiter:
         self._loop = loop
         self._future: asyncio.Future[None] | None = None
 
-    async def wait(self) -> None:
-        future = self._future = self._loop.create_future()
-        try:
-            await future
-        finally:
-            self._future = None
+    def wait(self) -> Awaitable[None]:
+        # The bare future, without a coroutine around it: a channel parks once per item when items are slow.
+        self._future = future = self._loop.create_future()
+        return future
 
     def wake(self) -> None:
         future = self._future

@@ -57,12 +57,13 @@ class TimedBoundary:
 class _Host:
     """Runs one stage against one clock."""
 
-    __slots__ = ("_armed_for", "_channel", "_clock", "_end", "_stage", "_timer")
+    __slots__ = ("_armed_for", "_channel", "_clock", "_end", "_now", "_stage", "_timer")
 
     def __init__(self, stage: HostedStage, channel: Channel[Any], clock: Clock, end: Callable[[BaseException | None], None]) -> None:
         self._stage = stage
         self._channel = channel
         self._clock = clock
+        self._now = clock.now
         self._end = end
         self._timer: Timer | None = None
         self._armed_for = 0.0
@@ -71,12 +72,16 @@ class _Host:
     def offer(self, item: Any) -> None:
         """One item from the source; what comes out goes into the channel."""
         stage = self._stage
-        now = self._clock.now()
-        if stage.deadline is not None and stage.deadline <= now:
+        now = self._now()
+        deadline = stage.deadline
+        if deadline is not None and deadline <= now:
             self._channel.extend(stage.fire(now))
-        self._channel.extend(stage.feed(item, now))
-        if stage.deadline is not None and (self._timer is None or stage.deadline < self._armed_for):
-            self._arm(stage.deadline)
+        out = stage.feed(item, now)
+        if out:
+            self._channel.extend(out)
+        deadline = stage.deadline
+        if deadline is not None and (self._timer is None or deadline < self._armed_for):
+            self._arm(deadline)
         if stage.done:
             raise Enough
 

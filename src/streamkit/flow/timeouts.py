@@ -12,19 +12,21 @@ hold one of its own across its `yield`: there the source has a task of its own b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import types
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from math import inf
+from types import AsyncGeneratorType
 from typing import Any, Literal
 
 from streamkit.errors import StreamTimeout
 from streamkit.flow.channel import Channel
 from streamkit.flow.clock import Clock
+from streamkit.flow.fuse import END
 from streamkit.flow.runs import Run, Strand
 from streamkit.flow.sources import Feed
-from streamkit.flow.tasks import AsyncioBackend, Forward, Timer
+from streamkit.flow.tasks import AsyncioBackend, Timer
 
 __all__ = ["TimeoutBoundary"]
-
-_END: Any = object()
 
 Phase = Literal["first", "idle", "total"]
 
@@ -43,7 +45,8 @@ class TimeoutBoundary:
         clocks = _Clocks(self._limits, run.clock)
         if run.backend.steppable:
             strand.seal()
-            strand.wrap(_stepped(strand.iterator, clocks, run), strand.shape, self.label)
+            watch = _Watch(strand.iterator, clocks, run)
+            strand.watch(watch, watch.disarm)
             return strand
         channel: Channel[Any] = Channel(1)
         run.pump(strand, channel, self.label)
@@ -54,100 +57,119 @@ class TimeoutBoundary:
 class _Clocks:
     """The limits, and which of them runs out first."""
 
-    __slots__ = ("_limits", "_total_at", "clock")
+    __slots__ = ("_limits", "between", "clock", "first", "total_at")
 
     def __init__(self, limits: dict[Phase, float | None], clock: Clock) -> None:
         self.clock = clock
         self._limits = limits
-        self._total_at: float | None = None
+        idle = limits["idle"]
+        self.between: float = inf if idle is None else idle
+        self.first: float = self.between if limits["first"] is None else limits["first"]
+        self.total_at: float = inf
 
     def begin(self) -> None:
         """The first item is being asked for."""
         total = self._limits["total"]
-        self._total_at = None if total is None else self.clock.now() + total
+        if total is not None:
+            self.total_at = self.clock.now() + total
 
-    def deadline(self, first: bool) -> tuple[float, Phase] | None:
-        """When, from now, the source is too late, and by which clock."""
-        now = self.clock.now()
-        between: Phase = "first" if first and self._limits["first"] is not None else "idle"
-        limit = self._limits[between]
-        found: tuple[float, Phase] | None = None if limit is None else (now + limit, between)
-        if self._total_at is not None and (found is None or self._total_at < found[0]):
-            found = (self._total_at, "total")
-        return found
+    def deadline(self, seen: bool) -> float:
+        """When, from now, the source is too late."""
+        return min(self.clock.now() + (self.between if seen else self.first), self.total_at)
 
     @property
     def over(self) -> bool:
         """Whether the time in all has run out, for a source that never suspends."""
-        return self._total_at is not None and self.clock.now() >= self._total_at
+        return self.clock.now() >= self.total_at
 
-    def error(self, phase: Phase) -> StreamTimeout:
+    def error(self, deadline: float, seen: bool) -> StreamTimeout:
+        """What to raise when `deadline` has passed."""
+        phase: Phase = "total" if deadline == self.total_at else "first" if not seen and self._limits["first"] is not None else "idle"
         seconds = self._limits[phase] or 0.0
         what = {"first": "no first item came", "idle": "no further item came", "total": "the stream did not end"}[phase]
+        if phase == "idle" and not seen:
+            what = "no first item came"
         return StreamTimeout(f"{what} within {seconds:g} s", phase=phase, seconds=seconds)
 
 
-async def _stepped(source: Any, clocks: _Clocks, run: Run[Any]) -> AsyncIterator[Any]:
-    """The items of a source, each step taken by hand."""
-    ask = source.__anext__
-    watch = _Watch(clocks, run)
-    clocks.begin()
-    first = True
-    try:
-        while True:
-            asked = ask()
-            step = asked if hasattr(asked, "send") else asked.__await__()
-            try:
-                future = step.send(None)
-            except StopIteration as stop:
-                item = stop.value
-                if clocks.over:
-                    raise clocks.error("total") from None
-            except StopAsyncIteration:
-                return
-            else:
-                item = await watch.wait(step, future, first)
-                if item is _END:
-                    return
-            first = False
-            yield item
-    finally:
-        watch.disarm()
-
-
 class _Watch:
-    """Waits for a suspended step, with a timer that is armed once and moved only when it fires."""
+    """Steps a source by hand, and waits for a suspended step with a timer that is moved only when it fires.
 
-    __slots__ = ("_armed_for", "_clocks", "_deadline", "_fired", "_run", "_task", "_timer", "_waiting")
+    The fused loop does the stepping (`fuse.bind`, watched), and calls `wait` when a step suspends.
+    """
 
-    def __init__(self, clocks: _Clocks, run: Run[Any]) -> None:
+    __slots__ = ("_armed_for", "_clocks", "_deadline", "_fired", "_iterator", "_now", "_run", "_task", "_timer", "_waiting")
+
+    def __init__(self, iterator: Any, clocks: _Clocks, run: Run[Any]) -> None:
+        self._iterator = iterator
         self._clocks = clocks
+        self._now = clocks.clock.now
         self._run = run
         self._timer: Timer | None = None
         self._armed_for = 0.0
-        self._deadline: tuple[float, Phase] | None = None
+        self._deadline = inf
         self._waiting = False
         self._fired = False
         self._task: asyncio.Task[Any] | None = None
 
-    async def wait(self, step: Any, future: object, first: bool) -> Any:
-        """The step's item, or _END.
+    def begin(self) -> Callable[[], Any]:
+        """Start the clocks; what makes one step of the source, to be sent to."""
+        self._clocks.begin()
+        if isinstance(self._iterator, AsyncGeneratorType) and self._clocks.total_at == inf:
+            return self._iterator.__anext__
+        return self._step
+
+    def _step(self) -> Any:
+        if self._clocks.over:
+            raise self._clocks.error(self._clocks.total_at, True)
+        step = self._iterator.__anext__()
+        return step if hasattr(step, "send") else step.__await__()
+
+    async def items(self) -> AsyncIterator[Any]:
+        """The same, step by step, for a run without fusion."""
+        ask = self.begin()
+        seen = False
+        while True:
+            step = ask()
+            try:
+                future = step.send(None)
+            except StopIteration as stop:
+                item = stop.value
+            except StopAsyncIteration:
+                return
+            else:
+                item = await self.wait(step, future, seen)
+                if item is END:
+                    return
+            seen = True
+            yield item
+
+    @types.coroutine
+    def wait(self, step: Any, future: object, seen: bool) -> Generator[Any, Any, Any]:
+        """The step's item, or END; `seen` says that it is not the first.
+
+        Written as a generator, which may hand a future straight to the event loop: this runs once per
+        item of a slow source.
 
         Raises:
             StreamTimeout: too late; the step was cancelled and is over.
         """
         self._task = asyncio.current_task()
-        self._deadline = self._clocks.deadline(first)
-        if self._deadline is not None and (self._timer is None or self._deadline[0] < self._armed_for):
-            self._arm(self._deadline[0])
+        clocks = self._clocks
+        deadline = self._now() + (clocks.between if seen else clocks.first)
+        if deadline > clocks.total_at:
+            deadline = clocks.total_at
+        self._deadline = deadline
+        if deadline < self._armed_for or self._timer is None:
+            self._arm(deadline)
         self._waiting = True
         try:
             while True:
                 try:
-                    value = await Forward(future)
+                    value = yield future
                 except asyncio.CancelledError as error:
                     if self._fired and self._own():
-                        return await self._expire(step, error)
+                        return (yield from self._expire(step, error, self._clocks.error(deadline, seen)))
                     future = step.throw(error)
                 except BaseException as error:
                     future = step.throw(error)
@@ -156,7 +178,7 @@ class _Watch:
         except StopIteration as stop:
             return stop.value
         except StopAsyncIteration:
-            return _END
+            return END
         finally:
             self._waiting = False
             self._fired = False
@@ -165,9 +187,7 @@ class _Watch:
         """Whether the cancel is this timer's alone; one from outside goes first."""
         return self._task is None or self._task.uncancel() == 0
 
-    async def _expire(self, step: Any, cancel: asyncio.CancelledError) -> Any:
-        assert self._deadline is not None
-        timeout = self._clocks.error(self._deadline[1])
+    async def _expire(self, step: Any, cancel: asyncio.CancelledError, timeout: StreamTimeout) -> Any:
         backend = self._run.backend
         assert isinstance(backend, AsyncioBackend)
         try:
@@ -183,15 +203,17 @@ class _Watch:
 
     def _arm(self, when: float) -> None:
         self.disarm()
+        if when == inf:
+            return
         self._armed_for = when
         self._timer = self._clocks.clock.call_at(when, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        if not self._waiting or self._deadline is None or self._fired:
+        if not self._waiting or self._fired:
             return
-        if self._clocks.clock.now() < self._deadline[0]:
-            self._arm(self._deadline[0])
+        if self._clocks.clock.now() < self._deadline:
+            self._arm(self._deadline)
         elif self._task is not None:
             self._fired = True
             self._task.cancel()
@@ -205,34 +227,34 @@ class _Watch:
 class _WatchedReader:
     """The reading end of a channel, which fails when nothing comes in time."""
 
-    __slots__ = ("_armed_for", "_channel", "_clocks", "_deadline", "_first", "_timer", "_waiting")
+    __slots__ = ("_armed_for", "_channel", "_clocks", "_deadline", "_seen", "_timer", "_waiting")
 
     def __init__(self, channel: Channel[Any], clocks: _Clocks) -> None:
         self._channel = channel
         self._clocks = clocks
-        self._first = True
+        self._seen = False
         self._timer: Timer | None = None
         self._armed_for = 0.0
-        self._deadline: tuple[float, Phase] | None = None
+        self._deadline = inf
         self._waiting = False
 
     def __aiter__(self) -> _WatchedReader:
         return self
 
     async def __anext__(self) -> Iterable[Any]:
-        if self._first:
+        if not self._seen:
             self._clocks.begin()
         if not self._channel.buffer and not self._channel.ended:
-            self._deadline = self._clocks.deadline(self._first)
-            if self._deadline is not None and (self._timer is None or self._deadline[0] < self._armed_for):
-                self._arm(self._deadline[0])
+            self._deadline = self._clocks.deadline(self._seen)
+            if self._deadline < self._armed_for or self._timer is None:
+                self._arm(self._deadline)
             self._waiting = True
         elif self._clocks.over:
-            raise self._clocks.error("total")
-        self._first = False
+            raise self._clocks.error(self._clocks.total_at, True)
         try:
             return await self._channel.__anext__()
         finally:
+            self._seen = True
             self._waiting = False
 
     def close(self) -> None:
@@ -244,14 +266,17 @@ class _WatchedReader:
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        if when == inf:
+            return
         self._armed_for = when
         self._timer = self._clocks.clock.call_at(when, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        if not self._waiting or self._deadline is None:
+        if not self._waiting:
             return
-        if self._clocks.clock.now() < self._deadline[0]:
-            self._arm(self._deadline[0])
+        if self._clocks.clock.now() < self._deadline:
+            self._arm(self._deadline)
         else:
-            self._channel.fail(self._clocks.error(self._deadline[1]))
+            self._channel.fail(self._clocks.error(self._deadline, self._seen))

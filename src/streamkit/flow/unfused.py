@@ -19,11 +19,11 @@ __all__ = ["unfused"]
 Checkpoint = Callable[[], Awaitable[None]]
 
 
-def unfused(shape: Shape, steps: Sequence[Step], ending: Ending) -> Callable[..., Any]:
+def unfused(shape: Shape, steps: Sequence[Step], ending: Ending, *, watched: bool = False) -> Callable[..., Any]:
     """A segment with the signature of `fuse.bind`'s."""
 
     def segment(source: Any, start: Any, arguments: tuple[Any, ...], out: Any, checkpoint: Checkpoint, leave: Any) -> Any:
-        items: AsyncGenerator[Any] = _source(source, start, shape, checkpoint)
+        items: AsyncGenerator[Any] = _source(source.items() if watched else source, start, shape, checkpoint)
         layers = [items]
         for step, argument in zip(steps, arguments, strict=True):
             items = _STEPS[step.kind](items, step, argument)
@@ -83,11 +83,11 @@ async def _appending(layers: list[AsyncGenerator[Any]], append: Callable[[Any], 
 
 
 async def _pushing(layers: list[AsyncGenerator[Any]], out: Any, leave: Any) -> None:
-    append, channel, settle = out
+    append, channel, go_on, settle = out
     async with aclosing(_yielding(layers, leave)) as items:
         async for item in items:
             append(item)
-            if len(channel.buffer) >= channel.limit:
+            if len(channel.buffer) >= channel.limit and not go_on():
                 await settle()
 
 

@@ -15,7 +15,7 @@ __all__ = ["merge"]
 
 T = TypeVar("T")
 
-MERGE_ITEMS = 16
+MERGE_ITEMS = 64
 
 
 def merge(*streams: Stream[T], size: int = MERGE_ITEMS) -> Stream[T]:
