@@ -287,6 +287,11 @@ class Run(Generic[T_co]):
         await self.aclose(error)
 
     @property
+    def closing(self) -> bool:
+        """Whether it is on its way out, or over: to cancel it now would cut off a clean-up."""
+        return self._leaving or self._closed
+
+    @property
     def partial(self) -> object:
         """What has arrived so far, where the source or the terminal keeps it; else None."""
         return None if self._partial is None else self._partial()
