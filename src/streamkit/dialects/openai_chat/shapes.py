@@ -33,6 +33,8 @@ NOTHING: Final = msgspec.Raw(b"")
 
 
 class Function(msgspec.Struct, gc=False):
+    """What a call calls, or a piece of it."""
+
     name: str | None = None
     arguments: str | None = None
 
@@ -45,6 +47,8 @@ class Custom(msgspec.Struct, gc=False):
 
 
 class Call(msgspec.Struct, gc=False):
+    """A tool call, or a piece of one."""
+
     index: int | None = None
     id: str | None = None
     function: Function | None = None
@@ -52,6 +56,8 @@ class Call(msgspec.Struct, gc=False):
 
 
 class ReasoningDetail(msgspec.Struct, gc=False):
+    """OpenRouter's form of reasoning."""
+
     type: str | None = None
     text: str | None = None
     summary: str | None = None
@@ -60,6 +66,8 @@ class ReasoningDetail(msgspec.Struct, gc=False):
 
 
 class Delta(msgspec.Struct, gc=False):
+    """What is new in one choice."""
+
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -73,6 +81,8 @@ class Delta(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
+    """One answer's part of a chunk."""
+
     index: int | None = None
     delta: Delta | None = None
     finish_reason: str | None = None
@@ -81,12 +91,16 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class Details(msgspec.Struct, gc=False):
+    """What the token counts are made of."""
+
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
 class UsageShape(msgspec.Struct, gc=False):
+    """Token counts."""
+
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: Details | None = None
@@ -95,6 +109,8 @@ class UsageShape(msgspec.Struct, gc=False):
 
 
 class Groq(msgspec.Struct, gc=False):
+    """Groq's own field, where its usage and its errors are."""
+
     usage: UsageShape | None = None
     error: object = None
 
