@@ -5,7 +5,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 ARGS ?=
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
+PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench docs soak clean

@@ -37,4 +37,4 @@ say "making $venv with $("$chosen" -V 2>&1)"
 rm -rf "$venv"
 "$chosen" -m venv "$venv"
 # Dependency groups need pip 25.1; the one that comes with Python 3.11 is older.
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+"$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --upgrade 'pip>=25.1'

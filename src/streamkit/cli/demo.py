@@ -1,0 +1,100 @@
+"""The main job, once, on this machine: a model's answer goes through a pipeline to SSE and is read back over HTTP.
+
+    local model -> tap, coalesce -> sinks.sse -> HTTP on 127.0.0.1 -> sk.decode -> this terminal
+
+Both ends run in one process and one event loop, so that nothing can be left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
+
+from streamkit.cli.arguments import Options
+from streamkit.cli.endpoint import listen, make_app, serving
+from streamkit.clients.models import model
+from streamkit.clients.sources import decode
+from streamkit.errors import ConfigError, MissingExtra, SourceError
+from streamkit.events import Event, Message, Stats, TextDelta
+from streamkit.flow.streams import Stream
+from streamkit.operators.buffering import coalesce
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["pipeline", "run_demo"]
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Run the demo to its end, or until Ctrl-C; the exit code.
+
+    Raises:
+        ConfigError: no question, or no loopback socket.
+        MissingExtra: the packages of the extra `demo` are not installed.
+    """
+    typed = Options(**vars(options))
+    if not typed.question.strip():
+        raise ConfigError('the question is empty: --question "What is a buffer?"')
+    return asyncio.run(_demo(typed, stays=not typed.once and sys.stdin.isatty() and sys.stdout.isatty()))
+
+
+def pipeline(question: str) -> Stream[Event]:
+    """The served stream: the model's events, those that are ready together joined for a slow reader."""
+    return model("local").stream(question) | coalesce()
+
+
+async def _demo(options: Options, *, stays: bool) -> int:
+    listener, as_wanted = listen(options.port)
+    base = "http://{}:{}".format(*listener.getsockname())
+    if not as_wanted:
+        print(f"Port {options.port} is not free; serving on another.")
+    async with serving(make_app(pipeline, dialect=options.dialect), listener) as server:
+        print(f"Asking {base}/ask ({options.dialect} over SSE): {options.question}\n")
+        message = await _ask(f"{base}/ask", options)
+        if stays:
+            again = f"{base}/ask?question={quote_plus('What is a buffer?')}"
+            print(f"\nStill serving. Ask again from another terminal, or stop with Ctrl-C:\n  curl -N '{again}'", flush=True)
+            try:
+                await asyncio.wait([server])
+            except asyncio.CancelledError:
+                # Ctrl-C is how this is meant to end, and the answer was complete long ago.
+                print("\nStopped; nothing is left running.")
+    return 0 if message.complete else 1
+
+
+async def _ask(url: str, options: Options) -> Message:
+    try:
+        import httpx
+    except ImportError as error:
+        raise MissingExtra("the demo reads over HTTP with httpx: pip install 'streamkit-ai[demo]'", extra="demo") from error
+
+    stats = Stats(started=monotonic())
+    message = Message()
+    # Proxies of the environment are for other machines.
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        async with http.stream("GET", url, params={"question": options.question}) as response:
+            if response.status_code != httpx.codes.OK:
+                raise SourceError(f"the demo's own server answered {response.status_code}", status=response.status_code)
+            async with decode(response.aiter_bytes(), options.dialect) as events:
+                async for event in events:
+                    stats.add(event, monotonic())
+                    message.add(event)
+                    if isinstance(event, TextDelta):
+                        print(event.text, end="", flush=True)
+    print("\n")
+    _report(stats, message)
+    return message
+
+
+def _report(stats: Stats, message: Message) -> None:
+    first, rate, usage = stats.time_to_first_chunk, stats.chunks_per_second, message.usage
+    tokens = "not told" if usage is None else f"{usage.input_tokens} in, {usage.output_tokens} out"
+    gaps = "none" if stats.gap_p95 is None else f"p95 {stats.gap_p95 * 1000:.1f} ms, longest {stats.gap_max * 1000:.1f} ms"
+    print(f"  time to first chunk  {'no chunk came' if first is None else f'{first * 1000:.1f} ms'}")
+    print(f"  chunks               {stats.chunks}{'' if rate is None else f', {rate:.0f}/s'}")
+    print(f"  gaps                 {gaps}")
+    print(f"  tokens               {tokens}")
+    print(f"  ended                {stats.ended_as or 'without a finish'}", flush=True)
