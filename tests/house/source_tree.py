@@ -23,7 +23,7 @@ class Module(NamedTuple):
     @property
     def part(self) -> str:
         """The room it stands in: the first name under the package, "" for the root itself."""
-        return (self.name.split(".") + [""])[1]
+        return self.name.removeprefix(PACKAGE).lstrip(".").partition(".")[0]
 
 
 class Import(NamedTuple):

@@ -17,8 +17,9 @@ from streamkit.cli.arguments import Options
 from streamkit.cli.endpoint import listen, make_app, serving
 from streamkit.clients.models import model
 from streamkit.clients.sources import decode
-from streamkit.errors import ConfigError, MissingExtra, SourceError
+from streamkit.errors import ConfigError, SourceError
 from streamkit.events import Event, Message, Stats, TextDelta
+from streamkit.extras import require
 from streamkit.flow.streams import Stream
 from streamkit.operators.buffering import coalesce
 
@@ -66,24 +67,22 @@ async def _demo(options: Options, *, stays: bool) -> int:
 
 
 async def _ask(url: str, options: Options) -> Message:
-    try:
-        import httpx
-    except ImportError as error:
-        raise MissingExtra("the demo reads over HTTP with httpx: pip install 'streamkit-ai[demo]'", extra="demo") from error
+    require("httpx", extra="demo", wanted_by="the demo")
+    import httpx
 
     stats = Stats(started=monotonic())
     message = Message()
+    asked = {"question": options.question}
     # Proxies of the environment are for other machines.
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-        async with http.stream("GET", url, params={"question": options.question}) as response:
-            if response.status_code != httpx.codes.OK:
-                raise SourceError(f"the demo's own server answered {response.status_code}", status=response.status_code)
-            async with decode(response.aiter_bytes(), options.dialect) as events:
-                async for event in events:
-                    stats.add(event, monotonic())
-                    message.add(event)
-                    if isinstance(event, TextDelta):
-                        print(event.text, end="", flush=True)
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http, http.stream("GET", url, params=asked) as response:
+        if response.status_code != httpx.codes.OK:
+            raise SourceError(f"the demo's own server answered {response.status_code}", status=response.status_code)
+        async with decode(response.aiter_bytes(), options.dialect) as events:
+            async for event in events:
+                stats.add(event, monotonic())
+                message.add(event)
+                if isinstance(event, TextDelta):
+                    print(event.text, end="", flush=True)
     print("\n")
     _report(stats, message)
     return message

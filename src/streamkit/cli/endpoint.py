@@ -15,8 +15,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs
 
-from streamkit.errors import ConfigError, MissingExtra
+from streamkit.errors import ConfigError
 from streamkit.events import Event
+from streamkit.extras import require
 from streamkit.flow.streams import Stream
 from streamkit.sinks import sse
 
@@ -115,10 +116,8 @@ async def serving(app: App, listener: socket.socket) -> AsyncIterator[asyncio.Ta
     Yields:
         The server's task, which ends only if the server stops by itself.
     """
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise MissingExtra("the demo needs a server: pip install 'streamkit-ai[demo]'", extra="demo") from error
+    require("uvicorn", extra="demo", wanted_by="the demo")
+    import uvicorn
 
     class Server(uvicorn.Server):
         @contextmanager
@@ -129,7 +128,7 @@ async def serving(app: App, listener: socket.socket) -> AsyncIterator[asyncio.Ta
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        while not server.started and not task.done():
+        while not server.started and not task.done():  # noqa: ASYNC110  # uvicorn offers no event for it
             await asyncio.sleep(0.005)
         yield task
     finally:
