@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
-from types import ModuleType, UnionType
+from types import UnionType
 
 import pytest
 from exported import EXPORTED
@@ -62,23 +62,27 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert set(graph) == set(order)
 
 
-def test_importing_streamkit_loads_no_http_client_and_no_sdk() -> None:
-    packages = {name.partition(".")[0] for name in loaded_by_the_root()}
+EVERYTHING = "import streamkit; [getattr(streamkit, name) for name in streamkit.__all__]"
+
+
+@pytest.mark.parametrize("code", ["import streamkit", EVERYTHING])
+def test_importing_streamkit_loads_no_http_client_and_no_sdk(code: str) -> None:
+    packages = {name.partition(".")[0] for name in loaded_by(code)}
     foreign = {name for name in packages if not {name, name.lstrip("_")} & sys.stdlib_module_names}
     assert "streamkit" in foreign
     assert set() == foreign - LIGHT
 
 
-def test_importing_streamkit_loads_only_what_a_stream_needs() -> None:
-    parts = {name.split(".")[1] for name in loaded_by_the_root() if name.startswith("streamkit.")}
+def test_the_root_reaches_neither_the_test_kit_nor_the_command_line() -> None:
+    parts = {name.split(".")[1] for name in loaded_by(EVERYTHING) if name.startswith("streamkit.")}
     assert "flow" in parts
     assert set() == parts & {"testing", "cli", "integrations", "ui"}
 
 
-def loaded_by_the_root() -> list[str]:
-    """What `import streamkit` adds to a new interpreter, which may have loaded something already (site, .pth files)."""
-    code = "import sys, json; before = set(sys.modules); import streamkit; print(json.dumps(sorted(set(sys.modules) - before)))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+def loaded_by(code: str) -> list[str]:
+    """What the code loads in a new interpreter, besides what that has loaded already (site, .pth files)."""
+    script = f"import sys, json; before = set(sys.modules); {code}; print(json.dumps(sorted(set(sys.modules) - before)))"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     names: list[str] = json.loads(done.stdout)
     return names
 
@@ -97,8 +101,24 @@ def test_no_file_is_named_after_nothing(module: Module) -> None:
 
 
 def test_the_root_exports_exactly_the_pinned_names() -> None:
-    offered = {name for name, value in vars(streamkit).items() if not name.startswith("_") and not isinstance(value, ModuleType)}
-    assert EXPORTED == offered - {"annotations"}
+    assert sorted(EXPORTED) == sorted(streamkit.__all__)
+
+
+def test_no_exported_name_is_also_a_module() -> None:
+    assert set() == set(streamkit.__all__) & {module.part for module in modules().values()}
+
+
+def test_a_type_checker_sees_the_root_as_it_runs() -> None:
+    """The root loads its names late; what it tells a type checker must be the same names from the same modules."""
+    told = {
+        alias.asname: node.module
+        for node in ast.walk(modules()[PACKAGE].tree)
+        if isinstance(node, ast.ImportFrom) and node.module is not None and inside(node.module)
+        for alias in node.names
+    }
+    assert set(streamkit.__all__) == set(told)
+    for name, module in told.items():
+        assert getattr(streamkit, name) is getattr(importlib.import_module(module), name)
 
 
 @pytest.mark.parametrize("module", modules().values(), ids=lambda module: module.name)
