@@ -17,9 +17,17 @@ from typing import Any
 
 from streamkit.flow.tasks import Backend
 
-__all__ = ["ThreadIterator"]
+__all__ = ["ThreadIterator", "readers_waiting"]
 
 AHEAD = 2
+
+# Readers that wait for their thread, of all event loops.
+_WAITING: set[int] = set()
+
+
+def readers_waiting() -> int:
+    """How many readers wait for a thread's answer: what a virtual clock must not jump over."""
+    return len(_WAITING)
 
 
 class ThreadIterator:
@@ -74,12 +82,14 @@ class ThreadIterator:
 
     async def _park(self, answered: Callable[[], bool]) -> None:
         self._parked = True
+        _WAITING.add(id(self))
         try:
             # The thread may have answered between the caller's look and the flag.
             if not answered():
                 await self._waiter.wait()
         finally:
             self._parked = False
+            _WAITING.discard(id(self))
 
     # -- on the thread
 
