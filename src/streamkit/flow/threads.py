@@ -21,13 +21,13 @@ __all__ = ["ThreadIterator", "readers_waiting"]
 
 AHEAD = 2
 
-# Readers that wait for their thread, of all event loops.
-_WAITING: set[int] = set()
+# One object for each reader that waits for its thread now, of all event loops.
+_WAITING: set[object] = set()
 
 
-def readers_waiting() -> int:
-    """How many readers wait for a thread's answer: what a virtual clock must not jump over."""
-    return len(_WAITING)
+def readers_waiting() -> frozenset[object]:
+    """The waits for a thread's answer that are under way: what a virtual clock must not jump over."""
+    return frozenset(_WAITING)
 
 
 class ThreadIterator:
@@ -82,14 +82,15 @@ class ThreadIterator:
 
     async def _park(self, answered: Callable[[], bool]) -> None:
         self._parked = True
-        _WAITING.add(id(self))
+        wait = object()
+        _WAITING.add(wait)
         try:
             # The thread may have answered between the caller's look and the flag.
             if not answered():
                 await self._waiter.wait()
         finally:
             self._parked = False
-            _WAITING.discard(id(self))
+            _WAITING.discard(wait)
 
     # -- on the thread
 
