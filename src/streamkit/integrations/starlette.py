@@ -1,0 +1,88 @@
+"""The responses of `streamkit.sinks` as Starlette's own `Response`, for Starlette and FastAPI.
+
+    @app.get("/chat")
+    async def chat() -> EventStreamResponse:
+        return EventStreamResponse(sk.stream(answer()), dialect="openai-chat")
+
+Headers, cookies and the background task work as on any other response. An `HTTPException` that the
+source raises before its first item reaches the application's exception handlers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamkit.dialects.protocol import Dialect
+from streamkit.extras import require
+from streamkit.sinks import sse
+from streamkit.sinks.headers import HeadersLike
+
+require("starlette", extra="demo", wanted_by="streamkit.integrations.starlette")
+
+from starlette.exceptions import HTTPException  # noqa: E402  # behind the check that it is there
+from starlette.responses import Response  # noqa: E402
+
+if TYPE_CHECKING:
+    from starlette.background import BackgroundTask
+    from starlette.types import Receive, Scope, Send
+
+__all__ = ["EventStreamResponse"]
+
+
+class EventStreamResponse(Response):
+    """`streamkit.sinks.sse.Response` for an endpoint to return.
+
+    Args:
+        stream, dialect, heartbeat, retry, coalesce, id, model: As `sse.Response` has them.
+        status_code: The status, unless the stream fails before its first item.
+        headers: Further headers; `response.headers` and `set_cookie` may still change them.
+        background: Runs when the stream has ended, however it did, also when the client left; not when the
+            request was cancelled.
+
+    Raises:
+        ConfigError, LocalProtocolError, TypeError: as `sse.Response`.
+
+    >>> EventStreamResponse(["Hi"]).headers["cache-control"]
+    'no-cache, no-transform'
+    """
+
+    def __init__(
+        self,
+        stream: sse.Streamable,
+        dialect: str | Dialect = "native",
+        *,
+        status_code: int = 200,
+        headers: HeadersLike | None = None,
+        background: BackgroundTask | None = None,
+        heartbeat: float | None = 15.0,
+        retry: int | None = None,
+        coalesce: bool = False,
+        id: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        # Not Starlette's own constructor: it would render a body and count its length.
+        self._sse = sse.Response(
+            stream,
+            dialect,
+            status=status_code,
+            headers=headers,
+            heartbeat=heartbeat,
+            retry=retry,
+            coalesce=coalesce,
+            id=id,
+            model=model,
+            lets_through=(HTTPException,),
+        )
+        self.status_code = status_code
+        self.background = background
+        self.body = b""
+        self.raw_headers = self._sse.raw_headers
+        self.media_type = dict(self.raw_headers)[b"content-type"].decode("latin-1")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, then run the background task."""
+        self._sse.status = self.status_code
+        self._sse.raw_headers = self.raw_headers
+        await self._sse(scope, receive, send)
+        if self.background is not None:
+            await self.background()

@@ -1,0 +1,313 @@
+"""A stream as the body of one HTTP response, over ASGI.
+
+Who does what, and when:
+
+    the request's own task        the watcher                    the clock
+    open the stream               receive(): body, dropped
+    pull the first items
+      failed: a status and JSON                                  `heartbeat` s without a write:
+    headers, first items                                         headers, if need be, and a beat
+    pull, encode, one send
+    ...                           http.disconnect: call off
+    source closed                   the pull, unless the
+    terminal frame                  source is being closed
+    watcher and beat are over
+    return
+
+- The producer is the request's own task: the source is iterated and closed there. It is called off
+  while it waits for the source or for a slow client, and never while it closes the source.
+- The watcher is a task of the response and not of a task group around anybody's code. Only it learns
+  that the client has left: some servers' `send` then returns as if nothing were.
+- A beat is a task of its own, alive for one send. It starts only while the producer waits for the
+  source, and the producer lets it finish before it sends. So the usual path takes no lock: it reads
+  one flag and the time per write.
+- One timer per response, moved lazily: a write costs no timer.
+- The headers wait for the first item, so that an early failure is a real status; but no longer than
+  one heartbeat, because a proxy that sees no byte gives up.
+- After a failure of the source the call returns normally: it was logged, and the client was told. A
+  cancelled request closes its source and lets the cancel through. Errors of `send` that are no
+  OSError (which means that the client has left) are the server's, and are raised to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TypeAlias
+
+from streamkit.dialects.outcomes import DONE
+from streamkit.errors import StreamInterrupted
+from streamkit.events import ErrorEvent
+from streamkit.flow.clock import Clock
+from streamkit.flow.runs import Run
+from streamkit.flow.streams import Stream
+from streamkit.flow.tasks import Backend, Task, Timer, current_backend
+from streamkit.sinks.codec import Codec
+from streamkit.sinks.failures import LOGGER, refusal_of, report
+from streamkit.sinks.interrupts import interrupt_for
+
+__all__ = ["Exchange", "Message", "RawHeaders", "Receive", "Scope", "Send"]
+
+Scope: TypeAlias = MutableMapping[str, object]
+Message: TypeAlias = MutableMapping[str, object]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
+# A receive() that gives the same body for ever is asked again at this pace, in seconds.
+_REPEATING_S = 0.05
+
+
+class Exchange:
+    """One request being answered with one run of a stream.
+
+    Args:
+        stream: What to send.
+        codec: How to write it.
+        receive, send: The ASGI callables.
+        status, headers: Of the response, if the stream does not fail before its first item.
+        heartbeat: Seconds without a write after which a sign of life is sent; None sends none.
+        lets_through: Failures before the first byte that are somebody else's to answer: they are raised.
+
+    Memory: what the run holds, one task, and the bytes of one batch.
+    """
+
+    __slots__ = (
+        "_backend",
+        "_beat",
+        "_beating",
+        "_clock",
+        "_codec",
+        "_gone",
+        "_headers",
+        "_heartbeat",
+        "_interrupt",
+        "_last",
+        "_lets_through",
+        "_receive",
+        "_run",
+        "_send",
+        "_send_error",
+        "_sending",
+        "_started",
+        "_status",
+        "_stream",
+        "_timer",
+        "_waiter",
+        "_watcher",
+    )
+
+    def __init__(
+        self,
+        stream: Stream[object],
+        codec: Codec,
+        receive: Receive,
+        send: Send,
+        *,
+        status: int,
+        headers: RawHeaders,
+        heartbeat: float | None,
+        lets_through: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._stream = stream
+        self._codec = codec
+        self._receive = receive
+        self._send = send
+        self._status = status
+        self._headers = headers
+        self._heartbeat = heartbeat if codec.heartbeat else None
+        self._lets_through = lets_through
+        self._backend: Backend = current_backend()
+        self._interrupt = interrupt_for(self._backend)
+        self._waiter = self._backend.waiter()
+        self._run: Run[object] | None = None
+        self._clock: Clock | None = None
+        self._timer: Timer | None = None
+        self._watcher: Task | None = None
+        self._beat: Task | None = None
+        self._beating = False
+        self._started = False  # The response's headers are on their way.
+        self._sending = False  # The producer is inside `send`.
+        self._gone = False  # The client has left.
+        self._send_error: Exception | None = None
+        self._last = 0.0
+
+    async def answer(self) -> None:
+        """Send the whole response; the source is closed and nothing of ours runs any more when this returns."""
+        self._watcher = self._backend.spawn(self._watch, _nothing, "streamkit watcher", self._waiter.wake)
+        try:
+            await self._interrupt.run(self._produce)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._dismiss()
+        if self._send_error is not None:
+            raise self._send_error
+
+    # -- the producer
+
+    async def _produce(self) -> None:
+        failure: Exception | ErrorEvent | None = None
+        try:
+            async with self._stream.open() as run:
+                self._run = run
+                await self._write(run)
+        except Exception as error:
+            failure = error
+        except BaseException as error:
+            if not self._interrupt.is_stray(error):
+                raise
+            failure = StreamInterrupted("a task that the source waited for was cancelled")
+            failure.__cause__ = error
+        self._run = None
+        if not self._gone:
+            await self._finish(failure or self._codec.stopped_by)
+        elif isinstance(failure, Exception):
+            LOGGER.warning("a source failed after its client had left", exc_info=failure)
+
+    async def _write(self, run: Run[object]) -> None:
+        self._clock = run.clock
+        self._arm(run.clock)
+        codec, send, now = self._codec, self._send, run.clock.now
+        encode = codec.encode
+        async for batch in run.lists():
+            body = encode(batch)
+            if self._gone:
+                return
+            if self._beating:
+                await self._beat_is_over()
+            if not self._started or codec.stopped_by is not None:
+                if codec.stopped_by is not None and not body:
+                    return
+                body = await self._begin() + body
+            if body:
+                # The usual path of every batch. The flag is enough: a beat starts from a timer, never in between.
+                self._sending = True
+                try:
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                except Exception as error:
+                    self._lost(error)
+                self._sending = False
+                self._last = now()
+            if self._gone or codec.stopped_by is not None:
+                return
+
+    async def _begin(self) -> bytes:
+        """Send the headers, if that has not happened; give what goes before the first item."""
+        if not self._started:
+            self._started = True
+            await self._deliver({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        return self._codec.open()
+
+    async def _finish(self, failure: Exception | ErrorEvent | None) -> None:
+        if self._beating:
+            await self._beat_is_over()
+        outcome = DONE
+        if failure is not None:
+            if not self._started and isinstance(failure, self._lets_through):
+                raise failure
+            outcome = report(failure, before_first_byte=not self._started)
+            if not self._started:
+                status, headers, body = refusal_of(outcome, failure)
+                self._started = True
+                await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
+                await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+                return
+        body = await self._begin()
+        try:
+            body += self._codec.close(outcome)
+        except Exception as error:  # what the encoder had held back cannot be written
+            body += self._codec.close(report(error, before_first_byte=False))
+        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _deliver(self, message: Message) -> None:
+        if self._gone:
+            return
+        self._sending = True
+        try:
+            await self._send(message)
+        except Exception as error:
+            self._lost(error)
+        self._sending = False
+
+    def _lost(self, error: Exception) -> None:
+        """`send` failed: nobody reads any more."""
+        self._gone = True
+        if not isinstance(error, OSError):
+            self._send_error = error
+
+    # -- the watcher
+
+    async def _watch(self) -> None:
+        repeated = False
+        try:
+            while True:
+                message = await self._receive()
+                if message["type"] == "http.disconnect":
+                    break
+                # Some stand-ins of servers give the whole body again and again, without ever waiting.
+                if repeated:
+                    await self._backend.sleep(_REPEATING_S)
+                repeated = not message.get("more_body")
+        except Exception:
+            LOGGER.warning("receive() failed: it cannot be noticed any more that the client leaves", exc_info=True)
+            return
+        self._gone = True
+        if self._run is None or not self._run.closing:
+            self._interrupt.fire()
+
+    # -- heartbeats
+
+    def _arm(self, clock: Clock) -> None:
+        if self._heartbeat is not None:
+            self._last = clock.now()
+            self._timer = clock.call_at(self._last + self._heartbeat, self._tick)
+
+    def _tick(self) -> None:
+        clock = self._clock
+        assert clock is not None
+        assert self._heartbeat is not None
+        now = clock.now()
+        due = self._last + self._heartbeat
+        if now >= due:
+            due = now + self._heartbeat
+            # Who waits for a slow client needs no sign of life: bytes are on their way.
+            if not (self._sending or self._beating or self._gone):
+                self._beating = True
+                self._last = now
+                self._beat = self._backend.spawn(self._send_beat, _nothing, "streamkit heartbeat", self._beat_ended)
+        self._timer = clock.call_at(due, self._tick)
+
+    async def _send_beat(self) -> None:
+        try:
+            if not self._started:
+                self._started = True
+                await self._send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+            await self._send({"type": "http.response.body", "body": self._codec.heartbeat, "more_body": True})
+        except Exception as error:
+            self._lost(error)
+            self._interrupt.fire()
+
+    def _beat_ended(self) -> None:
+        self._beating = False
+        self._waiter.wake()
+
+    async def _beat_is_over(self) -> None:
+        while self._beating:
+            await self._waiter.wait()
+
+    # -- the way out
+
+    async def _dismiss(self) -> None:
+        """End the watcher and the beat, whatever cancels this task meanwhile."""
+        for task in (self._watcher, self._beat):
+            if task is not None and not task.done:
+                task.cancel()
+        if not self._dismissed():
+            await self._backend.finish(self._waiter.wait, self._dismissed)
+
+    def _dismissed(self) -> bool:
+        return all(task is None or task.done for task in (self._watcher, self._beat))
+
+
+async def _nothing() -> None:
+    """A task of the response has nothing to clean up."""

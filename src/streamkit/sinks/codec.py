@@ -1,0 +1,198 @@
+"""Dialect times framing: the events of one stream as bytes, ready for any transport.
+
+    items ──dialect's Encoder──> OutFrames ──framing──> bytes, one object per batch
+
+A codec knows no sockets and no time. It is driven in this order: `open()`, `encode(batch)` for each
+batch, `close(outcome)`; what one call returns is sent in one write, and an empty result is not sent.
+
+What counts as an item: every event, and text. A `str` is a `TextDelta`, so that a generator of
+strings is served as it is. Anything else is a TypeError that says how to map it: no dialect but a
+private one has a word for an application's own objects, and to drop them in silence would lose them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome
+from streamkit.dialects.protocol import Dialect, Encoder, Framing, OutFrame
+from streamkit.dialects.registry import get
+from streamkit.errors import ConfigError
+from streamkit.events import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta
+from streamkit.wire import sse
+
+__all__ = ["Codec", "dialect_of"]
+
+
+def dialect_of(dialect: str | Dialect) -> Dialect:
+    """The dialect by its name, if it can be written.
+
+    Raises:
+        ConfigError: nobody knows the name, or the dialect can only be read.
+
+    >>> dialect_of("native").name
+    'native'
+    """
+    found = dialect if isinstance(dialect, Dialect) else get(dialect)
+    if found.encoder is None:
+        raise ConfigError(f"the dialect {found.name!r} can be read and not written: a sink needs one with an encoder")
+    return found
+
+
+class Codec:
+    """One stream on its way out.
+
+    Args:
+        dialect: A dialect, or the name of one.
+        framing: Another wire grammar than the dialect's own: the native events as "ndjson", say.
+        id: The answer's id, for dialects that have one, where no `Start` brings it.
+        model: Its model, likewise.
+        created: When it was made, in Unix seconds; now, unless told.
+        retry: Milliseconds that an SSE client shall wait before it reconnects. It goes on the first
+            frame: alone in a frame it makes an empty message for some clients.
+
+    Attributes:
+        media_type: The value of `content-type`.
+        headers: Further headers that the dialect's clients want.
+        heartbeat: A sign of life that every reader of the framing skips; empty where there is none.
+        stopped_by: What ended encoding before the stream did, or None: an `ErrorEvent` of the
+            stream, or the error of an item that cannot be written. The driver reports it and
+            calls `close` with its outcome; what stood before it has been encoded.
+
+    Memory: the encoder's.
+
+    >>> codec = Codec("native")
+    >>> codec.open() + codec.encode(["Hi"])
+    b'data: {"type":"open","version":1}\\n\\ndata: {"type":"text-delta","text":"Hi"}\\n\\n'
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_encode",
+        "_encoder",
+        "_frame",
+        "_opened",
+        "_retry",
+        "headers",
+        "heartbeat",
+        "media_type",
+        "stopped_by",
+    )
+
+    def __init__(
+        self,
+        dialect: str | Dialect = "native",
+        *,
+        framing: Framing | None = None,
+        id: str | None = None,
+        model: str | None = None,
+        created: int | None = None,
+        retry: int | None = None,
+    ) -> None:
+        found = dialect_of(dialect)
+        framing = framing or found.framing
+        if framing not in _FRAMES:
+            raise ConfigError(f"no sink writes {framing!r} frames; known are {', '.join(_FRAMES)}")
+        if retry is not None and framing != "sse":
+            raise ConfigError(f"retry={retry} has a meaning in SSE only, and the dialect {found.name!r} is written as {framing}")
+        assert found.encoder is not None
+        self._encoder: Encoder = found.encoder(id=id, model=model, created=int(time.time()) if created is None else created)
+        self._encode = self._encoder.encode
+        self._frame = _FRAMES[framing]
+        # What `encode_line` writes before the data of an otherwise empty frame.
+        self._retry = b"" if retry is None else sse.encode_line(b"", retry=retry).removesuffix(b"data: \n\n")
+        self._opened = False
+        self._cancelled = False
+        self.media_type = found.media_type if framing == found.framing else _MEDIA_TYPES[framing]
+        self.headers: Mapping[str, str] = found.headers
+        self.heartbeat = sse.comment() if framing == "sse" else b""
+        self.stopped_by: ErrorEvent | Exception | None = None
+
+    def open(self) -> bytes:
+        """What goes before the first item; nothing when called again."""
+        if self._opened:
+            return b""
+        self._opened = True
+        return self._bytes([self._frame(frame) for frame in self._encoder.open()])
+
+    def encode(self, batch: Iterable[object]) -> bytes:
+        """The bytes of items that are sent together. Never raises for what the items are: see `stopped_by`."""
+        # The hot loop of every response: one call of the encoder and one of the framing per event.
+        encode, frame = self._encode, self._frame
+        out: list[bytes] = []
+        try:
+            for item in batch:
+                event = item if isinstance(item, TextDelta) else self._admit(item)
+                for one in encode(event):
+                    out.append(frame(one))
+        except _Stop as stop:
+            self.stopped_by = stop.event
+        except Exception as error:  # the item's fault: what stood before it is still sent
+            self.stopped_by = error
+        return self._bytes(out) if self._retry else b"".join(out)
+
+    def close(self, outcome: Outcome) -> bytes:
+        """The frames that end the stream: for every outcome there are some. `DONE` after `Finish("cancelled")` is `CANCELLED`."""
+        if self._cancelled and outcome is DONE:
+            outcome = CANCELLED
+        return self._bytes([self._frame(frame) for frame in self._encoder.close(outcome)])
+
+    def _admit(self, item: object) -> Event:
+        """An item that is no text delta, as an event."""
+        if isinstance(item, str):
+            return TextDelta(item)
+        if isinstance(item, ErrorEvent):
+            raise _Stop(item)
+        if isinstance(item, Finish):
+            self._cancelled = self._cancelled or item.reason == "cancelled"
+            return item
+        if isinstance(item, EVENT_TYPES):
+            return item
+        if isinstance(item, bytes | bytearray | memoryview):
+            raise TypeError("a sink writes events and text, and got bytes: decode them (sk.decode), or map them to text")
+        kind = type(item).__name__
+        raise TypeError(
+            f"a sink writes events and text, and got {_article(kind)} {kind}: map it to events, for example "
+            f'.map(lambda item: sk.Custom("item", item)) for data or .map(str) for text'
+        )
+
+    def _bytes(self, parts: list[bytes]) -> bytes:
+        if self._retry and parts:
+            parts[0] = self._retry + parts[0]
+            self._retry = b""
+        return b"".join(parts)
+
+
+class _Stop(Exception):
+    def __init__(self, event: ErrorEvent) -> None:
+        super().__init__()
+        self.event = event
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[:1].lower() in "aeiou" else "a"
+
+
+def _sse(frame: OutFrame) -> bytes:
+    return sse.encode_line(frame.data, event=frame.event)
+
+
+def _ndjson(frame: OutFrame) -> bytes:
+    return frame.data + b"\n"
+
+
+def _text(frame: OutFrame) -> bytes:
+    return frame.data
+
+
+_FRAMES: Final[Mapping[Framing, Callable[[OutFrame], bytes]]] = MappingProxyType({"sse": _sse, "ndjson": _ndjson, "text": _text})
+_MEDIA_TYPES: Final[Mapping[Framing, str]] = MappingProxyType(
+    {
+        "sse": "text/event-stream; charset=utf-8",
+        "ndjson": "application/x-ndjson",
+        "text": "text/plain; charset=utf-8",
+    }
+)

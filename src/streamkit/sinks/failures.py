@@ -1,0 +1,86 @@
+"""A failure told twice: to the operator with everything, to the client with nothing but what helps.
+
+The log (`streamkit.sinks`) gets the exception with its traceback and a correlation id; the client
+gets a fixed sentence, a code, whether trying again may help, and the same id.
+
+Before the first byte of an answer a failure is a real HTTP status, with a JSON body:
+
+    code                                status
+    rate-limited                        429, with `retry-after` if the provider named a time
+    overloaded, draining                503, likewise
+    timeout                             504
+    auth                                502: it is the server's key that was refused, not the client's
+    truncated, interrupted, protocol    502
+    error, said by a provider           502
+    bad-request                         400
+    content-blocked                     422
+    error, anything else                500
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from streamkit.dialects.outcomes import Outcome, outcome_of, outcome_of_event
+from streamkit.errors import SourceError
+from streamkit.events import ErrorEvent
+from streamkit.wire.sse import dump_json
+
+__all__ = ["LOGGER", "Refusal", "refusal_of", "report"]
+
+LOGGER: Final = logging.getLogger("streamkit.sinks")
+
+_STATUSES: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "rate-limited": 429,
+        "overloaded": 503,
+        "draining": 503,
+        "buffer-full": 503,
+        "timeout": 504,
+        "auth": 502,
+        "truncated": 502,
+        "interrupted": 502,
+        "protocol": 502,
+        "bad-request": 400,
+        "content-blocked": 422,
+    }
+)
+
+# An HTTP answer and its body.
+Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
+def report(failure: Exception | ErrorEvent, *, before_first_byte: bool) -> Outcome:
+    """Log a failure under a new correlation id, and give what may be told of it."""
+    correlation_id = secrets.token_hex(8)
+    when = "before its first byte" if before_first_byte else "after it had begun"
+    if isinstance(failure, ErrorEvent):
+        outcome = outcome_of_event(failure, correlation_id=correlation_id)
+        LOGGER.error("a stream failed %s (code %s, correlation id %s): its source said so", when, outcome.code, correlation_id)
+    else:
+        outcome = outcome_of(failure, correlation_id=correlation_id)
+        LOGGER.error("a stream failed %s (code %s, correlation id %s)", when, outcome.code, correlation_id, exc_info=failure)
+    return outcome
+
+
+def refusal_of(outcome: Outcome, failure: Exception | ErrorEvent) -> Refusal:
+    """The HTTP answer for a stream that failed before its first byte."""
+    status = _STATUSES.get(outcome.code, 502 if isinstance(failure, SourceError | ErrorEvent) else 500)
+    error: dict[str, object] = {"message": outcome.message, "code": outcome.code, "retryable": outcome.retryable}
+    if outcome.retry_after is not None:
+        error["retry_after"] = outcome.retry_after
+    error["correlation_id"] = outcome.correlation_id
+    body = dump_json({"error": error})
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    if outcome.retry_after is not None and status in (429, 503) and 0 <= outcome.retry_after < math.inf:
+        headers.append((b"retry-after", b"%d" % math.ceil(outcome.retry_after)))
+    return status, headers, body

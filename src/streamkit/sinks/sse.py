@@ -1,0 +1,141 @@
+"""A stream as a server-sent event response: a bare ASGI callable.
+
+    async def app(scope, receive, send):
+        await sse.Response(sk.stream(answer()), dialect="openai-chat")(scope, receive, send)
+
+`streamkit.integrations.starlette` has it as Starlette's and FastAPI's own `Response`. How a response
+is produced, watched and ended is told in `streamkit.sinks.asgi`; what early failures become, in
+`streamkit.sinks.failures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias, cast
+
+from streamkit.dialects.protocol import Dialect
+from streamkit.errors import ConfigError
+from streamkit.flow.plan import check_seconds
+from streamkit.flow.streams import Stream
+from streamkit.flow.streams import stream as stream_of
+from streamkit.operators.buffering import coalesce as coalesce_op
+from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
+from streamkit.sinks.codec import Codec, dialect_of
+from streamkit.sinks.headers import HeadersLike, merge_headers
+
+__all__ = ["Response", "Streamable"]
+
+Streamable: TypeAlias = (
+    Stream[object]
+    | AsyncIterable[object]
+    | Iterable[object]
+    | Awaitable[object]
+    | AbstractAsyncContextManager[object]
+    | Callable[[], object]
+)
+"""What `sk.stream` takes."""
+
+_HEADERS = {
+    # No cache may keep it, and no proxy may compress, that is, buffer it.
+    "cache-control": "no-cache, no-transform",
+    # The same, said to nginx.
+    "x-accel-buffering": "no",
+}
+
+
+class Response:
+    """Answer an HTTP request with a stream.
+
+    Args:
+        stream: A stream, or anything that `sk.stream` takes. Its items are events or text.
+        dialect: The vocabulary that the client reads: a name ("native", "openai-chat" ...) or a `Dialect`. One with a
+            framing of its own (plain text, say) is written in that.
+        status: The status, unless the stream fails before its first item.
+        headers: Further headers; one of ours is replaced by one of the same name.
+        heartbeat: Seconds of silence after which a comment is sent that clients ignore; None sends none. The headers wait
+            for the first item, and no longer than this.
+        retry: Milliseconds after which an `EventSource` shall reconnect.
+        coalesce: Let the source run ahead (at most 1,024 items) while the client is slow, and join what is ready into few,
+            larger frames; a fast client still gets each token at once.
+        id, model: The answer's id and model for dialects that have them, where no `Start` event brings them.
+        lets_through: Exceptions of the source that are raised, not answered, when they come before the first item: a
+            framework's own HTTP errors.
+
+    Headers: `content-type` of the dialect, `cache-control: no-cache, no-transform`, `x-accel-buffering: no`, the dialect's.
+    Memory: what the stream's own buffers hold, and one batch. A client that reads slowly slows the source.
+    Cancellation: the source is closed, then the cancel goes on. When the client leaves, the source is closed and the call
+        returns. A stream given as a callable serves any number of requests; any other serves one.
+    Raises:
+        ConfigError: arguments that cannot work, at the call; when called, a scope that is no HTTP request.
+        LocalProtocolError: a `retry` that is no int in its range.
+        TypeError: a stream that is none.
+
+    >>> import asyncio
+    >>> sent = []
+    >>> async def receive():
+    ...     await asyncio.sleep(60)
+    >>> async def send(message):
+    ...     sent.append(message)
+    >>> asyncio.run(Response(["Hi"])({"type": "http", "method": "GET"}, receive, send))
+    >>> sent[0]["status"], sent[1]["body"]
+    (200, b'data: {"type":"open","version":1}\\n\\ndata: {"type":"text-delta","text":"Hi"}\\n\\n')
+    """
+
+    def __init__(
+        self,
+        stream: Streamable,
+        dialect: str | Dialect = "native",
+        *,
+        status: int = 200,
+        headers: HeadersLike | None = None,
+        heartbeat: float | None = 15.0,
+        retry: int | None = None,
+        coalesce: bool = False,
+        id: str | None = None,
+        model: str | None = None,
+        lets_through: tuple[type[Exception], ...] = (),
+    ) -> None:
+        if status.__class__ is not int or not 200 <= status <= 599 or status in (204, 205, 304):
+            raise ConfigError(f"status={status!r}: a response with a body has one of 200 to 599, and neither 204, 205 nor 304")
+        if heartbeat is not None:
+            check_seconds("sse.Response", "heartbeat", heartbeat)
+        # `stream` itself says what it cannot take.
+        self._stream = stream_of(cast("Stream[object]", stream))
+        if coalesce:
+            self._stream = self._stream | coalesce_op()
+        self._dialect = dialect_of(dialect)
+        self._heartbeat = heartbeat
+        self._retry = retry
+        self._id = id
+        self._model = model
+        self._lets_through = lets_through
+        self.status = status
+        codec = self._codec()
+        self.raw_headers: RawHeaders = merge_headers({"content-type": codec.media_type, **_HEADERS, **codec.headers}, headers)
+
+    def _codec(self) -> Codec:
+        return Codec(self._dialect, id=self._id, model=self._model, retry=self._retry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. A HEAD request gets the headers, and the source is closed without being started."""
+        if scope["type"] != "http":
+            raise ConfigError(f"sse.Response answers HTTP requests, and this scope is {scope['type']!r}: route only those to it")
+        if scope.get("method") == "HEAD":
+            await self._stream.open().aclose()
+            await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        await Exchange(
+            self._stream,
+            self._codec(),
+            receive,
+            send,
+            status=self.status,
+            headers=self.raw_headers,
+            heartbeat=self._heartbeat,
+            lets_through=self._lets_through,
+        ).answer()
+
+    def __repr__(self) -> str:
+        return f"<sse.Response {self._dialect.name} of {self._stream!r}>"
