@@ -1,0 +1,66 @@
+"""What all tests share: the three event loops, a virtual clock, and the recordings outside of the repository.
+
+An async test says `pytestmark = pytest.mark.anyio` and then runs on asyncio, on uvloop and on trio.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from streamkit.testing import VirtualClock
+
+CI = os.environ.get("STREAMKIT_CI") == "1"
+
+# No deadline: a noisy machine is no bug. The same examples each time where a failure must not depend on luck.
+settings.register_profile("here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, max_examples=100)
+settings.load_profile("ci" if CI else "here")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(("trio", {}), id="trio"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """The event loop of an async test; a test that asks for it by name gets the name and the options."""
+    backend: tuple[str, dict[str, Any]] = request.param
+    return backend
+
+
+@pytest.fixture
+async def clock(anyio_backend: object) -> AsyncIterator[VirtualClock]:
+    """Virtual time for all streams of the test: it jumps to the next timer when everybody waits."""
+    async with VirtualClock() as clock:
+        yield clock
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder `data` with recordings and case lists that are not part of the repository.
+
+    Found by the environment variable STREAMKIT_SHARED, which names the folder above it. Without it a
+    test that asks for this fixture is skipped, saying so; with STREAMKIT_CI=1 it fails instead.
+    """
+    return need_shared_data("this test")
+
+
+def need_shared_data(what: str) -> Path:
+    """The folder of recordings, or a skip that names `what` needed them (a failure under STREAMKIT_CI=1)."""
+    root = os.environ.get("STREAMKIT_SHARED")
+    if root and (Path(root) / "data").is_dir():
+        return Path(root) / "data"
+    reason = f"{what} reads recordings from $STREAMKIT_SHARED/data, and " + (
+        "STREAMKIT_SHARED is not set" if not root else "there is no such folder"
+    )
+    if CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
