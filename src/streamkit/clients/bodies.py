@@ -1,0 +1,267 @@
+"""Where bytes come from: everything that `sk.decode` accepts, told apart by what it can do.
+
+Knows the HTTP responses of httpx, httpx2, aiohttp and requests by their methods (none is imported),
+and the wrappers that SDKs put around one (`http_response`). Everything else is a source like any
+other. A body that is read by blocking gets a thread, as every such source.
+
+Nothing is awaited, entered or called before the first item is wanted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any, TypeAlias, cast
+
+from streamkit.flow.plan import describe
+from streamkit.flow.runs import Run
+from streamkit.flow.sources import Closer, source_of
+
+__all__ = ["Adapt", "Body", "check_body", "drop_unopened", "open_body"]
+
+# What an SDK's adapter does to a value that was awaited, entered or made: unwrap it, or refuse it.
+Adapt: TypeAlias = Callable[[Any], Any]
+
+_MOST_WRAPPERS = 8
+
+
+class Body:
+    """An opened body.
+
+    Attributes:
+        items: What to iterate: single chunks.
+        status: The HTTP status, where there is one.
+        request_id: What the provider calls this request, where a header says it.
+        reusable: Whether reading to the end lets the connection serve another request.
+    """
+
+    __slots__ = ("items", "request_id", "reusable", "status")
+
+    def __init__(
+        self, items: AsyncIterator[Any], *, status: int | None = None, request_id: str | None = None, reusable: bool = False
+    ) -> None:
+        self.items = items
+        self.status = status
+        self.request_id = request_id
+        self.reusable = reusable
+
+
+def check_body(value: Any) -> None:
+    """Raise TypeError, at the call, for what can never give bytes."""
+    if not (_response_of(value) is not None or _is_manager(value) or inspect.isawaitable(value)):
+        source_of(value)
+
+
+async def open_body(value: Any, run: Run[Any], closers: list[Closer], adapt: Adapt) -> Body:
+    """Open whatever `value` is, in the task that will iterate it; how to close it goes into `closers` as soon as it is open."""
+    for _ in range(_MOST_WRAPPERS):
+        value = adapt(value)
+        response = _response_of(value)
+        if response is not None:
+            return _open_response(response, run, closers)
+        if hasattr(value, "__streamkit_feed__") or hasattr(value, "__aiter__"):
+            break
+        if inspect.isawaitable(value):
+            value = await value
+        elif hasattr(value, "__aenter__") and hasattr(value, "__aexit__"):
+            value = await _enter(value, closers)
+        elif _is_manager(value):
+            return _threaded(value, run, closers, adapt)
+        elif callable(value) and not hasattr(value, "__iter__"):
+            value = value()
+        else:
+            break
+    if hasattr(value, "__iter__") and not hasattr(value, "__aiter__") and not hasattr(value, "__len__"):
+        return _threaded(value, run, closers, adapt)
+    feed = source_of(value).open(run)
+    closers += feed.closers
+    iterator = feed.iterator if feed.start is None else await feed.start()
+    if feed.shape == "items":
+        return Body(iterator)
+    singly = _singly(iterator)
+    closers.append(("batches", singly.aclose))
+    return Body(singly)
+
+
+def drop_unopened(value: Any) -> None:
+    """Close a coroutine that nobody awaited, also inside an SDK's manager: the interpreter would complain about it."""
+    for candidate in (value, getattr(value, "_api_request", None)):
+        if inspect.iscoroutine(candidate) and inspect.getcoroutinestate(candidate) == inspect.CORO_CREATED:
+            candidate.close()
+
+
+async def _enter(manager: Any, closers: list[Closer]) -> Any:
+    value = await manager.__aenter__()
+    closers.append((describe(manager), lambda: manager.__aexit__(None, None, None)))
+    return value
+
+
+def _is_manager(value: Any) -> bool:
+    """Whether it must be entered first: nothing that can be iterated as it is."""
+    if hasattr(value, "__aiter__") or hasattr(value, "__iter__"):
+        return False
+    return (hasattr(value, "__aenter__") and hasattr(value, "__aexit__")) or (
+        hasattr(value, "__enter__") and hasattr(value, "__exit__")
+    )
+
+
+async def _singly(batches: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    async for batch in batches:
+        for item in batch:
+            yield item
+
+
+# ---- HTTP responses ---------------------------------------------------------------------------
+
+
+def _response_of(value: Any) -> Any:
+    """The HTTP response that a value is, or wraps; None if it is something else."""
+    if inspect.isclass(value) or inspect.iscoroutine(value):
+        return None
+    inner = getattr(value, "http_response", None)  # raw responses of the Stainless SDKs
+    if inner is not None and _reads(inner):
+        return inner
+    return value if _reads(value) else None
+
+
+def _reads(value: Any) -> bool:
+    if any(hasattr(value, name) for name in ("aiter_raw", "aiter_bytes", "iter_raw", "iter_bytes", "iter_content")):
+        return True
+    # httpx's `content` is the whole body, and raises before that was read: it has been told apart above.
+    return hasattr(getattr(value, "content", None), "iter_any")
+
+
+def _open_response(response: Any, run: Run[Any], closers: list[Closer]) -> Body:
+    status = getattr(response, "status_code", None) or getattr(response, "status", None)
+    headers: Any = getattr(response, "headers", {})
+    facts: dict[str, Any] = {
+        "status": status if isinstance(status, int) else None,
+        "request_id": headers.get("x-request-id"),
+        "reusable": getattr(response, "http_version", None) == "HTTP/1.1",
+    }
+    if _is_async(response):
+        closers.append((describe(response), getattr(response, "aclose", None) or response.close))
+        chunks = _async_chunks(response)
+        if hasattr(chunks, "aclose"):
+            closers.append(("the body", chunks.aclose))
+        return Body(chunks, **facts)
+    return _threaded(response, run, closers, _as_it_is, **facts)
+
+
+def _is_async(response: Any) -> bool:
+    if hasattr(response, "aiter_raw") or hasattr(response, "aiter_bytes"):
+        # httpx has one class for both kinds of client: the stream inside tells.
+        stream = getattr(response, "stream", None)
+        return not hasattr(stream, "__iter__") or hasattr(stream, "__aiter__")
+    return hasattr(getattr(response, "content", None), "iter_any") if not hasattr(response, "iter_content") else False
+
+
+def _async_chunks(response: Any) -> Any:
+    if hasattr(response, "aiter_raw") and _is_plain(response):
+        return response.aiter_raw()
+    if hasattr(response, "aiter_bytes"):
+        return response.aiter_bytes()
+    return response.content.iter_any()
+
+
+def _sync_chunks(response: Any) -> Iterator[Any]:
+    if hasattr(response, "iter_raw") and _is_plain(response):
+        return cast("Iterator[Any]", response.iter_raw())
+    if hasattr(response, "iter_bytes"):
+        return cast("Iterator[Any]", response.iter_bytes())
+    if hasattr(response, "iter_content"):  # requests: None is "as it arrives", the default is 1 byte
+        return cast("Iterator[Any]", response.iter_content(None))
+    return iter(response)
+
+
+def _is_plain(response: Any) -> bool:
+    """Whether the raw bytes are the body: not compressed, and not read into memory before."""
+    coding = response.headers.get("content-encoding", "") if hasattr(response, "headers") else ""
+    return coding.strip().lower() in ("", "identity") and not getattr(response, "is_stream_consumed", False)
+
+
+# ---- bodies that block --------------------------------------------------------------------------
+
+
+def _threaded(value: Any, run: Run[Any], closers: list[Closer], adapt: Adapt, **facts: Any) -> Body:
+    blocking = BlockingBody(value, adapt)
+    feed = source_of(blocking).open(run)
+    closers += feed.closers
+    body = Body(feed.iterator, **facts)
+    blocking.body = body
+    return body
+
+
+class BlockingBody:
+    """A body that is entered and read on a thread, and can be closed from another."""
+
+    def __init__(self, value: Any, adapt: Adapt) -> None:
+        self._value = value
+        self._adapt = adapt
+        self._open: Any = None
+        self._closed = False
+        self._lock = threading.Lock()
+        self.body: Body | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        value = self._adapt(self._value)
+        if not hasattr(value, "__enter__") or hasattr(value, "__iter__") or _response_of(value) is not None:
+            yield from self._chunks(value)
+            return
+        manager: AbstractContextManager[Any] = value
+        with manager as entered:
+            yield from self._chunks(self._adapt(entered))
+
+    def _chunks(self, value: Any) -> Iterator[Any]:
+        response = _response_of(value)
+        with self._lock:
+            if self._closed:  # left while the request was being made
+                _close(response or value)
+                return
+            self._open = value if response is None else response
+        if response is None:
+            yield from value
+            return
+        if self.body is not None and self.body.status is None:
+            status = getattr(response, "status_code", None)
+            self.body.status = status if isinstance(status, int) else None
+            self.body.request_id = response.headers.get("x-request-id")
+        yield from _sync_chunks(response)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            opened = self._open
+        if opened is not None:
+            _wake_reader(opened)
+            _close(opened)
+
+
+def _wake_reader(response: Any) -> None:
+    """End a read that blocks in another thread: closing a socket does not, and the server would not see us leave."""
+    response = getattr(response, "response", response)  # an SDK's stream object holds it
+    extensions = getattr(response, "extensions", None)
+    if (
+        not isinstance(extensions, dict)
+        or getattr(response, "http_version", None) != "HTTP/1.1"
+        or getattr(response, "is_closed", True)
+    ):
+        return  # HTTP/2 shares its socket with other streams
+    stream: Any = cast("dict[str, Any]", extensions).get("network_stream")
+    sock: Any = stream.get_extra_info("socket") if stream is not None else None
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _close(value: Any) -> None:
+    close = getattr(value, "close", None)
+    if close is not None:
+        close()
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -1,0 +1,288 @@
+"""Bytes of any dialect as events: the wire grammar, the dialect's decoder, and the judgement of how it ended.
+
+    body --> wire.feed --> decoder.decode_many --> events        one list per network read
+      |                            |
+      ends, fails, is no stream    end marker, error frame       --> complete, or an error that says why not
+
+Whatever happens, the events before it are delivered first. A stream that ends here normally is complete.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Final, Literal, TypeAlias
+
+from streamkit.clients.bodies import Adapt, Body, check_body, drop_unopened, open_body
+from streamkit.clients.so_far import AnswerSoFar
+from streamkit.dialects.outcomes import to_error_event
+from streamkit.dialects.protocol import Decoder, Dialect, InFrame
+from streamkit.dialects.provider_errors import error_from_body, is_foreign_body
+from streamkit.dialects.registry import get
+from streamkit.errors import ConfigError, SourceError, StreamkitError
+from streamkit.events import Event, Message
+from streamkit.flow.channel import FAIRNESS
+from streamkit.flow.plan import describe
+from streamkit.flow.runs import Run
+from streamkit.flow.sources import Feed, Source
+from streamkit.flow.streams import Stream
+from streamkit.wire import sse
+
+__all__ = ["MAX_EVENT_BYTES", "Errors", "Recipe", "decode", "events_of"]
+
+MAX_EVENT_BYTES: Final = 1_048_576
+
+Errors: TypeAlias = Literal["raise", "yield"]
+
+# What is kept of a body that has given no frame yet, to say what it is instead.
+_HEAD_BYTES: Final = 16_384
+_FIELD: Final = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])(?:data|event|id|retry)?:")
+_FIELDS: Final = (b"data:", b"event:", b"retry:", b"id:")
+
+# What a finished answer is given to end its body too, so that the connection can be used again.
+_DRAIN_BYTES: Final = 65_536
+_DRAIN_SECONDS: Final = 0.1
+
+
+def decode(
+    byte_source: object,
+    dialect: str | Dialect,
+    *,
+    errors: Errors = "raise",
+    max_event_bytes: int = MAX_EVENT_BYTES,
+    provider: str | None = None,
+) -> Stream[Event]:
+    """The events of a model's answer, from the bytes of its body.
+
+    Args:
+        byte_source: Whatever gives bytes: a streamed response of httpx, httpx2, aiohttp or requests, or the
+            un-entered `client.stream(...)`; an SDK's raw response; anything that `sk.stream` takes
+            (async iterable, list of bytes, `asyncio.StreamReader`, a callable that makes one of these).
+        dialect: A name such as "openai-chat" or "native", or a `Dialect`.
+        errors: "raise", or "yield" to get an `ErrorEvent` as the last event instead.
+        max_event_bytes: The largest single event of the wire.
+        provider: Who answers, for `Start.provider` and errors, where the stream does not say.
+
+    Yields:
+        Events, those of one network read together. `Finish` is last, and only if the answer is complete.
+
+    Memory: one event of the wire, and the answer so far (for `partial`).
+    Cancellation: the body is closed, in the task that iterated it. So it is when the reader leaves early.
+    Raises:
+        StreamTruncated: the body ended before the answer did; `partial` is what came.
+        SourceError: an error in the stream, or a body that is an error (provider, code, retryable, partial).
+        RemoteProtocolError: what came is no such stream: HTML, not JSON, an event larger than the bound.
+        ConfigError, TypeError: an unknown dialect, a wrong argument or source, at the call.
+        Errors of the source itself pass untouched; `Run.partial` then holds what came.
+
+    >>> import asyncio
+    >>> body = [b'data: {"choices":[{"delta":{"content":"Hi"},"fini', b'sh_reason":"stop"}]}\\n\\ndata: [DONE]\\n\\n']
+    >>> asyncio.run(decode(body, "openai-chat").join())
+    'Hi'
+    """
+    if isinstance(dialect, str):
+        dialect = get(dialect)
+    elif not isinstance(dialect, Dialect):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers reach this
+        raise TypeError(f"a dialect is a name or a Dialect, got {type(dialect).__name__}")
+    recipe = Recipe(dialect, errors=errors, max_event_bytes=max_event_bytes, provider=provider)
+    return events_of(byte_source, recipe, f"decode({_name_of(byte_source)}, {dialect.name!r})")
+
+
+class Recipe:
+    """How one kind of body becomes events; checked when it is made, used by each Run.
+
+    Args:
+        adapt: What to do to a value that was awaited, entered or made before it is opened.
+        objects: The frames of an item that is not bytes, for sources that parse by themselves.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        errors: Errors,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        provider: str | None = None,
+        adapt: Adapt | None = None,
+        objects: Callable[[Any], list[InFrame]] | None = None,
+    ) -> None:
+        if errors not in ("raise", "yield"):
+            raise ConfigError(f'errors is "raise" or "yield", got {errors!r:.40}')
+        if dialect.decoder is None:
+            raise ConfigError(f"the dialect {dialect.name!r} is written only: it has no decoder")
+        if dialect.framing != "sse":
+            raise ConfigError(f"the dialect {dialect.name!r} travels on {dialect.framing!r}, which is not read yet: only 'sse' is")
+        sse.Decoder(max_event_bytes=max_event_bytes)  # says at the call what is wrong with the number
+        self.errors = errors
+        self.adapt = adapt or _as_it_is
+        self.objects = objects
+        self._dialect = dialect
+        self._max_event_bytes = max_event_bytes
+        self._provider = provider
+
+    def wire(self) -> sse.Decoder:
+        """The grammar of one body."""
+        return sse.Decoder(max_event_bytes=self._max_event_bytes)
+
+    def decoder(self) -> Decoder:
+        """The vocabulary of one answer."""
+        assert self._dialect.decoder is not None
+        return self._dialect.decoder(provider=self._provider)
+
+    @property
+    def provider(self) -> str | None:
+        """Who answers, if the caller said so."""
+        return self._provider
+
+
+def events_of(value: Any, recipe: Recipe, label: str) -> Stream[Event]:
+    """A stream over `value`, that can be run again if `value` is a callable."""
+    check_body(value)
+    repeatable = callable(value) and not hasattr(value, "__aiter__") and not hasattr(value, "__iter__")
+    return Stream(Source(label, lambda run: _feed(value, recipe, run), repeatable=repeatable))
+
+
+def _feed(value: Any, recipe: Recipe, run: Run[Any]) -> Feed:
+    reading = _Reading(recipe, run)
+    run.keep_partial(reading.message)
+    feed = Feed(None, shape="lists", closers=[(describe(value), lambda: drop_unopened(value))])
+
+    async def start() -> AsyncIterator[list[Event]]:
+        body = await open_body(value, run, feed.closers, recipe.adapt)
+        lists = reading.lists(body)
+        feed.closers.append(("the decoder", lists.aclose))
+        return lists
+
+    feed.start = start
+    return feed
+
+
+class _Reading:
+    """One body on its way to events."""
+
+    def __init__(self, recipe: Recipe, run: Run[Any]) -> None:
+        self._recipe = recipe
+        self._run = run
+        self._wire = recipe.wire()
+        self._decoder = recipe.decoder()
+        self._so_far = AnswerSoFar()
+        self._head = b""
+
+    def message(self) -> Message:
+        """What has come, with the usage that the decoder holds back."""
+        message = self._so_far.message()
+        if message.usage is None:
+            for event in self._decoder.held():
+                message.add(event)
+        return message
+
+    async def lists(self, body: Body) -> AsyncGenerator[list[Event]]:
+        """The events of each read; then what the end says."""
+        # The hot loop: what is looked up once is looked up here, and a read costs two calls (benchmarks/bench_clients.py).
+        wire, decoder = self._wire, self._decoder
+        feed = wire.feed if self._recipe.objects is None else self._frames_of
+        decode_many, add = decoder.decode_many, self._so_far.add
+        chunk: Any = b""
+        silent = 0
+        failure: Exception | None = None
+        try:
+            async for chunk in body.items:
+                frames = feed(chunk)
+                if frames:
+                    events = decode_many(frames)
+                    if events:
+                        add(events, len(chunk))
+                        yield events
+                    silent = -1
+                    if decoder.done or decoder.error is not None or wire.error is not None:
+                        break
+                elif silent >= 0:
+                    self._head += chunk[: _HEAD_BYTES - len(self._head)]
+                    silent += 1
+                    if len(self._head) >= _HEAD_BYTES and not _is_event_stream(self._head):
+                        break
+                    if not silent % FAIRNESS:  # a source that never suspends, and says nothing
+                        await self._run.backend.checkpoint()
+        except Exception as error:
+            if isinstance(error, TypeError) and not isinstance(chunk, (bytes, bytearray, memoryview)):
+                raise TypeError(f"a body is bytes, and this source gave a {type(chunk).__name__}: {error}") from error
+            failure = error
+        if failure is None:
+            try:
+                rest = self._end(body, silent >= 0)
+            except StreamkitError as error:
+                failure = error
+            else:
+                if rest:
+                    self._so_far.add(rest)
+                    yield rest
+        if failure is None:
+            await self._drain(body)
+            return
+        held = decoder.held()
+        if held:
+            self._so_far.add(held)
+            yield held
+        self._describe(failure, body)
+        if self._recipe.errors == "yield":
+            last: list[Event] = [to_error_event(failure)]
+            self._so_far.add(last)
+            yield last
+            return
+        try:
+            raise failure
+        finally:
+            del failure  # this frame is in its traceback
+
+    def _frames_of(self, item: Any) -> Any:
+        """Frames of a source that gives bytes or objects; which, is known when the first comes."""
+        if item.__class__ is bytes or self._recipe.objects is None:
+            return self._wire.feed(item)
+        return self._recipe.objects(item)
+
+    def _end(self, body: Body, silent: bool) -> list[Event]:
+        """The last events of a complete answer, or the error that says why it is not."""
+        if self._decoder.error is None and not self._decoder.done:
+            if silent and (self._head or (body.status or 0) >= 400) and not _is_event_stream(self._head):
+                raise error_from_body(self._head, status=body.status, provider=self._recipe.provider)
+            self._wire.finish()
+        return self._decoder.finish()
+
+    def _describe(self, failure: Exception, body: Body) -> None:
+        """Complete an error of ours; one of others passes as it is."""
+        if isinstance(failure, StreamkitError) and not isinstance(failure.partial, Message):
+            failure.partial = self.message()
+        if isinstance(failure, SourceError) and failure.request_id is None:
+            failure.request_id = body.request_id
+
+    async def _drain(self, body: Body) -> None:
+        """Read what is behind the end marker, which is next to nothing: a body read to its end frees its connection."""
+        if body.reusable:
+            await self._run.backend.bounded(_read_rest(body.items), _DRAIN_SECONDS, self._run.clock)
+
+
+async def _read_rest(chunks: AsyncIterator[Any]) -> None:
+    room = _DRAIN_BYTES
+    try:
+        async for chunk in chunks:
+            room -= len(chunk)
+            if room < 0:
+                return
+    except Exception:
+        # The answer is complete, whatever becomes of its connection.
+        return
+
+
+def _is_event_stream(head: bytes) -> bool:
+    """Whether a body that gave no frame could still be one: a comment or a field, or the beginning of one."""
+    if is_foreign_body(head):
+        return False
+    return _FIELD.search(head) is not None or any(field.startswith(head.removeprefix(b"\xef\xbb\xbf").strip()) for field in _FIELDS)
+
+
+def _name_of(value: object) -> str:
+    return f"{describe(value)}()" if callable(value) else describe(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
