@@ -38,7 +38,20 @@ class Message:
     ('Hello', 'stop')
     """
 
-    __slots__ = ("_calls", "_reasoning", "_text", "choice", "citations", "error", "files", "finish", "gaps", "start", "tool_results", "usage")
+    __slots__ = (
+        "_calls",
+        "_reasoning",
+        "_text",
+        "choice",
+        "citations",
+        "error",
+        "files",
+        "finish",
+        "gaps",
+        "start",
+        "tool_results",
+        "usage",
+    )
 
     def __init__(self, events: Iterable[Event] = (), *, choice: int = 0) -> None:
         """Start from nothing, or from `events`; only those of `choice` count."""

@@ -120,7 +120,9 @@ class ToolCall(_Event, frozen=True, tag="tool-call", gc=False):
             return _json_value(self.arguments)
         except (msgspec.DecodeError, RecursionError) as error:
             state = "are not JSON" if self.complete else "were cut off before they were complete JSON"
-            raise RemoteProtocolError(f"the arguments of tool call {self.name!r} {state} ({error})", excerpt=self.arguments) from None
+            raise RemoteProtocolError(
+                f"the arguments of tool call {self.name!r} {state} ({error})", excerpt=self.arguments
+            ) from None
 
 
 @final
@@ -285,7 +287,7 @@ def is_control(item: object) -> bool:
     """
     if item.__class__ not in _CONTROL:
         # A signature proves the block before it: dropping it would spoil what was kept.
-        return item.__class__ is ReasoningDelta and (item.signature is not None or item.redacted is not None)  # type: ignore[attr-defined]
+        return isinstance(item, ReasoningDelta) and (item.signature is not None or item.redacted is not None)
     return True
 
 

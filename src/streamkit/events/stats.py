@@ -127,7 +127,7 @@ class Stats:
         total = sum(self._gaps.values())
         if not total:
             return None
-        seen = 0
+        seen = bucket = 0
         for bucket in sorted(self._gaps):
             seen += self._gaps[bucket]
             if seen >= share * total:

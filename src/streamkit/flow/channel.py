@@ -21,7 +21,7 @@ An error is an item: it keeps its place behind what its own source had sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from streamkit.flow.tasks import Backend, Waiter, current_backend
@@ -60,7 +60,20 @@ class Channel(Generic[T]):
             policy rearranges the buffer while a batch would be under way.
     """
 
-    __slots__ = ("_reader", "_unparked", "_writers", "buffer", "closed", "ended", "full", "limit", "on_room", "parked", "size", "view")
+    __slots__ = (
+        "_reader",
+        "_unparked",
+        "_writers",
+        "buffer",
+        "closed",
+        "ended",
+        "full",
+        "limit",
+        "on_room",
+        "parked",
+        "size",
+        "view",
+    )
 
     def __init__(self, size: int, *, slack: int = 0, view: Callable[[T], T] | None = None) -> None:
         self.buffer: deque[T] = deque()
@@ -149,26 +162,31 @@ class Channel(Generic[T]):
             BaseException: what a writer failed with, at its place.
         """
         buffer = self.buffer
-        if not self.closed:
-            self.limit = self.full
+        if self.closed:
+            raise StopAsyncIteration
+        self.limit = self.full
         while True:
             while buffer and buffer[0] is _MARK:
                 buffer.popleft()
-            if len(buffer) < self.full:
-                if self._writers:
-                    self._release()
-                if self.on_room is not None:
-                    self.on_room()
+            if self._writers and len(buffer) < self.full:
+                self._release()
+            if self.on_room is not None:
+                self.on_room()
             if buffer:
                 break
-            if self.ended or self.closed:
+            if self.ended:
                 raise StopAsyncIteration
+            self.parked = True
+            self.limit = 1
+            self._unparked = 0
             try:
-                await self._park()
-            finally:
+                # Straight to the waiter: where items are slow this is once per item.
+                await (self._reader or self._make_reader()).wait()
+            except BaseException:
                 self.parked = False
                 if not self.closed:
                     self.limit = self.full
+                raise
         if self._unparked >= FAIRNESS:
             self._unparked = 0
             await current_backend().checkpoint()
@@ -176,15 +194,20 @@ class Channel(Generic[T]):
         if head.__class__ is Fault:
             buffer.popleft()
             raise head.error  # type: ignore[attr-defined]
-        return self._batch()
+        if len(buffer) > 1 and self.view is None:
+            return self._batch()
+        self._unparked += 1
+        buffer.popleft()
+        return (head,) if self.view is None else (self.view(head),)
+
+    def _make_reader(self) -> Waiter:
+        self._reader = current_backend().waiter()
+        return self._reader
 
     def _batch(self) -> Iterable[T]:
+        """Several items, popped as they are consumed."""
         buffer = self.buffer
         count = len(buffer)
-        if count == 1 or self.view is not None:
-            self._unparked += 1
-            item = buffer.popleft()
-            return (item if self.view is None else self.view(item),)
         # Half at a time: a writer that waits for room goes on while the other half is consumed.
         taken = count if count < self.size else -(-count // 2)
         taken = min(taken, FAIRNESS)
@@ -204,14 +227,6 @@ class Channel(Generic[T]):
             item = buffer.popleft()
             if item is not _MARK:
                 yield item
-
-    def _park(self) -> Awaitable[None]:
-        if self._reader is None:
-            self._reader = current_backend().waiter()
-        self.parked = True
-        self.limit = 1
-        self._unparked = 0
-        return self._reader.wait()
 
     def _release(self) -> None:
         """Pass room on: wake the writer that waits longest, which will look for itself."""

@@ -49,7 +49,7 @@ MAX_STEPS = 12
 END: Any = object()
 
 
-class Enough(Exception):  # noqa: N818  # not an error: a step has all it wants
+class Enough(Exception):  # not an error: a step has all it wants
     """Raised inside a segment by a step that needs no more input."""
 
 
@@ -90,7 +90,7 @@ def _compiled(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, 
         "refuse_awaitable": refuse_awaitable,
         "refuse_async_iterable": refuse_async_iterable,
     }
-    exec(compile(text, name, "exec"), scope)  # noqa: S102  # our own text, built from a closed set of words
+    exec(compile(text, name, "exec"), scope)  # our own text, built from a closed set of words
     segment: Callable[..., Any] = scope["segment"]
     return segment
 
@@ -219,19 +219,18 @@ class _Writer:
             self.line(6, f"turn = {FAIRNESS // 256}", -1)
             self.line(6, "await checkpoint()", -1)
             return
+        if not self.kinds and self.ending == "lists" and self.shape == "lists":
+            self.line(4, "yield batch", len(self.kinds))
         else:
-            if not self.kinds and self.ending == "lists" and self.shape == "lists":
-                self.line(4, "yield batch", len(self.kinds))
-            else:
-                self.line(4, "for x in batch:", -1)
-                self._body(5, 0)
-                self._hand_over(4)
-            if self.shape == "drains":  # a channel paces its reader
-                return
-            self.line(4, "quota -= len(batch)", -1)
-            self.line(4, "if quota <= 0:", -1)
-            self.line(5, f"quota = {FAIRNESS}", -1)
-            self.line(5, "await checkpoint()", -1)
+            self.line(4, "for x in batch:", -1)
+            self._body(5, 0)
+            self._hand_over(4)
+        if self.shape == "drains":  # a channel paces its reader
+            return
+        self.line(4, "quota -= len(batch)", -1)
+        self.line(4, "if quota <= 0:", -1)
+        self.line(5, f"quota = {FAIRNESS}", -1)
+        self.line(5, "await checkpoint()", -1)
 
     def _step_by_hand(self, target: str) -> None:
         """One step of a watched source: what is there is taken without a timer."""
@@ -332,7 +331,7 @@ class _Writer:
                 self.line(depth, "outs.append(x)", last)
             case "append":
                 self.line(depth, "append(x)", last)
-            case "push":
+            case _:  # "push"
                 self.line(depth, "append(x)", last)
                 self.line(depth, "if len(buffer) >= channel.limit and not go_on(): await settle()", last)
 

@@ -22,7 +22,18 @@ from streamkit.errors import ConfigError
 if TYPE_CHECKING:
     from streamkit.flow.runs import Run, Strand
 
-__all__ = ["Boundary", "Op", "Part", "Same", "Step", "check_callable", "check_count", "check_seconds", "describe", "is_async_callable"]
+__all__ = [
+    "Boundary",
+    "Op",
+    "Part",
+    "Same",
+    "Step",
+    "check_callable",
+    "check_count",
+    "check_seconds",
+    "describe",
+    "is_async_callable",
+]
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -70,7 +81,7 @@ class Op(Generic[In_contra, Out_co]):
     @overload
     def __or__(self, other: Op[Out_co, B]) -> Op[In_contra, B]: ...
     def __or__(self, other: Same | Op[Any, Any]) -> Op[Any, Any]:
-        if not isinstance(other, Op | Same):
+        if not isinstance(other, Op | Same):  # pyright: ignore[reportUnnecessaryIsInstance]  # `|` with a stranger
             return NotImplemented
         return Op(*self.parts, *other.parts)
 
@@ -91,7 +102,7 @@ class Same:
     @overload
     def __or__(self, other: Op[A, B]) -> Op[A, B]: ...
     def __or__(self, other: Same | Op[Any, Any]) -> Same | Op[Any, Any]:
-        if not isinstance(other, Op | Same):
+        if not isinstance(other, Op | Same):  # pyright: ignore[reportUnnecessaryIsInstance]  # `|` with a stranger
             return NotImplemented
         return type(other)(*self.parts, *other.parts)
 

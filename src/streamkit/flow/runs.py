@@ -421,7 +421,9 @@ class Run(Generic[T_co]):
         if closing is None:
             return
         if not await self.backend.bounded(closing, self.close_timeout, self.clock):
-            self._complaints.append(f"has a source that did not close within {self.close_timeout:g} s: {name} was cancelled in its clean-up")
+            self._complaints.append(
+                f"has a source that did not close within {self.close_timeout:g} s: {name} was cancelled in its clean-up"
+            )
 
     def _complain(self) -> None:
         """Say what went wrong on the way out; last, because a warning may be made an error."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +26,7 @@ def iterate(open_run: Callable[[], Run[Any]], *, in_thread: bool) -> Iterator[An
     return _in_thread(open_run) if in_thread else _stepping(open_run)
 
 
-def _stepping(open_run: Callable[[], Run[Any]]) -> Iterator[Any]:
+def _stepping(open_run: Callable[[], Run[Any]]) -> Generator[Any]:
     # asyncio.Runner, and not run(): the loop is entered again for each read.
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
@@ -88,7 +88,7 @@ def _in_thread(open_run: Callable[[], Run[Any]]) -> Iterator[Any]:
         context = contextvars.copy_context()
         items = _stepping(open_run)
         try:
-            while (item := thread.submit(context.run, next, items, _END).result()) is not _END:
+            while (item := thread.submit(context.run, lambda: next(items, _END)).result()) is not _END:
                 yield item
         finally:
-            thread.submit(context.run, items.close).result()  # type: ignore[attr-defined]  # a generator
+            thread.submit(context.run, items.close).result()

@@ -31,8 +31,6 @@ Closer: TypeAlias = tuple[str, Callable[[], Awaitable[object] | None]]
 
 READ_BYTES = 65536
 
-_CONTAINERS = (abc.Collection,)
-
 _ACCEPTED = (
     "a Stream, a channel, an async iterable, an awaitable or async context manager that gives one, an asyncio.Queue or "
     "StreamReader, a sync iterable, or a zero-argument callable that returns any of these"
@@ -77,7 +75,9 @@ class Source:
 
     __slots__ = ("_open", "_state", "label", "partial", "repeatable")
 
-    def __init__(self, label: str, open_feed: OpenFeed, *, repeatable: bool = False, partial: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, label: str, open_feed: OpenFeed, *, repeatable: bool = False, partial: Callable[[], object] | None = None
+    ) -> None:
         self.label = label
         self.repeatable = repeatable
         self.partial = partial
@@ -114,8 +114,7 @@ def source_of(value: Any) -> Source:
     """
     if isinstance(value, str | bytes | bytearray | memoryview):
         raise TypeError(
-            f"a {type(value).__name__} is not a stream; wrap it in a list, [{type(value).__name__}_value], to stream it as "
-            "one item, or cut it into the pieces you mean"
+            f"a {_type_name(value)} is not a stream: put it in a list, [text], to stream it as one item, or cut it into the pieces you mean"
         )
     open_feed = _opener(value)
     if open_feed is not None:
@@ -123,7 +122,11 @@ def source_of(value: Any) -> Source:
     if callable(value):
         _check_arguments(value)
         return Source(f"{describe(value)}()", lambda run: _called(value, run), repeatable=True)
-    raise TypeError(f"cannot stream a {type(value).__name__}: give {_ACCEPTED}")
+    raise TypeError(f"cannot stream a {_type_name(value)}: give {_ACCEPTED}")
+
+
+def _type_name(value: Any) -> str:
+    return type(value).__name__
 
 
 def _label(value: object) -> str:
@@ -145,9 +148,9 @@ def _opener(value: Any) -> OpenFeed | None:
     if isinstance(value, AbstractAsyncContextManager) or (hasattr(value, "__aenter__") and hasattr(value, "__aexit__")):
         return lambda run: _entered(value, run)
     if isinstance(value, asyncio.Queue):
-        return lambda run: Feed(_drain_queue(value))
-    if isinstance(value, _CONTAINERS):
-        return lambda run: Feed(_slices(value), shape="lists")
+        return lambda run: Feed(_drain_queue(value))  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, abc.Collection):
+        return lambda run: Feed(_slices(value), shape="lists")  # pyright: ignore[reportUnknownArgumentType]
     if hasattr(value, "__iter__"):
         return lambda run: _threaded(value, run)
     return None
@@ -254,7 +257,7 @@ async def _drain_queue(queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
             return
 
 
-class _NeverRaised(Exception):  # noqa: N818  # stands for asyncio.QueueShutDown where Python has none
+class _NeverRaised(Exception):  # stands for asyncio.QueueShutDown where Python has none
     pass
 
 

@@ -8,21 +8,20 @@ before they return), and a bare `async for` (closed at its end; after `break` on
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from streamkit.errors import ConfigError, StreamBusy, StreamkitError
 from streamkit.events.message import Message
 from streamkit.events.model import EVENT_TYPES, TextDelta
-from streamkit.flow.channels import Channel
 from streamkit.flow.explain import explain_plan
 from streamkit.flow.plan import Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
+from streamkit.flow.sending import SendChannel
 from streamkit.flow.sources import Source, source_of
 from streamkit.flow.timed import TimedBoundary
 from streamkit.stages.batching import Batch, TimedBatch
@@ -32,15 +31,15 @@ __all__ = ["Sink", "Stream", "stream"]
 T = TypeVar("T")
 U = TypeVar("U")
 T_co = TypeVar("T_co", covariant=True)
-T_contra = TypeVar("T_contra", contravariant=True)
 D = TypeVar("D")
 
 _UNSET: Any = object()
 
-class Sink(Protocol[T_contra]):
+
+class Sink(Protocol[T]):
     """Where `stream.to` delivers: lists of items that were ready together, then the end."""
 
-    async def send(self, batch: list[T_contra], /) -> None:
+    async def send(self, batch: list[T], /) -> None:
         """Take the items; returning means there is room for more."""
         ...
 
@@ -73,7 +72,7 @@ class Stream(Generic[T_co]):
     def __or__(self, other: Op[T_co, U]) -> Stream[U]: ...
     def __or__(self, other: Same | Op[Any, Any]) -> Stream[Any]:
         """Put an operator behind this stream."""
-        if not isinstance(other, Op | Same):
+        if not isinstance(other, Op | Same):  # pyright: ignore[reportUnnecessaryIsInstance]  # `|` with a stranger
             return NotImplemented
         return self._with(*other.parts)
 
@@ -315,7 +314,8 @@ class Stream(Generic[T_co]):
         """
         if _loop_is_running() and not self._source.repeatable:
             raise ConfigError(
-                "iter() inside a running event loop needs a source given as a zero-argument callable; use `async for` here, or sk.stream(lambda: ...)"
+                "iter() inside a running event loop needs a source given as a zero-argument callable; "
+                "use `async for` here, or sk.stream(lambda: ...)"
             )
         return iterate(lambda: self.open(), in_thread=_loop_is_running())
 
@@ -337,7 +337,7 @@ class Stream(Generic[T_co]):
 @overload
 def stream(source: Stream[T], /) -> Stream[T]: ...
 @overload
-def stream(source: Channel[T], /) -> Stream[T]: ...
+def stream(source: SendChannel[T], /) -> Stream[T]: ...
 @overload
 def stream(source: Awaitable[AsyncIterable[T]], /) -> Stream[T]: ...
 @overload

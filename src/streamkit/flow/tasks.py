@@ -15,7 +15,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 __all__ = ["AsyncioBackend", "Backend", "Forward", "Main", "Task", "Timer", "Timers", "Waiter", "current_backend"]
 
@@ -98,11 +98,16 @@ class AsyncioBackend:
     # An `__anext__` may be stepped by hand inside the task that awaits it.
     steppable = True
 
+    if TYPE_CHECKING:  # slots below: looked up once, called without a frame of ours
+
+        def now(self) -> float: ...
+        def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         # The standard loop's `time` is this function behind a Python frame, and timed stages ask once per item.
-        self.now = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
-        self.call_at = loop.call_at
+        self.now = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time  # type: ignore[method-assign]  # a slot
+        self.call_at = loop.call_at  # type: ignore[method-assign]  # a slot
 
     def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> AsyncioTask:
         task = self._loop.create_task(_both(main, clean_up), name=name)
@@ -209,6 +214,7 @@ class _Stepper:
         self._fired = 0
         self._seen = 0
         self._task = asyncio.current_task()
+        self._cancels = self._task.cancelling() if self._task is not None else 0
 
     def _fire(self) -> None:
         self._fired += 1
@@ -239,7 +245,7 @@ class _Stepper:
         except StopIteration:
             return self._fired == 0
         except asyncio.CancelledError:
-            if self._fired and not (self._task is not None and self._task.cancelling()):
+            if self._fired and (self._task is None or self._task.cancelling() <= self._cancels):
                 return False
             raise
         finally:
@@ -263,4 +269,4 @@ class Forward:
         self._future = future
 
     def __await__(self) -> Any:
-        return (yield self._future)
+        return (yield self._future)  # pyright: ignore[reportUnknownVariableType]  # whatever the loop sends

@@ -59,7 +59,9 @@ class _Host:
 
     __slots__ = ("_armed_for", "_channel", "_clock", "_end", "_now", "_stage", "_timer")
 
-    def __init__(self, stage: HostedStage, channel: Channel[Any], clock: Clock, end: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, stage: HostedStage, channel: Channel[Any], clock: Clock, end: Callable[[BaseException | None], None]
+    ) -> None:
         self._stage = stage
         self._channel = channel
         self._clock = clock

@@ -84,7 +84,9 @@ class _Clocks:
 
     def error(self, deadline: float, seen: bool) -> StreamTimeout:
         """What to raise when `deadline` has passed."""
-        phase: Phase = "total" if deadline == self.total_at else "first" if not seen and self._limits["first"] is not None else "idle"
+        phase: Phase = (
+            "total" if deadline == self.total_at else "first" if not seen and self._limits["first"] is not None else "idle"
+        )
         seconds = self._limits[phase] or 0.0
         what = {"first": "no first item came", "idle": "no further item came", "total": "the stream did not end"}[phase]
         if phase == "idle" and not seen:
@@ -98,10 +100,22 @@ class _Watch:
     The fused loop does the stepping (`fuse.bind`, watched), and calls `wait` when a step suspends.
     """
 
-    __slots__ = ("_armed_for", "_clocks", "_deadline", "_fired", "_iterator", "_now", "_run", "_task", "_timer", "_waiting")
+    __slots__ = (
+        "_armed_for",
+        "_cancels",
+        "_clocks",
+        "_deadline",
+        "_fired",
+        "_iterator",
+        "_now",
+        "_run",
+        "_task",
+        "_timer",
+        "_waiting",
+    )
 
     def __init__(self, iterator: Any, clocks: _Clocks, run: Run[Any]) -> None:
-        self._iterator = iterator
+        self._iterator: Any = iterator
         self._clocks = clocks
         self._now = clocks.clock.now
         self._run = run
@@ -110,13 +124,14 @@ class _Watch:
         self._deadline = inf
         self._waiting = False
         self._fired = False
+        self._cancels = 0
         self._task: asyncio.Task[Any] | None = None
 
     def begin(self) -> Callable[[], Any]:
         """Start the clocks; what makes one step of the source, to be sent to."""
         self._clocks.begin()
-        if isinstance(self._iterator, AsyncGeneratorType) and self._clocks.total_at == inf:
-            return self._iterator.__anext__
+        if type(self._iterator) is AsyncGeneratorType and self._clocks.total_at == inf:
+            return self._iterator.__anext__  # pyright: ignore[reportUnknownMemberType]
         return self._step
 
     def _step(self) -> Any:
@@ -166,10 +181,10 @@ class _Watch:
         try:
             while True:
                 try:
-                    value = yield future
+                    value = yield future  # pyright: ignore[reportUnknownVariableType]  # whatever the loop sends
                 except asyncio.CancelledError as error:
                     if self._fired and self._own():
-                        return (yield from self._expire(step, error, self._clocks.error(deadline, seen)))
+                        return (yield from self._expire(step, error, self._clocks.error(deadline, seen)))  # pyright: ignore[reportUnknownVariableType]
                     future = step.throw(error)
                 except BaseException as error:
                     future = step.throw(error)
@@ -185,9 +200,9 @@ class _Watch:
 
     def _own(self) -> bool:
         """Whether the cancel is this timer's alone; one from outside goes first."""
-        return self._task is None or self._task.uncancel() == 0
+        return self._task is None or self._task.uncancel() <= self._cancels
 
-    async def _expire(self, step: Any, cancel: asyncio.CancelledError, timeout: StreamTimeout) -> Any:
+    async def _expire(self, step: Any, cancel: asyncio.CancelledError, late: StreamTimeout) -> Any:
         backend = self._run.backend
         assert isinstance(backend, AsyncioBackend)
         try:
@@ -195,11 +210,11 @@ class _Watch:
         except StopIteration as stop:
             return stop.value  # it had an item after all: that is progress
         except asyncio.CancelledError:
-            raise timeout from None
+            raise late from None
         except Exception as error:
-            raise timeout from error
+            raise late from error
         await backend.rest(step, future, self._run.close_timeout, self._clocks.clock)
-        raise timeout
+        raise late
 
     def _arm(self, when: float) -> None:
         self.disarm()
@@ -216,6 +231,7 @@ class _Watch:
             self._arm(self._deadline)
         elif self._task is not None:
             self._fired = True
+            self._cancels = self._task.cancelling()
             self._task.cancel()
 
     def disarm(self) -> None:

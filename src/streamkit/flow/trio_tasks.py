@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from streamkit.flow.tasks import Main, Timer, Timers
+from streamkit.flow.tasks import Main, Timers
 
 
 class TrioBackend:

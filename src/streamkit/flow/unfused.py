@@ -6,7 +6,7 @@ and a step whose meaning is in doubt is read here, not in generated code.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -60,7 +60,7 @@ async def _closed(layers: list[AsyncGenerator[Any]], leave: Any, error: BaseExce
         await leave(error)
 
 
-async def _yielding(layers: list[AsyncGenerator[Any]], leave: Any) -> AsyncIterator[Any]:
+async def _yielding(layers: list[AsyncGenerator[Any]], leave: Any) -> AsyncGenerator[Any]:
     try:
         async for item in layers[-1]:
             yield item
@@ -70,7 +70,7 @@ async def _yielding(layers: list[AsyncGenerator[Any]], leave: Any) -> AsyncItera
     await _closed(layers, leave, None)
 
 
-async def _listing(layers: list[AsyncGenerator[Any]], leave: Any) -> AsyncIterator[list[Any]]:
+async def _listing(layers: list[AsyncGenerator[Any]], leave: Any) -> AsyncGenerator[list[Any]]:
     async with aclosing(_yielding(layers, leave)) as items:
         async for item in items:
             yield [item]

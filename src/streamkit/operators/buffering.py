@@ -135,5 +135,9 @@ class _JoiningReader:
         return self
 
     async def __anext__(self) -> Iterable[Any]:
-        first = await self._channel.__anext__()
-        return join_deltas([*first, *self._channel.ready()])
+        channel = self._channel
+        first = await channel.__anext__()
+        joined = join_deltas([*first, *channel.ready()])
+        # What is handed over counts until the reader comes back.
+        channel.limit = max(1, channel.full - len(joined))
+        return joined

@@ -154,7 +154,7 @@ def stage(make: Callable[[], Stage[T, U]]) -> Op[T, U]:
     [['a', 'b'], ['c']]
     """
     if isinstance(make, Stage):
-        raise TypeError(f"stage() takes a maker, because each Run needs a stage of its own: stage(lambda: {type(make).__name__}(...))")
+        raise TypeError("stage() takes a maker, because each Run needs a stage of its own: stage(lambda: YourStage(...))")
     check_callable("stage", make)
     return Op(Step("stage", describe(make), make))
 
@@ -176,7 +176,9 @@ def operator(fn: Callable[Concatenate[AsyncIterator[T], P], AsyncIterator[U]]) -
     [1, 3, 5]
     """
     if not inspect.isasyncgenfunction(fn):
-        raise TypeError(f"@sk.operator decorates an async generator function, and {describe(fn)} is none: it needs `async def` and `yield`")
+        raise TypeError(
+            f"@sk.operator decorates an async generator function, and {describe(fn)} is none: it needs `async def` and `yield`"
+        )
     signature = inspect.signature(fn)
 
     @functools.wraps(fn)
@@ -200,5 +202,3 @@ class _Generator:
         strand.flatten()
         strand.wrap(self._make(strand.iterator), "items", self.label)
         return strand
-
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from streamkit.errors import BufferFull, SinkClosed, StreamBusy
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from streamkit.flow.runs import Run
     from streamkit.flow.streams import Stream
 
-__all__ = ["Channel", "channel"]
+__all__ = ["SendChannel", "channel"]
 
 T = TypeVar("T")
 
 
-class Channel(Generic[T]):
+class SendChannel(Generic[T]):
     """A sending end and a source in one; unpacks as `sender, source = sk.channel(16)`.
 
     `send` waits for room; `push` never waits, and is for callbacks. `close` ends the stream behind
@@ -43,7 +44,7 @@ class Channel(Generic[T]):
     def __init__(self, size: int, overflow: Overflow) -> None:
         self._queue, offer = make_channel(size, overflow)
         self._dropping = offer is not None
-        self._offer: Any = self._queue.buffer.append if offer is None else lambda item: offer(self._queue, item)
+        self._offer: Callable[[Any], object] = self._queue.buffer.append if offer is None else partial(offer, self._queue)
         self._open = False
         self._sent = 0
 
@@ -124,7 +125,7 @@ class Channel(Generic[T]):
         return Feed(self._queue, shape="drains", closers=[("channel", self._queue.close)])
 
 
-def channel(size: int, *, overflow: Overflow = "suspend") -> Channel[Any]:
+def channel(size: int, *, overflow: Overflow = "suspend") -> SendChannel[Any]:
     """A bounded channel to push items into, read as a stream.
 
     Args:
@@ -141,6 +142,4 @@ def channel(size: int, *, overflow: Overflow = "suspend") -> Channel[Any]:
     """
     check_count("channel", "size", size, 1)
     check_overflow(overflow)
-    return Channel(size, overflow)
-
-
+    return SendChannel(size, overflow)
