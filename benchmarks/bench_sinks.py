@@ -1,0 +1,356 @@
+"""The SSE sink beside a raw ASGI app and sse-starlette: encoding, end to end on uvicorn, idle connections, leaving.
+
+    python benchmarks/bench_sinks.py [rounds] [asyncio|uvloop]
+
+End to end is CPU time of the server's process per event: client and server are two processes, and
+what the client costs is not counted. The raw app sends one hand-encoded frame per event, and so do
+all others unless the row says that they coalesce. Each round asks every app once, in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import process_time_ns
+from typing import Any, TypeAlias
+
+import streamkit as sk
+from streamkit.sinks import sse
+from streamkit.sinks.codec import Codec
+
+Row: TypeAlias = dict[str, object]
+
+EVENTS = 5_000
+STREAMS = 200
+EVENTS_EACH = 200
+IDLE = 500
+HOST = "127.0.0.1"
+TOKEN = " jumps over"
+
+
+def rows(rounds: int, loop: str = "asyncio") -> list[Row]:
+    """One row per figure. `ratio` is how many times better ours is than the peer; for limits, how much of `hold` is used."""
+    out = [_encoding(rounds)]
+    with _server(loop) as port:
+        out += _end_to_end(port, rounds, "1 stream", 1, EVENTS, 0.75)
+        out += _end_to_end(port, rounds, f"{STREAMS} streams", STREAMS, EVENTS_EACH, 0.8)
+        out.append(_disconnect(port, rounds))
+    out.append(_idle(loop))
+    return out
+
+
+# ---- encoding
+
+
+def _encoding(rounds: int) -> Row:
+    event = sk.TextDelta(TOKEN)
+    codec = Codec("native")
+    ours = _per_event(rounds, lambda: _each(codec.encode, [event]))
+    peer: float | None = None
+    name = "sse-starlette"
+    try:
+        from sse_starlette.event import ServerSentEvent
+    except ImportError:
+        name += " (not installed)"
+    else:
+        value = {"type": "text-delta", "text": TOKEN}
+        peer = _per_event(rounds, lambda: _each(lambda item: ServerSentEvent(data=json.dumps(item)).encode(), value))
+    return _row("encode one event", ours, peer, name, "ns/event", None if peer is None else peer / ours, None)
+
+
+def _each(call: Callable[[Any], object], item: object) -> None:
+    for _ in range(EVENTS):
+        call(item)
+
+
+def _per_event(rounds: int, work: Callable[[], None]) -> float:
+    best = float("inf")
+    for _ in range(rounds):
+        begin = process_time_ns()
+        work()
+        best = min(best, process_time_ns() - begin)
+    return best / EVENTS
+
+
+# ---- end to end
+
+
+def _end_to_end(port: int, rounds: int, what: str, streams: int, events: int, hold: float) -> list[Row]:
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        for app in APPS:
+            cost = asyncio.run(_cost(port, app, streams, events))
+            if cost is not None:
+                best[app] = min(best.get(app, cost), cost)
+    raw, peer = best["raw"], best.get("sse-starlette")
+    named = "sse-starlette" if peer is not None else "sse-starlette (not installed)"
+    return [
+        _row(f"end to end, {what}", best["ours"], raw, "raw ASGI", "us/event", raw / best["ours"], hold),
+        _row(f"end to end, {what}, Starlette", best["starlette"], raw, "raw ASGI", "us/event", raw / best["starlette"], None),
+        _row(f"end to end, {what}, ready together", best["together"], raw, "raw ASGI", "us/event", raw / best["together"], 2.5),
+        _row(f"end to end, {what}, coalesced", best["coalesced"], raw, "raw ASGI", "us/event", raw / best["coalesced"], 2.5),
+        _row(f"end to end, {what}", best["ours"], peer, named, "us/event", None if peer is None else peer / best["ours"], None),
+    ]
+
+
+async def _cost(port: int, app: str, streams: int, events: int) -> float | None:
+    """Microseconds of the server's CPU per event, or None where the app is not there."""
+    before = float(await _get(port, "/cpu"))
+    bodies = await asyncio.gather(*[_get(port, f"/{app}/{events}") for _ in range(streams)])
+    after = float(await _get(port, "/cpu"))
+    if any(body == b"missing" for body in bodies):
+        return None
+    if not all(body.count(b"jumps") == events for body in bodies):
+        raise RuntimeError(f"{app} lost events: {bodies[0][-200:]!r}")
+    return (after - before) * 1e6 / (streams * events)
+
+
+async def _get(port: int, path: str) -> bytes:
+    """The body, chunk sizes and all: what they cost the client is nobody's figure."""
+    reader, writer = await asyncio.open_connection(HOST, port, limit=1 << 20)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n".encode())
+        pieces = []
+        while piece := await reader.read(1 << 18):
+            pieces.append(piece)
+    finally:
+        writer.close()
+    _, _, body = b"".join(pieces).partition(b"\r\n\r\n")
+    return body
+
+
+# ---- leaving
+
+
+def _disconnect(port: int, rounds: int) -> Row:
+    """From the moment that the client closes its socket to the source's own `finally`, both on the machine's clock."""
+    found: list[float] = []
+    for _ in range(max(3, rounds) * 5):
+        with socket.create_connection((HOST, port)) as connection:
+            connection.sendall(b"GET /open HTTP/1.1\r\nhost: bench\r\n\r\n")
+            while b"jumps" not in connection.recv(65536):
+                pass
+            left = time.monotonic()
+        while not (closed := float(asyncio.run(_get(port, "/closed")))) > left:
+            pass
+        found.append((closed - left) * 1000)
+    median = sorted(found)[len(found) // 2]
+    return _row("disconnect to source closed", median, None, "never, by default", "ms", median / 5.0, 5.0)
+
+
+# ---- idle connections
+
+
+def _idle(loop: str) -> Row:
+    ours = _idle_bytes(loop, "wait")
+    raw = _idle_bytes(loop, "raw-wait")
+    peer = _idle_bytes(loop, "sse-starlette-wait")
+    named = f"sse-starlette; a raw ASGI app has {raw:.0f}" if peer is not None else "sse-starlette (not installed)"
+    assert ours is not None
+    return _row("idle connection", ours, peer, named, "bytes/connection", None if peer is None else peer / ours, 20_480)
+
+
+def _idle_bytes(loop: str, app: str) -> float | None:
+    with _server(loop) as port:
+        asyncio.run(_get(port, f"/{app.removesuffix('-wait') if app != 'wait' else 'ours'}/10"))
+        warm = [_open(port, app) for _ in range(20)]
+        if any(first is None for _, first in warm):
+            return None
+        before = float(asyncio.run(_get(port, "/rss")))
+        held = [_open(port, app) for _ in range(IDLE)]
+        after = float(asyncio.run(_get(port, "/rss")))
+        for connection, _ in warm + held:
+            connection.close()
+    return (after - before) / IDLE
+
+
+def _open(port: int, app: str) -> tuple[socket.socket, bytes | None]:
+    connection = socket.create_connection((HOST, port))
+    connection.sendall(f"GET /{app} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+    data = b""
+    while b"jumps" not in data and b"missing" not in data:
+        data += connection.recv(65536)
+    return connection, None if b"missing" in data else data
+
+
+# ---- the server
+
+
+@contextmanager
+def _server(loop: str) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = int(probe.getsockname()[1])
+    process = subprocess.Popen([sys.executable, __file__, "--serve", str(port), loop])
+    try:
+        for _ in range(200):
+            try:
+                socket.create_connection((HOST, port), timeout=0.2).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _serve(port: int, loop: str) -> None:
+    import uvicorn
+
+    uvicorn.run(
+        _app, host=HOST, port=port, loop=loop, log_level="error", lifespan="off", access_log=False, timeout_graceful_shutdown=1
+    )
+
+
+_closed_at = 0.0
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    _, name, *rest = scope["path"].split("/")
+    if name == "cpu":
+        await _say(send, str(time.process_time()))
+    elif name == "rss":
+        await _say(send, str(_resident_bytes()))
+    elif name == "closed":
+        await _say(send, str(_closed_at))
+    elif name == "open":
+        await sse.Response(sk.stream(_one_then_wait()))(scope, receive, send)
+    elif name.endswith("wait"):
+        await WAITING[name](scope, receive, send)
+    else:
+        await APPS[name](int(rest[0]))(scope, receive, send)
+
+
+def _resident_bytes() -> int:
+    import gc
+
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def _say(send: Any, text: str) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+async def _tokens(count: int) -> AsyncIterator[sk.TextDelta]:
+    for _ in range(count):
+        yield sk.TextDelta(TOKEN)
+
+
+async def _one_then_wait() -> AsyncIterator[str]:
+    global _closed_at
+    try:
+        yield TOKEN
+        await asyncio.sleep(3600)
+    finally:
+        _closed_at = time.monotonic()
+
+
+def _raw(count: int) -> Any:
+    """As bare as can be: no disconnect, no heartbeat, no end but the body's; the frame is written by hand."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        async for event in _tokens(count):
+            body = ('data: {"type":"text-delta","text":' + json.dumps(event.text) + "}\n\n").encode()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+def _ours(count: int) -> Any:
+    return sse.Response(sk.stream(_tokens(count)))
+
+
+def _together(count: int) -> Any:
+    return sse.Response(sk.stream(_tokens(count)) | sk.buffer(64))
+
+
+def _coalesced(count: int) -> Any:
+    """The tokens of each read of 32 come at once, and are joined; the count of events is kept by their text."""
+    return sse.Response(sk.stream(_tokens(count)), coalesce=True)
+
+
+def _starlette(count: int) -> Any:
+    from streamkit.integrations.starlette import EventStreamResponse
+
+    return EventStreamResponse(sk.stream(_tokens(count)))
+
+
+def _sse_starlette(count: int) -> Any:
+    try:
+        from sse_starlette import EventSourceResponse
+    except ImportError:
+        return _missing
+
+    async def values() -> AsyncIterator[dict[str, str]]:
+        async for event in _tokens(count):
+            yield {"data": json.dumps({"type": "text-delta", "text": event.text})}
+
+    return EventSourceResponse(values())
+
+
+async def _missing(scope: Any, receive: Any, send: Any) -> None:
+    await _say(send, "missing")
+
+
+async def _wait(scope: Any, receive: Any, send: Any) -> None:
+    await sse.Response(sk.stream(_one_then_wait()))(scope, receive, send)
+
+
+async def _raw_wait(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    async for token in _one_then_wait():
+        await send({"type": "http.response.body", "body": token.encode(), "more_body": True})
+
+
+async def _sse_starlette_wait(scope: Any, receive: Any, send: Any) -> None:
+    try:
+        from sse_starlette import EventSourceResponse
+    except ImportError:
+        await _missing(scope, receive, send)
+    else:
+        await EventSourceResponse(_one_then_wait())(scope, receive, send)
+
+
+APPS: dict[str, Callable[[int], Any]] = {
+    "raw": _raw,
+    "ours": _ours,
+    "starlette": _starlette,
+    "together": _together,
+    "coalesced": _coalesced,
+    "sse-starlette": _sse_starlette,
+}
+WAITING: dict[str, Any] = {"wait": _wait, "raw-wait": _raw_wait, "sse-starlette-wait": _sse_starlette_wait}
+
+
+def _row(what: str, ours: float, peer: float | None, peer_name: str, unit: str, ratio: float | None, hold: float | None) -> Row:
+    return {"what": what, "ours": ours, "peer": peer, "peer_name": peer_name, "unit": unit, "ratio": ratio, "hold": hold}
+
+
+def main() -> None:
+    """Print the table."""
+    if sys.argv[1:2] == ["--serve"]:
+        _serve(int(sys.argv[2]), sys.argv[3])
+        return
+    found = rows(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2] if len(sys.argv) > 2 else "asyncio")
+    for row in found:
+        peer = "-" if row["peer"] is None else f"{row['peer']:.2f}"
+        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        hold = "" if row["hold"] is None else f"hold {row['hold']}"
+        print(f"{row['what']:42} {row['ours']:>10.2f} {peer:>10} {row['unit']:18} {ratio:>6} {hold:12} {row['peer_name']}")
+
+
+if __name__ == "__main__":
+    main()
