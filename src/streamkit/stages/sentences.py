@@ -20,9 +20,9 @@ The states, and who moves them:
 
 What ends a sentence:
 
-* `.` `!` `?` and ellipses, before white space, unless a lower-case letter follows on the same line, or the word before
-  is an abbreviation, an initial, or the number of a list item or of a German day. So 3.14, v1.2.3, addresses and
-  file names need no rule.
+* `.` `!` `?` and ellipses, before white space, unless a lower-case letter (but for `code`) follows on the same
+  line, or the word before is an abbreviation, an initial, or the number of a list item or of a German day. So 3.14,
+  v1.2.3, addresses and file names need no rule.
 * The full stops of other scripts, with or without white space.
 * A blank line; the end of a heading, table row or fenced code block; a line that begins a list item, heading, row or fence.
   Inside a fence nothing ends, as code is not made of sentences.
@@ -71,6 +71,8 @@ _WIDE_LETTERS = "\u2e80"  # from here on scripts write without spaces
 # Openers that may stand before a sentence's first letter; some of them, no more.
 _OPENERS = re.compile(r"[^\w\s]{0,8}")
 _OPENERS_MOST = 8
+_OPERATORS = "=<>+*/&|^%~"  # with a space behind: "x! = 6"
+_LATEX_CLOSERS = ("\\]", "\\)")
 _WORD = re.compile(r"[^\W\d_]*")
 
 # The beginnings of lines that stand for themselves, and those that may still become one.
@@ -100,8 +102,8 @@ _NEVER = _words(
 _NUMBERED = _words("no nos fig figs eq eqs sec secs ch chap vol vols p pp par art tab abs app ex n num op cap bd kap")
 # The end only if the next word usually begins a sentence.
 _PERHAPS = _words(
-    "st ft v ca sr hr str geb tel etc inc ltd co corp bros llc plc jr al ph.d m.d b.a m.a b.sc m.sc d.c b.c a.d b.c.e c.e a.m p.m u.s u.s.a u.k u.n e.u "
-    "est dept univ assn ave blvd rd usw ecc enz mio mrd г гг тыс млн млрд др пр т.д т.п"
+    "st ft v ca sr hr str geb tel etc inc ltd co corp bros llc plc jr al ph.d m.d b.a m.a b.sc m.sc d.c b.c a.d b.c.e c.e a.m p.m "
+    "u.s u.s.a u.k u.n e.u est dept univ assn ave blvd rd usw ecc enz mio mrd г гг тыс млн млрд др пр т.д т.п"
 )
 # The same, written with a capital: "sat" and "mar" are words.
 _DATES = _words("Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun")
@@ -276,7 +278,7 @@ class Sentences(Stage[str, str]):
         """A letter or the like right behind a mark."""
         self._state = _State.TEXT
         if self._kind is _Kind.WIDE:
-            decimal = self._run == "\uff0e" and char.isalnum() and (char < _WIDE_LETTERS or "\uff10" <= char <= "\uff5a")
+            decimal = self._run == "\uff0e" and char.isdecimal()
             ends = not decimal and _GOES_ON.match(char) is None
         else:
             # Chinese with ASCII marks: no space there either.
@@ -382,7 +384,9 @@ class Sentences(Stage[str, str]):
         if begin == len(ahead):
             return True if begin >= _OPENERS_MOST else False if final else None
         first = ahead[begin]
-        if first.islower():
+        if (first.isspace() and ahead[0] in _OPERATORS) or ahead.startswith(_LATEX_CLOSERS):
+            return False
+        if first.islower() and "`" not in ahead[:begin]:
             return self._line_ends > 0 and self._kind is _Kind.PLAIN
         if self._kind is _Kind.NUMBERED:
             return not first.isdecimal()
