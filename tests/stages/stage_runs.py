@@ -6,10 +6,14 @@ import sys
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
 from streamkit.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 
 def run(stage: Stage[str, str], chunks: Iterable[str]) -> list[str]:
@@ -38,10 +42,10 @@ places = st.lists(st.integers(0, 200), max_size=12)
 
 
 def steps(work: Callable[[], object]) -> int:
-    """How many lines of Python run and how many calls into C are made: the same on every machine."""
+    """How many calls, lines and returns of Python code this takes: the same on every machine."""
     count = 0
 
-    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., object]:
+    def trace(frame: FrameType, event: str, argument: object) -> TraceFunction:
         nonlocal count
         count += 1
         return trace
