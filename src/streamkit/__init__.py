@@ -180,8 +180,15 @@ if TYPE_CHECKING:
 # Where each name lives. A module is loaded when its first name is asked for, so that `import streamkit`
 # costs next to nothing; a test holds this table against the imports above.
 _HOMES = {
-    "streamkit.errors": "AuthError BadRequestError BufferFull ConfigError ContentBlockedError LocalProtocolError MissingExtra OverloadedError ProtocolError RateLimitError RemoteProtocolError SinkClosed SourceError StreamBusy StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated",
-    "streamkit.events": "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start Stats TextDelta ToolCall ToolCallDelta ToolCallStart ToolResult Usage",
+    "streamkit.errors": (
+        "AuthError BadRequestError BufferFull ConfigError ContentBlockedError LocalProtocolError MissingExtra "
+        "OverloadedError ProtocolError RateLimitError RemoteProtocolError SinkClosed SourceError StreamBusy "
+        "StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated"
+    ),
+    "streamkit.events": (
+        "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start Stats "
+        "TextDelta ToolCall ToolCallDelta ToolCallStart ToolResult Usage"
+    ),
     "streamkit.flow.plan": "Op Same",
     "streamkit.flow.runs": "Run",
     "streamkit.flow.sending": "SendChannel channel",

@@ -236,7 +236,12 @@ class Run(Generic[T_co]):
         self._complaints: list[str] = []
         self._home: object = None
         self._partial: Callable[[], object] | None = source.partial
-        self._strand = self.strand(source, parts)
+        try:
+            self._strand = self.strand(source, parts)
+        except BaseException:
+            for opened in self._sources:  # nothing was asked of them: they can be opened again
+                opened.give_back()
+            raise
 
     # -- building
 
@@ -407,7 +412,8 @@ class Run(Generic[T_co]):
         self._given_up = True
         for pump in refusing:
             self._complaints.append(
-                f"has a source that refuses to end: {pump.label} was cancelled twice in {2 * self.close_timeout:g} s and is abandoned"
+                f"has a source that refuses to end: {pump.label} was cancelled twice in {2 * self.close_timeout:g} s, "
+                "and is abandoned"
             )
         self._waiter.wake()
 

@@ -101,6 +101,10 @@ class Source:
             self._state = "open"
         return self._open(run)
 
+    def give_back(self) -> None:
+        """The Run that opened it never began."""
+        self._state = "new"
+
     def release(self) -> None:
         """The Run that opened it is over."""
         self._state = "used"
@@ -114,7 +118,8 @@ def source_of(value: Any) -> Source:
     """
     if isinstance(value, str | bytes | bytearray | memoryview):
         raise TypeError(
-            f"a {_type_name(value)} is not a stream: put it in a list, [text], to stream it as one item, or cut it into the pieces you mean"
+            f"a {_type_name(value)} is not a stream: put it in a list, [text], to stream it as one item, "
+            "or cut it into the pieces you mean"
         )
     open_feed = _opener(value)
     if open_feed is not None:
