@@ -113,6 +113,9 @@ class Strand:
             name, close = self._closers.pop()
             try:
                 await self.run.close_one(name, close)
+            except BaseExceptionGroup as group:
+                # A task group that a source holds across its `yield` wraps the very GeneratorExit that closes it.
+                failure = failure or group.split(GeneratorExit)[1]
             except Exception as error:
                 failure = failure or error
             except BaseException as error:  # a cancel during the clean-up: go on closing, then let it through
