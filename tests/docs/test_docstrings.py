@@ -24,7 +24,10 @@ def run(coroutine: Coroutine[object, object, T]) -> T:
 
 
 def module_names() -> list[str]:
-    return ["streamkit", *(found.name for found in pkgutil.walk_packages(streamkit.__path__, "streamkit.") if not found.name.endswith("__main__"))]
+    return [
+        "streamkit",
+        *(found.name for found in pkgutil.walk_packages(streamkit.__path__, "streamkit.") if not found.name.endswith("__main__")),
+    ]
 
 
 def examples() -> list[doctest.DocTest]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import tomllib
@@ -19,6 +18,7 @@ PAGES = sorted(
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
     if "_build" not in path.parts
 )
+WITH_CODE = [page for page in PAGES if {"python", "pycon"} & {block.language for block in blocks(page.read_text("utf-8"))}]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 VERBS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
@@ -27,7 +27,9 @@ def of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if re.search(r"^ *```(python|pycon)", page.read_text("utf-8"), re.MULTILINE)], ids=of)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if re.search(r"^ *```(python|pycon)", page.read_text("utf-8"), re.MULTILINE)], ids=of
+)
 def test_the_code_of_a_page_runs(page: Path) -> None:
     assert run_page(page) >= 1
 
@@ -72,13 +74,20 @@ def test_a_command_that_does_not_exist_is_told(command: str) -> None:
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
-    console = [command for block in blocks((ROOT / "README.md").read_text("utf-8")) if block.language == "console" for command in commands(block)]
+    console = [
+        command
+        for block in blocks((ROOT / "README.md").read_text("utf-8"))
+        if block.language == "console"
+        for command in commands(block)
+    ]
     assert ["make demo", "make test"] == [command for command in console if command.startswith("make")][:2]
 
 
 def test_a_block_sees_the_names_of_the_blocks_above_it_and_may_await(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("```python\nimport asyncio\nx = await asyncio.sleep(0, 41)\n```\n\n```python\nprint(x + 1)\n```\n\n```output\n42\n```\n")
+    page.write_text(
+        "```python\nimport asyncio\nx = await asyncio.sleep(0, 41)\n```\n\n```python\nprint(x + 1)\n```\n\n```output\n42\n```\n"
+    )
     assert 2 == run_page(page)
 
 

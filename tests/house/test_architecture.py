@@ -111,7 +111,7 @@ def test_no_exported_name_is_also_a_module() -> None:
 def test_a_type_checker_sees_the_root_as_it_runs() -> None:
     """The root loads its names late; what it tells a type checker must be the same names from the same modules."""
     told = {
-        alias.asname: node.module
+        str(alias.asname): node.module
         for node in ast.walk(modules()[PACKAGE].tree)
         if isinstance(node, ast.ImportFrom) and node.module is not None and inside(node.module)
         for alias in node.names

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator
 from time import monotonic
 
 import pytest
@@ -25,7 +25,7 @@ def must_run_everything() -> bool:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
         item.config.stash[SKIPS].append(f"{item.nodeid}: {_reason(report)}")
@@ -33,7 +33,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     if report.skipped:
         collector.config.stash[SKIPS].append(f"{collector.nodeid}: {_reason(report)}")
@@ -50,16 +52,26 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> Generator[None]:
+    # Around the others: what a test left behind is found by them, and is raised here.
+    clean = False
+    try:
+        yield
+        clean = True
+    finally:
+        _tell(config, clean=clean)
+
+
+def _tell(config: pytest.Config, *, clean: bool) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None:
+    if reporter is None or config.option.collectonly:
         return
     counts = {name: len(reporter.stats.get(name, [])) for name in ("passed", "failed", "error")}
     skips = config.stash[SKIPS]
     if skips and must_run_everything():
         print("Skipped, and STREAMKIT_CI=1 lets nothing be skipped:", *skips, sep="\n  ")
-    bad = counts["failed"] + counts["error"] + (len(skips) if must_run_everything() else 0)
+    bad = counts["failed"] + counts["error"] + (len(skips) if must_run_everything() else 0) + (not clean)
     word = "OK" if counts["passed"] and not bad else "NOT OK"
     figures = f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} errors, {len(skips)} skipped"
-    print(f"tests {word}: {figures}, {monotonic() - STARTED:.0f} s, Python {platform.python_version()}")
+    print(f"tests {word}: {figures}, {monotonic() - STARTED:.0f} s, Python {platform.python_version()}", flush=True)

@@ -10,7 +10,7 @@ from streamkit.dialects import registry
 
 __all__ = ["Options", "parser"]
 
-QUESTION = "How does streamkit close a source, and what happens when a stream is cut?"
+QUESTION = "What happens when a stream is cut off half-way?"
 PORT = 8000
 
 

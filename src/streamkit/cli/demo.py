@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from socket import socket
+from textwrap import indent
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 from streamkit.cli.arguments import Options
 from streamkit.cli.endpoint import listen, make_app, serving
+from streamkit.clients.decoding import decode
 from streamkit.clients.models import model
-from streamkit.clients.sources import decode
 from streamkit.errors import ConfigError, SourceError
 from streamkit.events import Event, Message, Stats, TextDelta
 from streamkit.extras import require
@@ -52,8 +54,15 @@ async def _demo(options: Options, *, stays: bool) -> int:
     base = "http://{}:{}".format(*listener.getsockname())
     if not as_wanted:
         print(f"Port {options.port} is not free; serving on another.")
+    with listener:
+        return await _serve_and_ask(options, listener, base, stays=stays)
+
+
+async def _serve_and_ask(options: Options, listener: socket, base: str, *, stays: bool) -> int:
     async with serving(make_app(pipeline, dialect=options.dialect), listener) as server:
-        print(f"Asking {base}/ask ({options.dialect} over SSE): {options.question}\n")
+        print(f"Serving {base}/ask as {options.dialect} over SSE:\n")
+        print(indent(pipeline(options.question).explain(), "  "))
+        print(f"\nAsking it over HTTP: {options.question}\n", flush=True)
         message = await _ask(f"{base}/ask", options)
         if stays:
             again = f"{base}/ask?question={quote_plus('What is a buffer?')}"
@@ -77,13 +86,13 @@ async def _ask(url: str, options: Options) -> Message:
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http, http.stream("GET", url, params=asked) as response:
         if response.status_code != httpx.codes.OK:
             raise SourceError(f"the demo's own server answered {response.status_code}", status=response.status_code)
-        async with decode(response.aiter_bytes(), options.dialect) as events:
+        async with decode(response, options.dialect) as events:
             async for event in events:
                 stats.add(event, monotonic())
                 message.add(event)
                 if isinstance(event, TextDelta):
                     print(event.text, end="", flush=True)
-    print("\n")
+    print("" if message.text.endswith("\n") else "\n")
     _report(stats, message)
     return message
 

@@ -134,5 +134,4 @@ async def serving(app: App, listener: socket.socket) -> AsyncIterator[asyncio.Ta
     finally:
         server.should_exit = True
         await asyncio.wait([task])
-        listener.close()
         task.result()
