@@ -139,6 +139,7 @@ def test_with_several_choices_the_others_go_on() -> None:
         *texts("d", choice=1),
         Finish("length"),
         ToolCall("1", "f"),
+        ReasoningDelta("r"),
     ]
     out = [out for event in events for out in lifted.feed(event)]
     assert [*texts("a"), *texts("b", choice=1), STOPPED, *texts("d", choice=1)] == out

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,7 +53,7 @@ def test_what_is_given_is_never_taken_back_by_what_follows(text: str) -> None:
 @given(texts, st.integers(2, 20))
 def test_a_sentence_has_the_least_length_but_for_the_last_and_cut_ones(text: str, least: int) -> None:
     sentences = run(Sentences(least, 4096), [text])
-    assert all(len(sentence.rstrip()) >= least for sentence in sentences[:-2])
+    assert all(len(sentence.rstrip()) >= least for sentence in sentences[:-1])
 
 
 # One row, one text; `|` is where it is cut, and is not part of it.
@@ -82,6 +84,10 @@ HARD = {
     "chinese with straight quotes": '他说："好。"|然后走了。|"来吧。"|走了。',
     "chinese with ascii marks": "你好!|我是小明.|真的吗?|是",
     "chinese marks and commas": "好！，然后。|完",
+    "chinese marks in a row": "真的？...|好！…|完",
+    "chinese with spaces": "他 走. |好的. |是",
+    "straight quotes behind a lone one": '高5"。\n\n|"来吧。"|走',
+    "a number far behind the sentence's beginning": "In" + " " * 40 + "9. |Then.",
     "japanese": "今日は。|３．１４です．|ＯＫ！|はい｡|終",
     "korean": "안녕하세요. |저는 민수입니다. |네!",
     "arabic": "مرحبا بالعالم. |كيف حالك؟ |أنا بخير!",
@@ -143,6 +149,7 @@ PROMPT = {
     "an ideographic stop": "好。你^",
     "a new quote behind one": "好。“^你",
     "a stop without case": "ठीक। आ^",
+    "no more openers than that": "One. ((((((((^(a",
     "a month that it is not": "It was 9. Oka^y",
 }
 
@@ -177,17 +184,24 @@ def test_a_failed_input_gives_the_open_sentence() -> None:
 
 def test_short_sentences_join_the_next_one() -> None:
     assert ["Yes. No. Maybe so. ", "Good."] == run(Sentences(min_chars=10), ["Yes. No. Maybe so. Good."])
+    assert ["好。好的好的。", "完"] == run(Sentences(min_chars=5), ["好。好的好的。完"])
 
 
 def test_text_without_an_end_is_cut_at_white_space() -> None:
     assert ["aaaa ", "bbbb cc"] == run(Sentences(max_chars=8), ["aaaa bbbb cc"])
     assert ["aaaaaaaa", "aa ", "bbbbbb"] == run(Sentences(max_chars=8), ["aaaaaaaaaa bbbbbb"])
+    assert ["  xxxx", "xxxx"] == run(Sentences(max_chars=6), ["  xxxxxxxx"])
+    assert ["    ", "  a"] == run(Sentences(max_chars=4), ["      a"])
+
+
+def test_a_mark_right_before_a_cut_still_ends_its_sentence() -> None:
+    assert ["aaaa ", "bb. ", "Next"] == run(Sentences(max_chars=8), ["aaaa bb. Next"])
 
 
 @pytest.mark.parametrize("character", ["👨\u200d👩\u200d👧", "👋🏽", "🇩🇪", "e\u0301\u0302"])
 def test_a_forced_cut_keeps_characters_whole(character: str) -> None:
-    for lead in range(5):
-        pieces = run(Sentences(max_chars=20), ["x" * lead + character * 30])
+    for bound, lead in product((20, 21), range(5)):
+        pieces = run(Sentences(max_chars=bound), ["x" * lead + character * 30])
         assert len(pieces) > 1
         assert all(piece.lstrip("x").replace(character, "") == "" for piece in pieces)
 

@@ -89,7 +89,7 @@ class Lines(Stage[str, str]):
         """As `flush`; nothing after an error of its own."""
         self._after_cr = False
         rest = self._taken()
-        return (rest,) if rest and self._error is None else ()
+        return (rest,) if rest else ()
 
     def _cut(self, item: str) -> list[str]:
         lines: list[str] = []
