@@ -23,7 +23,14 @@ class Client:
     """
 
     def __init__(self, *, reads: int | None = None, on_send: Callable[[int], object] | None = None, method: str = "GET") -> None:
-        self.scope: Message = {"type": "http", "method": method, "path": "/", "headers": [], "asgi": {"version": "3.0"}}
+        self.scope: Message = {
+            "type": "http",
+            "method": method,
+            "path": "/",
+            "query_string": b"",
+            "headers": [],
+            "asgi": {"version": "3.0"},
+        }
         self.messages: list[Message] = []
         self.returned = False
         self._reads = reads

@@ -81,7 +81,11 @@ def test_every_outcome_has_terminal_frames_and_they_come_once(dialect: str, outc
     if outcome.failed:
         told = json.loads(last)
         told = told.get("error", told)
-        assert (outcome.code, outcome.message, outcome.correlation_id) == (told["code"], told["message"], told.get("correlation_id"))
+        assert (outcome.code, outcome.message, outcome.correlation_id) == (
+            told["code"],
+            told["message"],
+            told.get("correlation_id"),
+        )
         assert outcome.retryable == told.get("retryable", False)
     else:
         assert {"native": '{"type":"end"}', "openai-chat": "[DONE]"}[dialect] == last
@@ -104,7 +108,13 @@ def test_a_stream_that_ended_as_cancelled_is_closed_as_cancelled() -> None:
 
 def test_what_the_codec_writes_the_native_decoder_reads() -> None:
     codec = Codec()
-    events = [sk.Start(id="1", model="m"), sk.TextDelta("a\u2028b\r\n"), sk.ToolCallStart("t", "add"), sk.Usage(1, 2), sk.Finish("length")]
+    events = [
+        sk.Start(id="1", model="m"),
+        sk.TextDelta("a\u2028b\r\n"),
+        sk.ToolCallStart("t", "add"),
+        sk.Usage(1, 2),
+        sk.Finish("length"),
+    ]
     body = codec.open() + codec.encode(events) + codec.close(DONE)
     decoder = NativeDecoder()
     assert events == decoder.decode_many(frames_of(body)) + decoder.finish()
