@@ -27,7 +27,14 @@ def test_text_and_reasoning_are_joined_in_the_order_they_came() -> None:
 
 def test_an_empty_message_has_nothing_and_is_not_complete() -> None:
     message = sk.Message()
-    assert ("", "", [], None, None, None) == (message.text, message.reasoning, message.tool_calls, message.usage, message.finish, message.id)
+    assert ("", "", [], None, None, None) == (
+        message.text,
+        message.reasoning,
+        message.tool_calls,
+        message.usage,
+        message.finish,
+        message.id,
+    )
     assert not message.complete
 
 

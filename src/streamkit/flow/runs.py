@@ -126,7 +126,7 @@ class Strand:
 class Pump:
     """A strand driven into a channel by a task of its own."""
 
-    __slots__ = ("_closing", "_error", "_run", "_started", "_strand", "_task", "_writer", "failure", "finish", "label", "offer")
+    __slots__ = ("_closing", "_error", "_left", "_run", "_started", "_strand", "_task", "_writer", "failure", "finish", "label", "offer")
 
     def __init__(self, strand: Strand, channel: Channel[Any], run: Run[Any], label: str) -> None:
         self.label = label
@@ -142,6 +142,7 @@ class Pump:
         self._task: Task | None = None
         self._started = False
         self._closing = False
+        self._left = False
 
     def start(self) -> None:
         """Begin; in the consumer's context, when the consumer first wants something."""
@@ -158,7 +159,8 @@ class Pump:
         except ReaderLeft:
             return
         except BaseException as error:  # the reader's to see, at its place in the order
-            self._error = error
+            # The cancel of a pump that was left is its own affair: a reader in another task, left too, must not see it.
+            self._error = ReaderLeft() if self._left and not isinstance(error, Exception) else error
             if not isinstance(error, Exception | KeyboardInterrupt | SystemExit):
                 raise  # a cancel belongs to the task that was cancelled
         finally:
@@ -187,6 +189,7 @@ class Pump:
         """Tell it that nobody reads any more (its channel is closed by now)."""
         if self._task is None or self._task.done or self._closing or not self._started:
             return
+        self._left = True
         if self._writer.blocked:
             self._writer.wake()
         else:

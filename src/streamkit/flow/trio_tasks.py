@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Awaitable, Callable
-from typing import Any
+import types
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, NoReturn
 
 import trio
 
@@ -58,21 +59,73 @@ class TrioBackend:
                 await wait()
 
     async def bounded(self, closing: Awaitable[object], seconds: float, clock: Timers) -> bool:
-        """Await a clean-up, cancelled after so many seconds; False if it was.
+        """Await a clean-up, interrupt it after so many seconds, abandon it after as many more; False if it was cut short.
 
-        A clean-up that shields itself for ever cannot be abandoned here: trio has no way to leave it.
+        No cancel scope is put around it: the source may leave a scope of its own in there, and scopes
+        must be left in the order in which they were entered.
         """
-        if isinstance(clock, TrioBackend):
-            with trio.move_on_after(seconds) as scope:
-                await closing
-            return not scope.cancelled_caught
-        with trio.CancelScope() as scope:
-            armed = clock.call_at(clock.now() + seconds, scope.cancel)
-            try:
-                await closing
-            finally:
-                armed.cancel()
-        return not scope.cancelled_caught
+        return await _Stepper(closing.__await__(), lambda fire: clock.call_at(clock.now() + seconds, fire)).run()
+
+
+class _TooLate(BaseException):
+    """Raised in a clean-up where it waits; nobody's to catch."""
+
+
+# A coroutine that ignored it would complain when collected: it is kept, and was named in a warning.
+_ABANDONED: list[object] = []
+
+
+class _Stepper:
+    """An awaitable driven by hand, with a timer that interrupts it once and then lets go of it."""
+
+    __slots__ = ("_fired", "_step", "_task", "_timer")
+
+    def __init__(self, step: Any, timer: Callable[[Callable[[], None]], Timer]) -> None:
+        self._step = step
+        self._timer = timer
+        self._fired = 0
+        self._task: Any = trio.lowlevel.current_task()
+
+    def _fire(self) -> None:
+        self._fired += 1
+        # What trio does itself to bring a KeyboardInterrupt to a task that waits.
+        if self._task._abort_func is not None:
+            self._task._attempt_abort(_raise_too_late)
+
+    @types.coroutine
+    def run(self) -> Generator[Any, Any, bool]:
+        step, fired = self._step, 0
+        try:
+            trap = step.send(None)
+        except StopIteration:
+            return True
+        armed = self._timer(self._fire)
+        try:
+            while True:
+                # An outcome: trio throws nothing into a task, it unwraps what it sends.
+                outcome = yield trap
+                if self._fired > 1:
+                    _ABANDONED.append(step)
+                    return False
+                trap = step.send(outcome)
+                if self._fired > fired:
+                    fired = self._fired
+                    armed = self._timer(self._fire)
+        except StopIteration:
+            return self._fired == 0
+        except _TooLate:
+            return False
+        except BaseExceptionGroup as group:
+            rest = group.split(_TooLate)[1]
+            if rest is None:
+                return False
+            raise rest from None
+        finally:
+            armed.cancel()
+
+
+def _raise_too_late() -> NoReturn:
+    raise _TooLate
 
 
 class TrioTask:
