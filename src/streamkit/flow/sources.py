@@ -147,15 +147,15 @@ def _opener(value: Any) -> OpenFeed | None:
     if inspect.isawaitable(value):
         return lambda run: _awaited(value, run)
     if isinstance(value, asyncio.StreamReader):  # async iterable too, but by lines, and these are bytes
-        return lambda run: Feed(_read_chunks(value))
+        return lambda run: _generated(_read_chunks(value))
     if hasattr(value, "__aiter__"):
         return lambda run: _iterated(value)
     if isinstance(value, AbstractAsyncContextManager) or (hasattr(value, "__aenter__") and hasattr(value, "__aexit__")):
         return lambda run: _entered(value, run)
     if isinstance(value, asyncio.Queue):
-        return lambda run: Feed(_drain_queue(value))  # pyright: ignore[reportUnknownArgumentType]
+        return lambda run: _generated(_drain_queue(value))  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, abc.Collection):
-        return lambda run: Feed(_slices(value), shape="lists")  # pyright: ignore[reportUnknownArgumentType]
+        return lambda run: _generated(_slices(value), "lists")  # pyright: ignore[reportUnknownArgumentType]
     if hasattr(value, "__iter__"):
         return lambda run: _threaded(value, run)
     return None
@@ -241,18 +241,23 @@ async def _flattened(batches: AsyncIterator[Iterable[Any]]) -> abc.AsyncGenerato
             yield item
 
 
-async def _slices(container: Iterable[Any]) -> AsyncIterator[list[Any]]:
+def _generated(generator: abc.AsyncGenerator[Any], shape: Shape = "items") -> Feed:
+    """A generator of our own, closed like any source's: trio complains of one that is left open."""
+    return Feed(generator, shape=shape, closers=[("batches" if shape == "lists" else "the reading loop", generator.aclose)])
+
+
+async def _slices(container: Iterable[Any]) -> abc.AsyncGenerator[list[Any]]:
     iterator = iter(container)
     while batch := list(islice(iterator, FAIRNESS)):
         yield batch
 
 
-async def _read_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _read_chunks(reader: asyncio.StreamReader) -> abc.AsyncGenerator[bytes]:
     while chunk := await reader.read(READ_BYTES):
         yield chunk
 
 
-async def _drain_queue(queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+async def _drain_queue(queue: asyncio.Queue[Any]) -> abc.AsyncGenerator[Any]:
     """Items until the queue is shut down (Python 3.13); before that a queue has no end."""
     shut_down: type[Exception] = getattr(asyncio, "QueueShutDown", _NeverRaised)
     while True:
