@@ -35,15 +35,23 @@ class Body:
         items: What to iterate: single chunks.
         status: The HTTP status, where there is one.
         request_id: What the provider calls this request, where a header says it.
+        is_bytes: Whether the items are bytes for certain; else they may be an SDK's objects.
         reusable: Whether reading to the end lets the connection serve another request.
     """
 
-    __slots__ = ("items", "request_id", "reusable", "status")
+    __slots__ = ("is_bytes", "items", "request_id", "reusable", "status")
 
     def __init__(
-        self, items: AsyncIterator[Any], *, status: int | None = None, request_id: str | None = None, reusable: bool = False
+        self,
+        items: AsyncIterator[Any],
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        is_bytes: bool = False,
+        reusable: bool = False,
     ) -> None:
         self.items = items
+        self.is_bytes = is_bytes
         self.status = status
         self.request_id = request_id
         self.reusable = reusable
@@ -138,6 +146,7 @@ def _open_response(response: Any, run: Run[Any], closers: list[Closer]) -> Body:
     status = getattr(response, "status_code", None) or getattr(response, "status", None)
     headers: Any = getattr(response, "headers", {})
     facts: dict[str, Any] = {
+        "is_bytes": True,
         "status": status if isinstance(status, int) else None,
         "request_id": headers.get("x-request-id"),
         "reusable": getattr(response, "http_version", None) == "HTTP/1.1",

@@ -180,7 +180,8 @@ class _Reading:
         """The events of each read; then what the end says."""
         # The hot loop: what is looked up once is looked up here, and a read costs two calls (benchmarks/bench_clients.py).
         wire, decoder = self._wire, self._decoder
-        feed = wire.feed if self._recipe.objects is None else self._frames_of
+        plain = body.is_bytes or self._recipe.objects is None
+        feed, measure = (wire.feed, len) if plain else (self._frames_of, _size_of)
         decode_many, add = decoder.decode_many, self._so_far.add
         chunk: Any = b""
         silent = 0
@@ -191,21 +192,22 @@ class _Reading:
                 if frames:
                     events = decode_many(frames)
                     if events:
-                        add(events, len(chunk))
+                        add(events, measure(chunk))
                         yield events
                     silent = -1
                     if decoder.done or decoder.error is not None or wire.error is not None:
                         break
                 elif silent >= 0:
-                    self._head += chunk[: _HEAD_BYTES - len(self._head)]
+                    if plain:
+                        self._head += chunk[: _HEAD_BYTES - len(self._head)]
                     silent += 1
                     if len(self._head) >= _HEAD_BYTES and not _is_event_stream(self._head):
                         break
                     if not silent % FAIRNESS:  # a source that never suspends, and says nothing
                         await self._run.backend.checkpoint()
         except Exception as error:
-            if isinstance(error, TypeError) and not isinstance(chunk, (bytes, bytearray, memoryview)):
-                raise TypeError(f"a body is bytes, and this source gave a {type(chunk).__name__}: {error}") from error
+            if plain and isinstance(error, TypeError) and not isinstance(chunk, (bytes, bytearray, memoryview)):
+                raise TypeError(f"a body is bytes, and this source gave a {type(chunk).__name__}") from error
             failure = error
         if failure is None:
             try:
@@ -278,6 +280,10 @@ def _is_event_stream(head: bytes) -> bool:
     if is_foreign_body(head):
         return False
     return _FIELD.search(head) is not None or any(field.startswith(head.removeprefix(b"\xef\xbb\xbf").strip()) for field in _FIELDS)
+
+
+def _size_of(item: Any) -> int:
+    return len(item) if isinstance(item, bytes) else 0
 
 
 def _name_of(value: object) -> str:

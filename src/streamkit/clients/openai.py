@@ -74,6 +74,11 @@ def _unwrapped(value: Any) -> Any:
     if hasattr(value, "model_dump") and not hasattr(value, "__aiter__"):
         # Iterable, as all models of pydantic are, but by field.
         raise TypeError(f"a {type(value).__name__} is a whole answer, not a stream: call create(..., stream=True)")
+    if type(value).__name__ in ("AsyncChatCompletionStream", "ChatCompletionStream"):
+        # The helper of `chat.completions.stream()`: it tells in events of its own what the stream inside says.
+        inner: Any = getattr(value, "_raw_stream", None)
+        if _is_unread_sdk_stream(inner, getattr(inner, "response", None)):
+            return inner.response
     response = getattr(value, "http_response", None) or getattr(value, "response", None)
     _refuse_responses_api(response)
     if _is_unread_sdk_stream(value, response):
@@ -86,8 +91,7 @@ def _is_unread_sdk_stream(value: Any, response: Any) -> bool:
     return (
         # By name, so that a proxy around it, which passes attributes on, is not mistaken for the thing itself.
         kind.__name__ in ("AsyncStream", "Stream")
-        and kind.__module__.endswith("._streaming")
-        and type(getattr(value, "_decoder", None)).__module__ == kind.__module__
+        and type(getattr(value, "_decoder", None)).__module__ == f"{kind.__module__.partition('.')[0]}._streaming"
         and (hasattr(response, "aiter_raw") or hasattr(response, "iter_raw"))
         and not getattr(response, "is_stream_consumed", True)
         and not getattr(response, "is_closed", True)

@@ -1,0 +1,94 @@
+"""A small HTTP/1.1 server on loopback that sends exactly the bytes it is told, in the pieces it is told.
+
+    with byte_server({"/": Answer([b"data: ...", b"..."])}) as server:
+        ... f"{server.url}/" ...
+
+Each answer goes out chunked. `hold` keeps the connection open and silent after the last piece, until the client
+leaves; `server.left` is set then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one path answers."""
+
+    pieces: Sequence[bytes]
+    status: int = 200
+    content_type: str = "text/event-stream"
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    end: str = "whole"  # "whole" ends the body as HTTP demands, "torn" closes the socket, "hold" waits for the client to leave
+
+
+@dataclass
+class Server:
+    """Where it listens and what it saw."""
+
+    url: str
+    left: threading.Event = field(default_factory=threading.Event)
+    ports: list[int] = field(default_factory=list[int])
+
+
+@contextmanager
+def byte_server(answers: Mapping[str, Answer]) -> Iterator[Server]:
+    """Serve until the block is left."""
+    server = Server("")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self._answer()
+
+        def _answer(self) -> None:
+            server.ports.append(self.client_address[1])
+            answer = answers[self.path]
+            self.send_response(answer.status)
+            self.send_header("content-type", answer.content_type)
+            self.send_header("transfer-encoding", "chunked")
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for piece in answer.pieces:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.wfile.flush()
+            if answer.end == "hold":
+                self.connection.settimeout(20)
+                try:
+                    gone = not self.connection.recv(1)
+                except ConnectionError:
+                    gone = True
+                except TimeoutError:
+                    gone = False
+                if gone:
+                    server.left.set()
+            if answer.end != "whole":
+                self.close_connection = True
+                return
+            self.wfile.write(b"0\r\n\r\n")
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener.daemon_threads = True
+    thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    server.url = f"http://127.0.0.1:{listener.server_address[1]}"
+    try:
+        yield server
+    finally:
+        listener.shutdown()
+        listener.server_close()
+        thread.join(5)
