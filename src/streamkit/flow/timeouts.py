@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import types
+from asyncio import current_task
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from math import inf
 from types import AsyncGeneratorType
@@ -169,7 +170,7 @@ class _Watch:
         Raises:
             StreamTimeout: too late; the step was cancelled and is over.
         """
-        self._task = asyncio.current_task()
+        self._task = current_task()
         clocks = self._clocks
         deadline = self._now() + (clocks.between if seen else clocks.first)
         if deadline > clocks.total_at:
@@ -195,8 +196,7 @@ class _Watch:
         except StopAsyncIteration:
             return END
         finally:
-            self._waiting = False
-            self._fired = False
+            self._waiting = self._fired = False
 
     def _own(self) -> bool:
         """Whether the cancel is this timer's alone; one from outside goes first."""
