@@ -196,10 +196,11 @@ class NativeEncoder:
         """The event."""
         if self._closed:
             return []
-        if isinstance(event, ErrorEvent):
-            return self.close(outcome_of_event(event))
-        if isinstance(event, Finish):
-            self._finished = True
+        if not isinstance(event, TextDelta):  # asked first: a failing isinstance of a struct costs as much as the JSON
+            if isinstance(event, ErrorEvent):
+                return self.close(outcome_of_event(event))
+            if isinstance(event, Finish):
+                self._finished = True
         try:
             return [OutFrame(dump(event))]
         except LocalProtocolError as error:
