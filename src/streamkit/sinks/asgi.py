@@ -170,11 +170,11 @@ class Exchange:
         codec, send, now = self._codec, self._send, run.clock.now
         encode = codec.encode
         async for batch in run.lists():
-            body = encode(batch)
-            if self._gone:
-                return
             if self._beating:
                 await self._beat_is_over()
+            if self._gone:  # and the source did not mind the cancel
+                return
+            body = encode(batch)
             if not self._started or codec.stopped_by is not None:
                 if codec.stopped_by is not None and not body:
                     return
@@ -186,9 +186,10 @@ class Exchange:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                 except Exception as error:
                     self._lost(error)
+                    return
                 self._sending = False
                 self._last = now()
-            if self._gone or codec.stopped_by is not None:
+            if codec.stopped_by is not None:
                 return
 
     async def _begin(self) -> bytes:
