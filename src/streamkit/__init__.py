@@ -13,6 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from streamkit.clients.decoding import decode as decode
+    from streamkit.clients.models import Model as Model
+    from streamkit.clients.models import model as model
+    from streamkit.clients.openai import from_openai as from_openai
     from streamkit.errors import (
         AuthError as AuthError,
     )
@@ -180,6 +184,9 @@ if TYPE_CHECKING:
 # Where each name lives. A module is loaded when its first name is asked for, so that `import streamkit`
 # costs next to nothing; a test holds this table against the imports above.
 _HOMES = {
+    "streamkit.clients.decoding": "decode",
+    "streamkit.clients.models": "Model model",
+    "streamkit.clients.openai": "from_openai",
     "streamkit.errors": (
         "AuthError BadRequestError BufferFull ConfigError ContentBlockedError LocalProtocolError MissingExtra "
         "OverloadedError ProtocolError RateLimitError RemoteProtocolError SinkClosed SourceError StreamBusy "

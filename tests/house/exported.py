@@ -19,6 +19,7 @@ EXPORTED = {
     "LocalProtocolError",
     "Message",
     "MissingExtra",
+    "Model",
     "Op",
     "OverloadedError",
     "Ping",
