@@ -19,14 +19,14 @@ import pytest
 from streamkit.cli import main
 from streamkit.cli.endpoint import is_loopback, listen
 
-DEMO = [sys.executable, "-m", "streamkit", "demo", "--question", "What is a buffer?"]
+DEMO = [sys.executable, "-m", "streamkit", "demo"]
+FOREIGN = "Who won the match?"  # the answer is short: the model knows nothing of this
 PATIENCE = 60
 
 
-def run_demo(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*DEMO, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+def run_demo(*options: str, question: str = FOREIGN) -> subprocess.CompletedProcess[str]:
+    command = [*DEMO, "--question", question, *options]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_without_a_terminal_the_demo_answers_measures_and_ends_by_itself() -> None:
