@@ -38,15 +38,17 @@ def raw_headers(headers: HeadersLike | None) -> list[tuple[bytes, bytes]]:
     return [_checked(name, value) for name, value in pairs]
 
 
-def merge_headers(ours: Mapping[str, str], theirs: HeadersLike | None) -> list[tuple[bytes, bytes]]:
+def merge_headers(ours: Iterable[tuple[bytes, bytes]], theirs: HeadersLike | None) -> list[tuple[bytes, bytes]]:
     """Our headers, each unless the user set it, then the user's.
 
-    >>> merge_headers({"a": "1", "b": "2"}, {"B": "3"})
+    >>> merge_headers([(b"a", b"1"), (b"b", b"2")], {"B": "3"})
     [(b'a', b'1'), (b'b', b'3')]
     """
     users = raw_headers(theirs)
+    if not users:
+        return list(ours)
     taken = {name for name, _ in users}
-    return [header for header in raw_headers(ours) if header[0] not in taken] + users
+    return [header for header in ours if header[0] not in taken] + users
 
 
 def _checked(name: str, value: str) -> tuple[bytes, bytes]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import TypeAlias, cast
 
 from streamkit.dialects.protocol import Dialect
@@ -22,7 +23,7 @@ from streamkit.flow.streams import stream as stream_of
 from streamkit.operators.buffering import coalesce as coalesce_op
 from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.codec import Codec, dialect_of
-from streamkit.sinks.headers import HeadersLike, merge_headers
+from streamkit.sinks.headers import HeadersLike, merge_headers, raw_headers
 
 __all__ = ["Response", "Streamable"]
 
@@ -111,10 +112,12 @@ class Response:
         self._model = model
         self._lets_through = lets_through
         self.status = status
-        codec = self._codec()
-        self.raw_headers: RawHeaders = merge_headers({"content-type": codec.media_type, **_HEADERS, **codec.headers}, headers)
+        # It checks the arguments here, and serves the first request.
+        self._spare: Codec | None = self._new_codec()
+        own = _own_headers(self._spare.media_type, tuple(self._spare.headers.items()))
+        self.raw_headers: RawHeaders = merge_headers(own, headers)
 
-    def _codec(self) -> Codec:
+    def _new_codec(self) -> Codec:
         return Codec(self._dialect, id=self._id, model=self._model, retry=self._retry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,9 +129,10 @@ class Response:
             await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
+        codec, self._spare = self._spare or self._new_codec(), None
         await Exchange(
             self._stream,
-            self._codec(),
+            codec,
             receive,
             send,
             status=self.status,
@@ -139,3 +143,8 @@ class Response:
 
     def __repr__(self) -> str:
         return f"<sse.Response {self._dialect.name} of {self._stream!r}>"
+
+
+@lru_cache(maxsize=64)
+def _own_headers(media_type: str, of_dialect: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(raw_headers({"content-type": media_type, **_HEADERS, **dict(of_dialect)}))
