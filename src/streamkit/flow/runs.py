@@ -196,8 +196,8 @@ class Pump:
             self._task.cancel()
 
     def insist(self) -> None:
-        """Cancel it once more, whatever it does."""
-        if self._task is not None:
+        """Cancel it once more, unless it cleans up: that has limits of its own, which name what refused."""
+        if self._task is not None and not self._closing:
             self._task.cancel()
 
     async def drop(self) -> None:
@@ -413,12 +413,13 @@ class Run(Generic[T_co]):
             self._insisted = True
             for pump in refusing:
                 pump.insist()
-            self._deadline = self.clock.call_at(self.clock.now() + self.close_timeout, self._lose_patience)
+            # A little longer: a pump that cleans up comes to its own limit first, which names what refused.
+            self._deadline = self.clock.call_at(self.clock.now() + 1.5 * self.close_timeout, self._lose_patience)
             return
         self._given_up = True
         for pump in refusing:
             self._complaints.append(
-                f"has a source that refuses to end: {pump.label} was cancelled twice in {2 * self.close_timeout:g} s, "
+                f"has a source that refuses to end: {pump.label} was cancelled twice in {2.5 * self.close_timeout:g} s, "
                 "and is abandoned"
             )
         self._waiter.wake()

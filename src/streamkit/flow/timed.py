@@ -16,6 +16,7 @@ from streamkit.flow.channel import Channel
 from streamkit.flow.clock import Clock
 from streamkit.flow.fuse import Enough
 from streamkit.flow.runs import Run, Strand
+from streamkit.flow.sources import Feed
 from streamkit.flow.tasks import Timer
 
 __all__ = ["HostedStage", "TimedBoundary"]
@@ -51,7 +52,7 @@ class TimedBoundary:
         host = _Host(self._make(), channel, run.clock, pump.finish)
         pump.offer = host.offer
         pump.finish = host.finish
-        return run.reading(channel, self.label)
+        return Strand(Feed(channel, shape="drains", closers=[(self.label, host.close)]), run)
 
 
 class _Host:
@@ -95,6 +96,11 @@ class _Host:
         elif error is None and not self._stage.done:
             error = self._flush(self._stage.flush)
         self._end(error)
+
+    def close(self) -> None:
+        """The reader leaves."""
+        self._disarm()
+        self._channel.close()
 
     def _flush(self, give: Callable[[], Iterable[Any]]) -> Exception | None:
         try:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import trio
 
-from streamkit.flow.tasks import Main, Timers
+from streamkit.flow.tasks import Main, Timer, Timers
 
 
 class TrioBackend:
@@ -140,14 +140,27 @@ class TrioTask:
 
     async def run(self, main: Main, clean_up: Main) -> None:
         try:
+            cleaned = False
             with self._scope:
-                await main()
-            self._scope = trio.CancelScope()
-            with self._scope:
-                await clean_up()
+                try:
+                    await main()
+                finally:
+                    if not self._scope.cancel_called or self._holds_scopes():
+                        cleaned = True
+                        await clean_up()
+            if not cleaned:
+                self._scope = trio.CancelScope()
+                with self._scope:
+                    await clean_up()
         finally:
             self.done = True
             self._done()
+
+    def _holds_scopes(self) -> bool:
+        """Whether a source that waits at its `yield` holds a scope, which must be left before this task's own."""
+        task: Any = trio.lowlevel.current_task()
+        scope: Any = self._scope
+        return task._cancel_status is not scope._cancel_status
 
     def cancel(self) -> None:
         self._scope.cancel()

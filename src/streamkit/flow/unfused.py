@@ -23,8 +23,10 @@ def unfused(shape: Shape, steps: Sequence[Step], ending: Ending, *, watched: boo
     """A segment with the signature of `fuse.bind`'s."""
 
     def segment(source: Any, start: Any, arguments: tuple[Any, ...], out: Any, checkpoint: Checkpoint, leave: Any) -> Any:
-        items: AsyncGenerator[Any] = _source(source.items() if watched else source, start, shape, checkpoint)
-        layers = [items]
+        # The stepping of a watched source is a generator of ours; closing any other source is the strand's matter.
+        layers: list[AsyncGenerator[Any]] = [source.items()] if watched else []
+        items: AsyncGenerator[Any] = _source(layers[0] if watched else source, start, shape, checkpoint)
+        layers.append(items)
         for step, argument in zip(steps, arguments, strict=True):
             items = _STEPS[step.kind](items, step, argument)
             layers.append(items)
