@@ -1,3 +1,17 @@
+"""What users test their own parts with: virtual time, scripted models, and the contract as a suite.
+
+    report = await check_operator(my_operator(), items=["a", "b", "c"], expected=["A", "B", "C"])
+    print(report)
+
+`clock` is time that jumps, `scripted` a model that plays what it is told, `probes` a source that watches how it is treated,
+`leaks` looks for what was left behind, and `source_contract`, `operator_contract` and `sink_contract` are
+the checks. All of it runs on asyncio, uvloop and trio and needs no test framework.
+"""
+
+from __future__ import annotations
+
 from streamkit.testing.clock import Deadlock as Deadlock, VirtualClock as VirtualClock, timed as timed
+from streamkit.testing.contract import RULES as RULES, ContractBroken as ContractBroken, Report as Report
 from streamkit.testing.leaks import assert_no_leaks as assert_no_leaks
+from streamkit.testing.operator_contract import check_operator as check_operator
 from streamkit.testing.probes import Probe as Probe
