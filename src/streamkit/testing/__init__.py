@@ -10,8 +10,17 @@ the checks. All of it runs on asyncio, uvloop and trio and needs no test framewo
 
 from __future__ import annotations
 
-from streamkit.testing.clock import Deadlock as Deadlock, VirtualClock as VirtualClock, timed as timed
-from streamkit.testing.contract import RULES as RULES, ContractBroken as ContractBroken, Report as Report
+from streamkit.testing.clock import Deadlock as Deadlock
+from streamkit.testing.clock import VirtualClock as VirtualClock
+from streamkit.testing.clock import timed as timed
+from streamkit.testing.contract import RULES as RULES
+from streamkit.testing.contract import ContractBroken as ContractBroken
+from streamkit.testing.contract import Report as Report
 from streamkit.testing.leaks import assert_no_leaks as assert_no_leaks
 from streamkit.testing.operator_contract import check_operator as check_operator
 from streamkit.testing.probes import Probe as Probe
+from streamkit.testing.scripted import CUT as CUT
+from streamkit.testing.scripted import Play as Play
+from streamkit.testing.scripted import ScriptedModel as ScriptedModel
+from streamkit.testing.sink_contract import check_sink as check_sink
+from streamkit.testing.source_contract import check_source as check_source

@@ -11,7 +11,8 @@ calls `asyncio.sleep`, really waits.
 How it moves. A driver task looks whether every other task of the loop is waiting for something. Then
 the earliest timer runs, at its time; then the driver looks again. So a test takes no real time, and
 goes the same way each time. Two things hold the clock: a reader that waits for a streamkit thread (for at
-most `THREAD_PATIENCE` real seconds: a thread that blocks for ever must not stop the time), and another VirtualClock inside this one.
+most `THREAD_PATIENCE` real seconds: a thread that blocks for ever must not stop the time), and another
+VirtualClock inside this one.
 
 When everybody waits and no timer is left, the test would hang. After `patience` real seconds
 `Deadlock` is raised in the task that entered the clock, at the very place where it waits.

@@ -123,7 +123,8 @@ class _Watch:
         self._catcher.__exit__(None, None, None)
 
     def judge(self) -> None:
-        open_ones = [_name(one) for ref in self._generators if (one := ref()) is not None and getattr(one, "ag_frame", None) is not None]
+        alive = [one for ref in self._generators if (one := ref()) is not None]
+        open_ones = [_name(one) for one in alive if getattr(one, "ag_frame", None) is not None]
         told = [warning for warning in self._warned if issubclass(warning.category, ResourceWarning | RuntimeWarning)]
         for warning in self._warned:
             if warning not in told:

@@ -27,11 +27,11 @@ FLOOD = 8192
 FLOOD_PER_TURN = 1024
 
 
-class SourceFailed(Exception):  # noqa: N818  # reads as what happened, in the reports of failed checks
+class SourceFailed(Exception):  # reads as what happened, in the reports of failed checks
     """What a check's source raises."""
 
 
-class BodyFailed(Exception):  # noqa: N818  # the same
+class BodyFailed(Exception):  # the same
     """What a check's consumer raises."""
 
 
@@ -187,7 +187,7 @@ class _OperatorCheck:
                     else:
                         check_error(failure, got)
                     if self.flushes:
-                        assert out == self.outputs[k], f"before the error {out} was delivered, and {self.outputs[k]} at an end there"
+                        assert out == self.outputs[k], f"{out} came before the error, and {self.outputs[k]} before an end there"
 
                 await self.suite.case(3, "a source's error comes behind the items before it", run)
 

@@ -8,7 +8,7 @@ closed it, how often, and what was thrown into it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from streamkit.flow.clock import current_clock
 from streamkit.flow.tasks import current_backend
