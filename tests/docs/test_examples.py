@@ -1,0 +1,105 @@
+"""Each example does what it says it does."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+
+import httpx
+import nbformat
+import pytest
+import uvicorn
+
+import streamkit as sk
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PATIENCE = 120
+
+
+def test_every_example_is_tested_here() -> None:
+    assert {"wrap_any_generator.py", "fastapi_endpoint.py", "quickstart.ipynb"} == {
+        path.name for path in EXAMPLES.iterdir() if not path.name.startswith((".", "_"))
+    }
+
+
+def test_a_wrapped_generator_is_closed_before_the_line_after_the_block() -> None:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "wrap_any_generator.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert [
+        "Water boils at 100 °C.",
+        "the source is closed",
+        "after the block",
+        "the source is closed",
+        "WATER BOILS AT 100 °C. AT 3.5 KM IT BOILS AT 88 °C. SALT CHANGES LITTLE.",
+    ] == done.stdout.splitlines()
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """The FastAPI example under uvicorn; its address."""
+    app = load("fastapi_endpoint").app
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/chat"
+        server.should_exit = True
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("dialect", ["native", "openai-chat"])
+def test_the_fastapi_endpoint_answers_in_the_dialect_that_was_asked_for(endpoint: str, dialect: str) -> None:
+    message = sk.Message()
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as http:
+        asked = {"question": "Who won the match?", "dialect": dialect}
+        with http.stream("GET", endpoint, params=asked) as response:
+            assert 200 == response.status_code
+            assert "text/event-stream; charset=utf-8" == response.headers["content-type"]
+            for event in sk.decode(response, dialect).iter():
+                message.add(event)
+    assert message.complete
+    assert message.text.strip()
+
+
+def test_the_fastapi_endpoint_refuses_a_dialect_it_does_not_offer(endpoint: str) -> None:
+    response = httpx.get(endpoint, params={"question": "?", "dialect": "klingon"}, trust_env=False)
+    assert 422 == response.status_code
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    ran = tmp_path / "ran.ipynb"
+    # In a process of its own: the notebook machinery warns about itself.
+    script = (
+        "import nbformat, sys; from nbclient import NotebookClient; book = nbformat.read(sys.argv[1], 4);"
+        f"NotebookClient(book, timeout={PATIENCE}, kernel_name='python3').execute(); nbformat.write(book, sys.argv[2])"
+    )
+    command = [sys.executable, "-c", script, str(EXAMPLES / "quickstart.ipynb"), str(ran)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=tmp_path)
+    assert 0 == done.returncode, done.stderr
+    cells = json.loads(ran.read_text("utf-8"))["cells"]
+    shown = [output for cell in cells for output in cell.get("outputs", [])]
+    assert "stream" in {output["output_type"] for output in shown}
+    assert "error" not in {output["output_type"] for output in shown}
+
+
+def test_the_notebook_is_stored_without_outputs() -> None:
+    book = nbformat.read(EXAMPLES / "quickstart.ipynb", 4)
+    assert [] == [cell for cell in book.cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)]
