@@ -364,12 +364,12 @@ async def test_a_client_that_leaves_while_the_source_is_being_closed_does_not_cu
     closing, closed, client = anyio.Event(), anyio.Event(), Client()
 
     class Manager:
-        async def __aenter__(self) -> AsyncIterator[str]:
-            return Source("a").events()  # type: ignore[return-value]  # its items are text
+        async def __aenter__(self) -> AsyncIterator[object]:
+            return Source("a").events()
 
         async def __aexit__(self, *_: object) -> None:
             closing.set()
-            for _ in range(20):
+            for _turn in range(20):
                 await anyio.lowlevel.checkpoint()
             closed.set()
 
@@ -405,6 +405,28 @@ async def test_a_source_that_swallows_the_cancel_is_left_at_its_next_item() -> N
         await leave_when(client, sse.Response(sk.stream(events())), lambda: len(client.messages) > 1)
     assert stubborn.is_set()
     assert "a" == client.text
+
+
+async def test_a_source_that_swallows_the_cancel_and_waits_again_is_cancelled_again(
+    clock: VirtualClock, anyio_backend_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    swallowed: list[float] = []
+
+    async def events() -> AsyncIterator[str]:
+        yield "a"
+        for _ in range(3):
+            try:
+                await clock.sleep(3600)
+            except anyio.get_cancelled_exc_class():
+                swallowed.append(clock.now())
+
+    client = Client(on_send=lambda number: clock.call_at(1.0, client.leave) if number == 2 else None)
+    async with assert_no_leaks():
+        await client.call(sse.Response(sk.stream(events()).closing(4.0)))
+    # A cancelled scope of trio's cancels at every wait.
+    assert ([1.0, 1.0, 1.0] if anyio_backend_name == "trio" else [1.0, 5.0, 9.0]) == swallowed
+    assert (anyio_backend_name != "trio") == ("cancelled again" in caplog.text)
+    assert (False, 0) == (client.complete, clock.pending)
 
 
 async def test_a_source_that_fails_after_the_client_left_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -551,9 +573,10 @@ async def test_headers_that_would_break_the_response_are_refused_at_the_call(hea
 
 
 async def test_arguments_that_cannot_work_are_refused_at_the_call() -> None:
-    for wrong in ({"status": 204}, {"status": 99}, {"heartbeat": 0}, {"heartbeat": -1.0}, {"dialect": "nonsense"}):
+    wrongs: list[dict[str, Any]] = [{"status": 204}, {"status": 99}, {"heartbeat": 0}, {"heartbeat": -1.0}, {"dialect": "nonsense"}]
+    for wrong in wrongs:
         with pytest.raises(sk.ConfigError):
-            sse.Response(["a"], **wrong)  # type: ignore[arg-type]  # that is the point
+            sse.Response(["a"], **wrong)
     with pytest.raises(sk.LocalProtocolError):
         sse.Response(["a"], retry=-1)
     with pytest.raises(TypeError):

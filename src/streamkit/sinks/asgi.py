@@ -253,8 +253,29 @@ class Exchange:
             LOGGER.warning("receive() failed: it cannot be noticed any more that the client leaves", exc_info=True)
             return
         self._gone = True
-        if self._run is None or not self._run.closing:
-            self._interrupt.fire()
+        self._call_off()
+
+    def _call_off(self) -> None:
+        """The client has left: end whatever the producer waits for, except the closing of its source.
+
+        A source that swallows the cancel and waits again is cancelled again, every `close_timeout`
+        seconds: it lives in the request's own task, so nobody else can end it.
+        """
+        run, clock = self._run, self._clock
+        if run is not None and run.closing:
+            return
+        self._interrupt.fire()
+        if run is not None and clock is not None:
+            if self._timer is not None:  # Nobody is there to hear a heartbeat.
+                self._timer.cancel()
+            self._timer = clock.call_at(clock.now() + run.close_timeout, self._insist)
+
+    def _insist(self) -> None:
+        if self._run is not None and not self._run.closing:
+            LOGGER.warning(
+                "a source did not end within %g s after its client had left, and is cancelled again", self._run.close_timeout
+            )
+            self._call_off()
 
     # -- heartbeats
 
@@ -286,7 +307,7 @@ class Exchange:
             await self._send({"type": "http.response.body", "body": self._codec.heartbeat, "more_body": True})
         except Exception as error:
             self._lost(error)
-            self._interrupt.fire()
+            self._call_off()
 
     def _beat_ended(self) -> None:
         self._beating = False
