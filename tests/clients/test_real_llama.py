@@ -14,9 +14,9 @@ import streamkit as sk
 from streamkit.clients.decoding import decode
 from streamkit.clients.openai import from_openai
 
-httpx = pytest.importorskip("httpx")
-httpx2 = pytest.importorskip("httpx2")
-openai = pytest.importorskip("openai")
+httpx: Any = pytest.importorskip("httpx")
+httpx2: Any = pytest.importorskip("httpx2")
+openai: Any = pytest.importorskip("openai")
 
 pytestmark = [
     pytest.mark.anyio,

@@ -245,7 +245,7 @@ class _Reading:
     def _end(self, body: Body, silent: bool) -> list[Event]:
         """The last events of a complete answer, or the error that says why it is not."""
         if self._decoder.error is None and not self._decoder.done:
-            if silent and (self._head or (body.status or 0) >= 400) and not _is_event_stream(self._head):
+            if silent and ((body.status or 0) >= 400 or (self._head and not _is_event_stream(self._head))):
                 raise error_from_body(self._head, status=body.status, provider=self._recipe.provider)
             self._wire.finish()
         return self._decoder.finish()

@@ -9,6 +9,7 @@ wrapped by others (to trace it, say) or begun is read chunk by chunk instead.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -108,20 +109,22 @@ def _refuse_responses_api(response: Any) -> None:
 
 def _frames(item: Any) -> list[InFrame]:
     """A chunk object as the frame that it came in."""
+    try:
+        # What a chunk has is asked first: asking a pydantic model for what it has not costs as much as reading the chunk.
+        if item.choices is not None:
+            # Unset fields stay out, so that the decoder sees what the server sent. (`model_dump_json` is this and 20 % more.)
+            return [Frame("message", item.__pydantic_serializer__.to_json(item, exclude_unset=True, warnings=False))]
+    except AttributeError:
+        pass
+    except ValueError:  # half a character, which a JSON escape can say and UTF-8 cannot: the decoder knows what to do
+        return [Frame("message", json.dumps(item.model_dump(exclude_unset=True, warnings=False)))]
     if isinstance(item, Mapping):
         return [Frame("message", _dump(item).decode())]
-    if getattr(item, "type", None) is not None:
-        # `chat.completions.stream()` gives its own events, one of which holds the chunk.
-        if str(item.type).startswith("response."):
-            raise ConfigError(
-                "these are events of the Responses API, and from_openai reads chat completions: use client.chat.completions"
-            )
-        item = getattr(item, "chunk", None)
-        if item is None:
-            return []
-    try:
-        dump = item.model_dump_json
-    except AttributeError:
-        raise TypeError(f"a chunk of a chat completion was expected, got a {type(item).__name__}") from None
-    # Unset fields stay out, so that the decoder sees what the server sent.
-    return [Frame("message", dump(exclude_unset=True, warnings=False))]
+    kind = getattr(item, "type", None)
+    if isinstance(kind, str) and kind.startswith("response."):
+        raise ConfigError(_NOT_CHAT)
+    if kind is None:
+        raise TypeError(f"a chunk of a chat completion was expected, got a {type(item).__name__}")
+    # `chat.completions.stream()` gives events of its own, one of which holds the chunk.
+    chunk = getattr(item, "chunk", None)
+    return [] if chunk is None else _frames(chunk)
