@@ -196,6 +196,7 @@ def _row(what: str, ours: float | None, peer: float | None, peer_name: str, hold
         unit="us CPU",
         ratio=ratio,
         hold=hold,
+        bound="most",
     )
 
 

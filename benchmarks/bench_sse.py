@@ -62,7 +62,14 @@ def _row(what: str, peer_name: str, hold: float | None, rounds: int, ours: Work,
         best_ours = min(best_ours, _per_event(ours))
         if peer is not None:
             best_peer = min(best_peer, _per_event(peer))
-    row: Row = {"what": f"SSE {what}", "ours": round(best_ours), "peer_name": peer_name, "unit": "x", "hold": hold}
+    row: Row = {
+        "what": f"SSE {what}",
+        "ours": round(best_ours),
+        "peer_name": peer_name,
+        "unit": "ns/event",
+        "hold": hold,
+        "bound": "least",
+    }
     if peer is None:
         return row | {"peer": None, "ratio": None, "peer_name": f"{peer_name} (not installed)"}
     return row | {"peer": round(best_peer), "ratio": round(best_peer / best_ours, 2)}

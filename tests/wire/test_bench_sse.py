@@ -18,7 +18,7 @@ def test_every_row_says_what_was_measured_against_whom() -> None:
     assert 10 == len(rows)
     assert {"httpx-sse", "sse-starlette"} == {row["peer_name"] for row in rows}
     for row in rows:
-        assert {"what", "ours", "peer", "peer_name", "unit", "ratio", "hold"} == set(row)
+        assert {"what", "ours", "peer", "peer_name", "unit", "ratio", "hold", "bound"} == set(row)
         assert pytest.approx(row["peer"] / row["ours"], rel=0.05) == row["ratio"]
     assert {1.3, 1.7, 6.0, 10.0, None} == {row["hold"] for row in rows}
 
