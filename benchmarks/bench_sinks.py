@@ -41,7 +41,7 @@ TOKEN = " jumps over"
 
 
 def rows(rounds: int, loop: str = "asyncio") -> list[Row]:
-    """One row per figure. `ratio` is how many times better ours is than the peer, or than a limit, and `hold` the least it must be."""
+    """One row per figure: `ratio` is how many times better ours is than the peer or a limit, `hold` the least it must be."""
     out = [_encoding(rounds)]
     with _server(loop) as port:
         out += _end_to_end(port, rounds, "1 stream", 1, EVENTS, 0.75)
@@ -342,6 +342,13 @@ APPS: dict[str, Callable[[int], Any]] = {
     "sse-starlette": _sse_starlette,
 }
 WAITING: dict[str, Any] = {"wait": _wait, "raw-wait": _raw_wait, "sse-starlette-wait": _sse_starlette_wait}
+
+
+def _parser() -> str:
+    """What uvicorn parses HTTP with here."""
+    from importlib.util import find_spec
+
+    return "httptools" if find_spec("httptools") else "h11"
 
 
 def _row(
