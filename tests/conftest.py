@@ -6,7 +6,7 @@ An async test says `pytestmark = pytest.mark.anyio` and then runs on asyncio, on
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +64,21 @@ def need_shared_data(what: str) -> Path:
     if CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def llama() -> Iterator[str]:
+    """The address of a real llama.cpp server, started once.
+
+    Skipped where it is not installed; with STREAMKIT_CI=1 that is a failure.
+    """
+    from llama_server import missing_packages, running_llama
+
+    missing = missing_packages()
+    if missing:
+        reason = f"the real llama.cpp server needs {', '.join(missing)}: pip install xllamacpp gguf numpy"
+        if CI:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with running_llama() as address:
+        yield address
