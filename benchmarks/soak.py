@@ -1,0 +1,176 @@
+"""Thousands of streams, ended in every way there is, and a look at what stays behind: `make soak`.
+
+    python benchmarks/soak.py [--seconds 60] [--seed 1]
+
+Each round builds a pipeline at random, over a source that waits or not, and leaves it at a random
+moment: at its end, by `break`, by an error of the source or of the consumer, by a cancel, by a timeout.
+Afterwards every source must be closed, once, and no task, thread or warning left; at the end of the soak
+the memory must be where it was after the first tenth, but for a megabyte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import random
+import sys
+import threading
+import tracemalloc
+import warnings
+from collections import Counter
+from collections.abc import AsyncIterator
+from time import monotonic
+
+import streamkit as sk
+
+SLACK_BYTES = 1_000_000
+
+
+class Fault(Exception):
+    """Raised on purpose."""
+
+
+class Sources:
+    """The sources of one round, and whether each was closed."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self.opened = 0
+        self.closed = 0
+
+    async def words(self) -> AsyncIterator[str]:
+        fails_at = self._dice.choice([None, None, self._dice.randrange(60)])
+        waits = self._dice.random() < 0.5
+        self.opened += 1
+        try:
+            for number in range(self._dice.randrange(80)):
+                if number == fails_at:
+                    raise Fault("the source")
+                if waits:
+                    await asyncio.sleep(0)
+                yield f"word {number}. "
+        finally:
+            if waits:
+                await asyncio.sleep(0)
+            self.closed += 1
+
+
+def pipeline(sources: Sources, dice: random.Random) -> sk.Stream[str]:
+    """Something that users might build."""
+    if dice.random() < 0.3:
+        stream = sk.merge(*[sk.stream(sources.words) for _ in range(dice.randrange(1, 4))])
+    else:
+        stream = sk.stream(sources.words)
+    for _ in range(dice.randrange(4)):
+        match dice.randrange(8):
+            case 0:
+                stream = stream | sk.buffer(dice.randrange(1, 9), overflow=dice.choice(["suspend", "drop_oldest", "latest"]))
+            case 1:
+                stream = stream | sk.coalesce()
+            case 2:
+                stream = stream | sk.sentences()
+            case 3:
+                stream = stream | sk.timeout(idle=30)
+            case 4:
+                stream = stream.batch(3, within=30).flat_map(list)
+            case 5:
+                stream = stream.take(dice.randrange(1, 30))
+            case 6:
+                stream = stream.map(_twice)
+            case _:
+                stream = stream.map(str.upper).filter(bool)
+    return stream
+
+
+async def _twice(text: str) -> str:
+    await asyncio.sleep(0)
+    return text * 2
+
+
+async def read(stream: sk.Stream[str], dice: random.Random) -> str:
+    """Read a stream and leave it somehow; how it ended."""
+    leaves_at = dice.randrange(60)
+    how = dice.choice(["end", "end", "break", "raise", "collect"])
+    try:
+        if how == "collect":
+            await stream.collect()
+            return "collected"
+        async with stream as items:
+            number = -1
+            async for _ in items:
+                number += 1
+                if number == leaves_at and how == "break":
+                    return "left"
+                if number == leaves_at and how == "raise":
+                    raise Fault("the consumer")
+    except Fault as error:
+        return f"failed: {error}"
+    return "ended"
+
+
+async def one_round(dice: random.Random) -> str:
+    sources = Sources(dice)
+    task = asyncio.create_task(read(pipeline(sources, dice), dice))
+    if dice.random() < 0.3:
+        for _ in range(dice.randrange(40)):
+            await asyncio.sleep(0)
+        task.cancel()
+    try:
+        ended = await task
+    except asyncio.CancelledError:
+        ended = "cancelled"
+    if sources.opened != sources.closed:
+        raise AssertionError(f"{ended}: {sources.opened} sources opened, {sources.closed} closed")
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        raise AssertionError(f"{ended}: tasks left behind: {left}")
+    return ended
+
+
+async def soak(seconds: float, seed: int) -> Counter[str]:
+    """Rounds until the time is over; how many ended in which way."""
+    endings: Counter[str] = Counter()
+    began = monotonic()
+    base: int | None = None
+    told = began
+    while (passed := monotonic() - began) < seconds:
+        round_seed = seed + endings.total()
+        try:
+            endings[await one_round(random.Random(round_seed))] += 1
+        except BaseException:
+            print(f"round {endings.total()} failed; alone: --seed {round_seed} --seconds 0.001", file=sys.stderr)
+            raise
+        if base is None and passed > seconds / 10:
+            base = _memory()
+        if monotonic() - told > 10:
+            told = monotonic()
+            print(f"{endings.total():8} streams, {passed:.0f} s", file=sys.stderr, flush=True)
+    grown = _memory() - (base or 0)
+    if base is not None and grown > SLACK_BYTES:
+        raise AssertionError(f"{grown:,} bytes more than after the first tenth")
+    if threading.active_count() > 1:
+        raise AssertionError(f"threads left behind: {threading.enumerate()}")
+    return endings
+
+
+def _memory() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = argparse.ArgumentParser(description="Streams left at random moments, and a look at what stays behind.")
+    options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--seed", type=int, default=1)
+    typed = options.parse_args(argv)
+    warnings.simplefilter("error")
+    tracemalloc.start()
+    endings = asyncio.run(soak(typed.seconds, typed.seed))
+    told = ", ".join(f"{count} {how}" for how, count in endings.most_common())
+    print(f"soak OK: {endings.total()} streams, every source closed, nothing left behind ({told})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
