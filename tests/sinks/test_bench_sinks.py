@@ -28,12 +28,16 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_every_row_says_what_was_measured_against_whom(bench: ModuleType) -> None:
     pytest.importorskip("sse_starlette")
     rows = bench.rows(1)
-    assert 15 == len(rows)
-    assert {0.75, 0.8, 1.0, 2.5, None} == {row["hold"] for row in rows}
+    assert 14 == len(rows)
+    assert {("least", 0.75), ("least", 0.8), ("least", 2.5), ("figure", 5.0), ("figure", 20_480), ("least", None)} == {
+        (row["bound"], row["hold"]) for row in rows
+    }
     for row in rows:
-        assert {"what", "ours", "peer", "peer_name", "unit", "ratio", "hold"} == set(row)
-        assert pytest.approx(row["peer"] / row["ours"]) == row["ratio"]
+        assert {"bound", "what", "ours", "peer", "peer_name", "unit", "ratio", "hold"} == set(row)
         assert row["ours"] > 0
+        if row["peer"] is not None:
+            assert pytest.approx(row["peer"] / row["ours"]) == row["ratio"]
+    assert ["disconnect to source closed"] == [row["what"] for row in rows if row["peer"] is None]
 
 
 def test_a_peer_that_is_not_installed_is_named_and_not_dropped(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
