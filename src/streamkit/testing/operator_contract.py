@@ -193,7 +193,7 @@ class _OperatorCheck:
 
     def _ends_early(self, k: int) -> bool:
         """Whether the operator has all it wants before or with item k."""
-        return k > 0 and self.outputs[k] == self.outputs[-1]
+        return self.outputs[k] == self.outputs[-1]
 
     async def clean_up_fails(self) -> None:
         for kind, fused in _VARIANTS:
