@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import uvicorn
 from asgi_client import App
-
-Serve = Callable[[App], str]
+from loopback import Serve, wait_until
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -37,11 +35,3 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
-
-
-def wait_until(so: Callable[[], object], seconds: float = 10) -> None:
-    """Wait for another thread; the time is a bound and no measure."""
-    deadline = time.monotonic() + seconds
-    while not so():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)

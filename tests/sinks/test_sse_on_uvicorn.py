@@ -16,7 +16,7 @@ import httpx
 import httpx_sse
 import pytest
 from asgi_client import App
-from conftest import Serve, wait_until
+from loopback import Serve, wait_until
 
 import streamkit as sk
 from streamkit.dialects.native import NativeDecoder
