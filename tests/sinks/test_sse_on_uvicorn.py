@@ -9,20 +9,56 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 import httpx_sse
 import pytest
+import uvicorn
 from asgi_client import App
-from loopback import Serve, wait_until
 
 import streamkit as sk
 from streamkit.dialects.native import NativeDecoder
 from streamkit.integrations.fastapi import EventStreamResponse
 from streamkit.sinks import sse
 from streamkit.wire.sse import Decoder
+
+Serve = Callable[[App], str]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """`serve(app)` gives the base URL; every server is stopped when the test is over."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(app: App) -> str:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            app, loop=request.param, lifespan="off", ws="none", log_level="critical", access_log=False, timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        wait_until(lambda: server.started)
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def wait_until(so: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for another thread; the time is a bound and no measure."""
+    deadline = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
+
 
 # What breaks careless clients: line ends of all kinds, characters of many bytes, leading space, quotes.
 PIECES = [" Hello", ", wörld\n", "\r\n", "\u2028\u2029\x85", "😀", '"quoted" \\ data: x\n\n', "e\u0301nd "]
@@ -282,7 +318,6 @@ def test_nothing_runs_on_when_the_responses_are_over(serve: Serve) -> None:
 
 def test_a_server_that_stops_closes_the_sources_of_its_streams() -> None:
     source = Endless(pause=3600)
-    import uvicorn
 
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
