@@ -22,7 +22,6 @@ import streamkit as sk
 CHUNKS = 4_000
 
 Body: TypeAlias = list[bytes]
-Work: TypeAlias = Callable[[], Awaitable[int]]
 
 
 class Row(TypedDict):

@@ -40,13 +40,11 @@ def running_llama() -> Iterator[str]:
         model = Path(folder) / "model.gguf"
         write_model(model)
         port = _free_port()
-        environment = {**os.environ, "STREAMKIT_LLAMA": "1"}
         process = subprocess.Popen(
             [sys.executable, __file__, str(model), str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment,
         )
         try:
             address = f"http://127.0.0.1:{port}"
