@@ -141,6 +141,8 @@ def _label(value: object) -> str:
 
 def _opener(value: Any) -> OpenFeed | None:
     """How a thing that is not a callable is opened; None if it is no source."""
+    if isinstance(value, type):  # it has the methods of its instances, and is a callable that makes one
+        return None
     own = getattr(value, "__streamkit_feed__", None)
     if own is not None:
         return own  # type: ignore[no-any-return]  # the protocol of our own channels and adapters
