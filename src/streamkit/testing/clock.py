@@ -47,6 +47,10 @@ POLL = 0.002
 # Looks in a row that must find every task waiting: callbacks that wake a task next may wake the one that looks first.
 QUIET_LOOKS = 6
 
+# Looks in a row after which a task that is cancelled anew at each turn counts as waiting: a level-triggered scope
+# does that to one that must finish a clean-up first.
+SPINNING_LOOKS = 200
+
 # Tasks of drivers: a driver is never idle while it looks, and never what a test is about.
 _DRIVERS: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
@@ -91,6 +95,7 @@ class VirtualClock:
         self._driver: Task | None = None
         self._over: Waiter | None = None
         self._failure: BaseException | None = None
+        self._blocked: frozenset[object] = frozenset()
 
     # -- what streams ask of a clock
 
@@ -144,6 +149,7 @@ class VirtualClock:
         self._before = None if token.old_value is contextvars.Token.MISSING else token.old_value
         self._backend = backend = current_backend()
         self._host = backend.current_task()
+        self._blocked = readers_waiting()  # what waited before is not this clock's
         self._over = backend.waiter()
         self._driver = backend.spawn(self._drive, _nothing, "streamkit virtual clock", self._over.wake)
         return self
@@ -172,7 +178,7 @@ class VirtualClock:
             _DRIVERS.add(task)
         # Counted in looks and not by a clock of the real world: while a debugger or a fixture stands still, so does this.
         threads_asked = stuck = 0
-        blocked = readers_waiting()
+        blocked = self._blocked
         while True:
             await _others_wait()
             if self._held:
@@ -280,10 +286,12 @@ async def _others_wait() -> None:
 
         await wait_all_tasks_blocked()
         return
-    quiet = 0
-    while quiet < QUIET_LOOKS:
+    quiet = spinning = 0
+    while quiet < QUIET_LOOKS and spinning < SPINNING_LOOKS:
         await asyncio.sleep(0)
-        quiet = quiet + 1 if all(task in _DRIVERS or _waits(task) for task in asyncio.all_tasks()) else 0
+        busy = [task for task in asyncio.all_tasks() if task not in _DRIVERS and not _waits(task)]
+        quiet = 0 if busy else quiet + 1
+        spinning = spinning + 1 if all(task.cancelling() for task in busy) else 0
 
 
 def _waits(task: asyncio.Task[Any]) -> bool:
