@@ -1,0 +1,54 @@
+"""How the documentation is built: `make docs`, where a warning is an error."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+project = "streamkit"
+release = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "streamkit"
+
+myst_enable_extensions = ["colon_fence"]
+# `output` and `pycon` blocks are what tests/docs checks; they are shown as they are.
+suppress_warnings = ["misc.highlighting_failure"]
+
+# Docstrings are plain text with `code` in single backticks and headings of our own.
+default_role = "code"
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+ONE_LINERS = re.compile(r"(Memory|Memory and cancellation|Cancellation|Headers)(?=:? )")
+
+
+def one_liners(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Give headings like `Memory: ...`, which stand in one line with their text, a paragraph each."""
+    out: list[str] = []
+    inside = False
+    for line in lines:
+        found = ONE_LINERS.match(line)
+        if found:
+            out += ["", f"**{found[1]}**{line[found.end() :]}"]
+        elif inside and line.startswith(" "):
+            out.append(line.strip())
+        elif inside and line:
+            out += ["", line]
+        else:
+            out.append(line)
+        inside = bool(found) or (inside and line.startswith(" "))
+    lines[:] = out
+
+
+def setup(app: Sphinx) -> None:
+    """Before napoleon, which reads the other headings."""
+    app.connect("autodoc-process-docstring", one_liners, priority=400)
+
+
+# Names of other packages have no pages here; a name of ours that leads nowhere is an error.
+nitpick_ignore_regex = [("py:.*", r"(?!streamkit\b).*")]

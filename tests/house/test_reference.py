@@ -1,0 +1,16 @@
+"""The reference has every exported name, once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from exported import EXPORTED
+from source_tree import ROOT
+
+LISTED = re.compile(r"^\.\. auto(?:function|class|data):: streamkit\.(\w+)$", re.MULTILINE)
+
+
+def test_the_reference_has_every_exported_name_once() -> None:
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    assert dict.fromkeys(EXPORTED, 1) == Counter(name for page in pages for name in LISTED.findall(page.read_text("utf-8")))
