@@ -8,7 +8,7 @@ import pytest
 from asgi_client import frames_of
 
 import streamkit as sk
-from streamkit.dialects import CANCELLED, DONE, Dialect, outcome_of
+from streamkit.dialects import CANCELLED, DONE, Dialect, OutFrame, outcome_of
 from streamkit.dialects.native import NativeDecoder, NativeEncoder
 from streamkit.sinks.codec import Codec, dialect_of
 
@@ -52,6 +52,17 @@ def test_what_stands_before_a_bad_item_is_still_written_and_what_stands_behind_i
     body = codec.encode(["before", sk.Custom("x", object()), "behind"])
     assert ["before"] == [json.loads(frame.data)["text"] for frame in frames_of(body)]
     assert isinstance(codec.stopped_by, sk.LocalProtocolError)
+
+
+def test_a_dialect_that_writes_a_line_end_into_a_frame_is_stopped_before_it_forges_a_field() -> None:
+    class Encoder(NativeEncoder):
+        def encode(self, event: sk.Event) -> list[OutFrame]:
+            return [OutFrame(event.text.encode())] if isinstance(event, sk.TextDelta) else []
+
+    for batch, written in ((["good", "bad\nid: 7", "behind"], b"data: good\n\n"), (["bad\rid: 7"], b"")):
+        codec = Codec(Dialect("careless", "sse", encoder=Encoder))
+        assert written == codec.encode(batch)
+        assert isinstance(codec.stopped_by, sk.LocalProtocolError)
 
 
 def test_an_error_event_stops_the_codec_which_leaves_the_frame_to_close() -> None:

@@ -13,6 +13,8 @@ import pytest
 from asgi_client import Client, frames_of
 
 import streamkit as sk
+from streamkit.dialects import Dialect, Outcome, OutFrame
+from streamkit.dialects.native import NativeEncoder
 from streamkit.sinks import sse
 from streamkit.testing import VirtualClock, assert_no_leaks, timed
 
@@ -182,6 +184,18 @@ async def test_an_item_that_cannot_be_written_ends_the_stream_behind_what_could(
     client = await Client().call(sse.Response(sk.stream(source.events())))
     assert ("kept", "error") == (client.text, client.values[-1]["type"])
     assert source.cleaned_up
+
+
+async def test_an_encoder_that_fails_at_the_end_is_told_as_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    class Encoder(NativeEncoder):
+        def close(self, outcome: Outcome) -> list[OutFrame]:
+            if not outcome.failed:
+                raise sk.LocalProtocolError("what was held back cannot be written")
+            return super().close(outcome)
+
+    client = await Client().call(sse.Response(["kept"], Dialect("holding", "sse", encoder=Encoder)))
+    assert ("kept", "error", True) == (client.text, client.values[-1]["type"], client.complete)
+    assert client.values[-1]["correlation_id"] in caplog.text
 
 
 async def test_a_failing_clean_up_is_told_as_a_failure() -> None:
