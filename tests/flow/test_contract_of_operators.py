@@ -69,7 +69,12 @@ def case(name: str, op: object, expected: Sequence[object], **options: Any) -> A
         case("coalesce", sk.coalesce(), ["abcd"], refuses=[lambda: sk.coalesce(0)]),
         case("timeout", sk.timeout(first=5, idle=1, total=60), ITEMS, refuses=[lambda: sk.timeout(), lambda: sk.timeout(idle=-1)]),
         case("merge", lambda s: sk.merge(s, sk.stream(list)), ITEMS, refuses=[lambda: sk.merge(), lambda: sk.merge(size=0)]),
-        case("an operator of one's own", numbered(2), [("a", 1), ("b", 0), ("c", 1), ("d", 0)], refuses=[lambda: numbered(), lambda: sk.operator(upper)]),  # type: ignore[call-arg, arg-type]  # on purpose
+        case(
+            "an operator of one's own",
+            numbered(2),
+            [("a", 1), ("b", 0), ("c", 1), ("d", 0)],
+            refuses=[lambda: numbered(), lambda: sk.operator(upper)],
+        ),  # type: ignore[call-arg, arg-type]  # on purpose
         case("a chain", sk.map(str.upper) | sk.batch(2) | sk.buffer(1) | sk.flat_map(list) | sk.take(3), ["A", "B", "C"]),
         case("a chain with clocks", sk.timeout(idle=1) | sk.map(str.upper) | sk.batch(2, within=1), [["A", "B"], ["C", "D"]]),
     ],

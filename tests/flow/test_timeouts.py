@@ -1,0 +1,75 @@
+"""Three clocks: until the first item, between items, and in all."""
+
+from __future__ import annotations
+
+import pytest
+
+import streamkit as sk
+from streamkit.testing import Probe, VirtualClock, timed
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("limits", "phase", "at", "before"),
+    [
+        ({"first": 1}, "first", 1.0, []),
+        ({"first": 3, "idle": 1}, "idle", 3.0, ["a"]),
+        ({"idle": 4}, "idle", 6.0, ["a"]),
+        ({"total": 3}, "total", 3.0, ["a"]),
+        ({"first": 3, "idle": 9, "total": 5}, "total", 5.0, ["a"]),
+    ],
+)
+async def test_the_clock_that_runs_out_first_is_named(
+    clock: VirtualClock, limits: dict[str, float], phase: str, at: float, before: list[str]
+) -> None:
+    got: list[str] = []
+    with pytest.raises(sk.StreamTimeout) as caught:
+        async with timed(2.0, "a", 7.0, "b") | sk.timeout(**limits) as items:
+            async for item in items:
+                got.append(item)
+    assert (phase, at, before) == (caught.value.phase, clock.now(), got)
+    assert limits[phase] == caught.value.seconds
+    assert isinstance(caught.value, TimeoutError)
+
+
+async def test_a_source_in_time_is_left_alone(clock: VirtualClock) -> None:
+    assert ["a", "b"] == await (timed(1.0, "a", 1.0, "b", 1.0) | sk.timeout(first=2, idle=2, total=9)).collect()
+    assert 3.0 == clock.now()
+    assert 0 == clock.pending
+
+
+async def test_a_slow_consumer_is_never_timed_out(clock: VirtualClock) -> None:
+    got = []
+    async with timed("a", 0.5, "b", 0.5, "c") | sk.timeout(first=1, idle=1) as items:
+        async for item in items:
+            got.append(item)
+            await clock.sleep(60)
+    assert ["a", "b", "c"] == got
+
+
+async def test_a_source_that_never_gives_anything_is_closed_when_its_time_is_over(clock: VirtualClock) -> None:
+    probe = Probe(["a"], at_step=lambda given: given == 0)
+    with pytest.raises(sk.StreamTimeout, match="no first item came within 2 s"):
+        await (sk.stream(probe) | sk.timeout(first=2)).collect()
+    assert (1, True) == (probe.closed, probe.one_task)
+    assert 2.0 == clock.now()
+
+
+async def test_what_had_come_is_kept_on_the_error(clock: VirtualClock) -> None:
+    with pytest.raises(sk.StreamTimeout) as caught:
+        await (timed("a", "b", 9.0) | sk.timeout(idle=1)).collect()
+    assert ["a", "b"] == caught.value.partial
+
+
+async def test_batch_within_gives_a_list_when_its_first_item_is_old_enough(clock: VirtualClock) -> None:
+    assert [["a"], ["b"]] == await (timed("a", 1.0, "b") | sk.batch(9, within=0.5)).collect()
+    assert 1.0 == clock.now()
+
+
+async def test_batch_within_counts_from_the_first_item_however_many_follow(clock: VirtualClock) -> None:
+    times: list[tuple[float, list[str]]] = []
+    async with timed("a", 0.25, "b", 0.25, "c", 0.25, "d", 5.0) | sk.batch(9, within=0.6) as lists:
+        async for one in lists:
+            times.append((clock.now(), one))
+    assert [(0.6, ["a", "b", "c"]), (1.35, ["d"])] == times
