@@ -13,6 +13,8 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
+import trio.lowlevel
+
 import streamkit as sk
 
 OVERFLOWS = ["suspend", "suspend", "drop_oldest", "latest", "drop_newest", "coalesce"]
@@ -177,20 +179,20 @@ class TrioLoop:
     async def turn(self) -> None:
         import trio
 
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
     async def shielded_turn(self) -> None:
         import trio
 
         with trio.CancelScope(shield=True):  # cancels are level-triggered: a clean-up shields itself
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     async def cancelled_after(self, turns: int | None, body: Callable[[], Awaitable[None]]) -> None:
         import trio
 
         async def cancel(scope: trio.CancelScope) -> None:
             for _ in range(turns or 0):
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             scope.cancel()
 
         failure: Exception | None = None
