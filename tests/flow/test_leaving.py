@@ -116,9 +116,10 @@ async def test_a_source_that_swallows_cancels_is_abandoned_and_named(clock: Virt
         return  # trio cancels again at each checkpoint: a source that starts over there never waits
     probe = Probe([1, 2], at_step=lambda given: given == 1, stubborn=True)
     with pytest.warns(ResourceWarning, match="refuses to end"):
-        async with (sk.stream(probe) | sk.buffer(1)).closing(0.5) as items:
+        async with (sk.stream(probe) | sk.buffer(3)).closing(0.5) as items:
             assert 1 == await anext(items)
-    assert 1.25 == clock.now()
+            await clock.sleep(1)  # by now the source waits for its second item
+    assert 2.25 == clock.now()
 
 
 async def test_a_second_run_while_one_is_open_is_refused() -> None:

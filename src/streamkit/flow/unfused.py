@@ -25,7 +25,7 @@ def unfused(shape: Shape, steps: Sequence[Step], ending: Ending, *, watched: boo
     def segment(source: Any, start: Any, arguments: tuple[Any, ...], out: Any, checkpoint: Checkpoint, leave: Any) -> Any:
         # The stepping of a watched source is a generator of ours; closing any other source is the strand's matter.
         layers: list[AsyncGenerator[Any]] = [source.items()] if watched else []
-        items: AsyncGenerator[Any] = _source(layers[0] if watched else source, start, shape, checkpoint)
+        items: AsyncGenerator[Any] = _source(layers[0] if watched else source, start, shape, checkpoint, watched)
         layers.append(items)
         for step, argument in zip(steps, arguments, strict=True):
             items = _STEPS[step.kind](items, step, argument)
@@ -43,9 +43,10 @@ def unfused(shape: Shape, steps: Sequence[Step], ending: Ending, *, watched: boo
     return segment
 
 
-async def _source(source: Any, start: Any, shape: Shape, checkpoint: Checkpoint) -> AsyncGenerator[Any]:
+async def _source(source: Any, start: Any, shape: Shape, checkpoint: Checkpoint, watched: bool) -> AsyncGenerator[Any]:
     if start is not None:
-        source = await start()
+        begun = await start()
+        source = source if watched else begun
     count = 0
     async for read in source:
         for item in (read,) if shape == "items" else read:
