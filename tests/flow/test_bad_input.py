@@ -18,13 +18,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("value", ["text", b"bytes", bytearray(b"x"), memoryview(b"x")])
 async def test_text_as_a_source_is_refused_at_the_call(value: object) -> None:
-    with pytest.raises(TypeError, match="is not a stream; wrap it in a list"):
+    with pytest.raises(TypeError, match="is not a stream"):
         sk.stream(value)  # type: ignore[call-overload]  # on purpose
 
 
 @pytest.mark.parametrize("value", [3, None, object(), lambda needed: [needed]])
 async def test_what_cannot_be_iterated_is_refused_at_the_call(value: object) -> None:
-    with pytest.raises(TypeError, match="cannot stream|without arguments"):
+    with pytest.raises(TypeError, match=r"cannot stream|without arguments"):
         sk.stream(value)  # type: ignore[call-overload]  # on purpose
 
 

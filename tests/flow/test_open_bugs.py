@@ -67,7 +67,7 @@ async def test_two_tasks_that_pull_at_once_get_a_typed_error_and_lose_no_item(cl
 
 
 @pytest.mark.parametrize("buffered", [False, True])
-async def test_an_owner_that_leaves_while_another_task_reads_closes_the_source(clock: VirtualClock, buffered: bool) -> None:
+async def test_an_owner_that_leaves_while_another_task_reads_is_told_and_that_task_closes_the_source(clock: VirtualClock, buffered: bool) -> None:
     probe = Probe([1, 2, 3], at_step=lambda given: given == 1)
     plan = sk.stream(probe) | sk.buffer(1) if buffered else sk.stream(probe).map(int)
     run = plan.open()
@@ -83,8 +83,7 @@ async def test_an_owner_that_leaves_while_another_task_reads_closes_the_source(c
     async with anyio.create_task_group() as group:
         group.start_soon(read)
         await clock.sleep(1)
-        try:
+        with pytest.raises(sk.StreamBusy, match="another task still reads"):
             await run.__aexit__(None, None, None)
-        finally:
-            group.cancel_scope.cancel()
+        group.cancel_scope.cancel()
     assert 1 == probe.closed

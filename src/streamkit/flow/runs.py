@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from streamkit.errors import StreamkitError
+from streamkit.errors import StreamBusy, StreamkitError
 from streamkit.flow.channel import Channel, ReaderLeft, Writer
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
@@ -74,9 +74,11 @@ class Strand:
             self.flatten()
 
     def flatten(self) -> None:
-        """End the segment with an iterator of single items, for code that is not ours."""
-        if self.steps or self.start is not None or self.watched or self.shape != "items":
-            self.wrap(self.bind("yield", None, None), "items", "segment")
+        """End the segment with an iterator of single items, for code that is not ours.
+
+        Always with a segment of ours, which lets the loop turn: that code may drop all it gets.
+        """
+        self.wrap(self.bind("yield", None, None), "items", "segment")
 
     def wrap(self, iterator: Any, shape: Shape, label: str) -> None:
         """Put an iterator over the strand so far."""
@@ -286,6 +288,8 @@ class Run(Generic[T_co]):
     def __aiter__(self) -> AsyncIterator[T_co]:
         if self._iterator is None:
             self._iterator = self._bound("yield", None)
+        elif self._iterator.ag_running:
+            raise StreamBusy("another task is reading this Run: a Run has one reader at a time")
         return self._iterator  # type: ignore[no-any-return]
 
     async def __anext__(self) -> T_co:
@@ -346,11 +350,18 @@ class Run(Generic[T_co]):
 
         Args:
             error: What the consumer's code failed with, which outranks a failure of the clean-up.
+
+        Raises:
+            StreamBusy: another task is inside the source. That task closes it, when it ends.
         """
         if self._closed:
             return
-        self._leaving = True
         iterator = self._iterator
+        if iterator is not None and iterator.ag_running:
+            if error is None:
+                raise StreamBusy("another task still reads this Run: end that task first; the source is closed there")
+            return
+        self._leaving = True
         if iterator is not None:
             try:
                 await iterator.aclose()

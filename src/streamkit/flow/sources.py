@@ -13,7 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from streamkit.errors import StreamBusy, StreamConsumed
 from streamkit.flow.channel import FAIRNESS
@@ -212,11 +212,14 @@ def _entered(manager: Any, run: Run[Any]) -> Feed:
     async def start() -> AsyncIterator[Any]:
         value = await manager.__aenter__()
         feed.closers.append((_label(manager), lambda: manager.__aexit__(None, None, None)))
-        inner = source_of_result(value, manager).open(run)
-        if value is manager or hasattr(manager, "__aexit__"):
-            # The manager closes what it gave: once is enough.
-            inner.closers = [closer for closer in inner.closers if closer[0] != _label(value)]
-        return await _items(inner, feed)
+        if not hasattr(value, "__aiter__"):
+            return await _items(source_of_result(value, manager).open(run), feed)
+        # The manager closes what it gave, and once is enough; an iterator apart from it is ours, and so is a
+        # generator, which a manager written as a function may leave open.
+        iterator = value.__aiter__()
+        if iterator is not value or inspect.isasyncgen(value):
+            feed.closers += _closers(iterator)
+        return cast("AsyncIterator[Any]", iterator)
 
     feed.start = start
     return feed
