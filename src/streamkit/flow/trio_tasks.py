@@ -157,10 +157,13 @@ class TrioTask:
             self._done()
 
     def _holds_scopes(self) -> bool:
-        """Whether a source that waits at its `yield` holds a scope, which must be left before this task's own."""
+        """Whether a source that waits at its `yield` holds a scope, which must be left before this task's own.
+
+        trio has no public way to ask; where the private one is gone the answer is no, which is what most sources do.
+        """
         task: Any = trio.lowlevel.current_task()
         scope: Any = self._scope
-        return task._cancel_status is not scope._cancel_status
+        return getattr(task, "_cancel_status", None) is not getattr(scope, "_cancel_status", None)
 
     def cancel(self) -> None:
         self._scope.cancel()
