@@ -120,7 +120,8 @@ class Probe(Generic[T]):
                 await current_backend().waiter().wait()
             except BaseException as error:
                 self.thrown.append(type(error))
-                if not self._stubborn:
+                # However stubborn: a coroutine that is dropped, at the end of the interpreter, would spin for ever.
+                if not self._stubborn or isinstance(error, GeneratorExit | RuntimeError):
                     raise
 
     async def _close(self) -> None:
