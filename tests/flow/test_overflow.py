@@ -44,7 +44,7 @@ async def test_drop_oldest_leaves_one_gap_in_the_place_of_what_it_dropped() -> N
 async def test_drop_newest_keeps_the_first_and_ends_in_a_gap() -> None:
     got = await through("drop_newest", 2, *map(text, range(5)))
     assert text(0) == got[0]
-    assert Gap == type(got[-1])
+    assert isinstance(got[-1], Gap)
     assert 5 == sum(item.count if isinstance(item, Gap) else 1 for item in got)
 
 

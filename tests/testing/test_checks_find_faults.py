@@ -42,7 +42,7 @@ async def test_a_swallowed_error_is_found() -> None:
         except Exception:
             return
 
-    with pytest.raises(ContractBroken, match="rule 3 .* was not raised") as caught:
+    with pytest.raises(ContractBroken, match=r"rule 3 .* was not raised") as caught:
         await check_operator(forgiving(), items="abc")
     assert 3 == caught.value.rule
 
@@ -60,7 +60,7 @@ async def test_a_swallowed_cancel_is_found() -> None:
         except BaseException:
             return
 
-    with pytest.raises(ContractBroken, match="swallowed|never returned"):
+    with pytest.raises(ContractBroken, match=r"swallowed|never returned"):
         await check_operator(deaf(), items="abc")
 
 
