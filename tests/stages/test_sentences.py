@@ -56,6 +56,11 @@ def test_a_sentence_has_the_least_length_but_for_the_last_and_cut_ones(text: str
     assert all(len(sentence.rstrip()) >= least for sentence in sentences[:-1])
 
 
+@pytest.mark.parametrize("text", ["..\n|\r\n.", "..\n|  \n."])
+def test_white_space_does_not_make_a_sentence_long_enough(text: str) -> None:
+    assert [text[:3], text[3:]] == run(Sentences(2, 4096), [text])
+
+
 # One row, one text; `|` is where it is cut, and is not part of it.
 HARD = {
     "titles": "Mr. and Mrs. Smith met Dr. No. |Prof. Li came with Gen. Wu.",

@@ -21,12 +21,12 @@ The rules that the text holds:
 
 from __future__ import annotations
 
-import functools
 import inspect
 import linecache
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, Unpack
 
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.plan import Step, describe
@@ -70,11 +70,32 @@ def arguments_of(steps: Sequence[Step]) -> tuple[Any, ...]:
     return tuple(step.argument() if step.kind == "stage" else step.argument for step in steps)
 
 
-@functools.lru_cache(maxsize=512)
-def _compiled(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, watched: bool) -> Callable[..., Any]:
+Key: TypeAlias = tuple[Shape, tuple[tuple[str, Any], ...], Ending, bool]
+
+# Segments by shape, the longest unused first. Programs have a few dozen shapes; one that keeps inventing
+# new ones pays a compilation each time, and no memory.
+_SHAPES = 512
+_segments: dict[Key, tuple[Callable[..., Any], str]] = {}
+_lock = threading.Lock()
+
+
+def _compiled(*key: Unpack[Key]) -> Callable[..., Any]:
+    with _lock:  # event loops of several threads share the shapes
+        found = _segments.pop(key, None)
+        if found is None:
+            if len(_segments) >= _SHAPES:
+                _, name = _segments.pop(next(iter(_segments)))
+                linecache.cache.pop(name, None)
+            found = _compile(*key)
+        _segments[key] = found
+        return found[0]
+
+
+def _compile(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, watched: bool) -> tuple[Callable[..., Any], str]:
     writer = _Writer(shape, kinds, ending, watched)
     text, owners = writer.write()
-    name = f"<streamkit {'watched ' if watched else ''}{shape}|{'|'.join(kind for kind, _ in kinds) or 'as is'}|{ending}>"
+    steps = [{True: "async ", "gen": "async gen "}.get(awaits, "") + kind for kind, awaits in kinds]
+    name = f"<streamkit {'watched ' if watched else ''}{shape}|{'|'.join(steps) or 'as is'}|{ending}>"
     linecache.cache[name] = (len(text), None, [line + "\n" for line in text.splitlines()], name)
 
     def place(error: BaseException) -> int:
@@ -91,8 +112,7 @@ def _compiled(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, 
         "refuse_async_iterable": refuse_async_iterable,
     }
     exec(compile(text, name, "exec"), scope)  # our own text, built from a closed set of words
-    segment: Callable[..., Any] = scope["segment"]
-    return segment
+    return scope["segment"], name
 
 
 def refuse_awaitable(result: object, fn: object) -> None:

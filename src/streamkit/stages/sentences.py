@@ -283,7 +283,7 @@ class Sentences(Stage[str, str]):
         else:
             # Chinese with ASCII marks: no space there either.
             ends = self._run in ("!", "?", ".") and self._wide_before() and char >= _WIDE_LETTERS and char.isalpha()
-        if ends and self._length >= self._min:
+        if ends and self._length - self._white_behind() >= self._min:
             self._end()
 
     def _wide_before(self) -> bool:
@@ -291,11 +291,16 @@ class Sentences(Stage[str, str]):
         return before[-1:] >= _WIDE_LETTERS and before[-1:].isalpha()
 
     def _enter_space(self, char: str) -> None:
-        self._long_enough = self._ink and self._length >= self._min
+        self._long_enough = self._ink and self._length - self._white_behind() >= self._min
         self._line_ends = 0
         self._block_ended = False
         self._state = _State.SPACE
         self._space(char)
+
+    def _white_behind(self) -> int:
+        """How many characters of white space the open sentence ends in, as far as is looked back."""
+        back = self._back()
+        return len(back) - len(back.rstrip())
 
     def _space(self, char: str) -> bool:
         """One character behind the white space has begun; whether it was read."""
