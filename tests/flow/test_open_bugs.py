@@ -67,7 +67,9 @@ async def test_two_tasks_that_pull_at_once_get_a_typed_error_and_lose_no_item(cl
 
 
 @pytest.mark.parametrize("buffered", [False, True])
-async def test_an_owner_that_leaves_while_another_task_reads_is_told_and_that_task_closes_the_source(clock: VirtualClock, buffered: bool) -> None:
+async def test_an_owner_that_leaves_while_another_task_reads_is_told_and_that_task_closes_the_source(
+    clock: VirtualClock, buffered: bool
+) -> None:
     probe = Probe([1, 2, 3], at_step=lambda given: given == 1)
     plan = sk.stream(probe) | sk.buffer(1) if buffered else sk.stream(probe).map(int)
     run = plan.open()

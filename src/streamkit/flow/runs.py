@@ -128,7 +128,20 @@ class Strand:
 class Pump:
     """A strand driven into a channel by a task of its own."""
 
-    __slots__ = ("_closing", "_error", "_left", "_run", "_started", "_strand", "_task", "_writer", "failure", "finish", "label", "offer")
+    __slots__ = (
+        "_closing",
+        "_error",
+        "_left",
+        "_run",
+        "_started",
+        "_strand",
+        "_task",
+        "_writer",
+        "failure",
+        "finish",
+        "label",
+        "offer",
+    )
 
     def __init__(self, strand: Strand, channel: Channel[Any], run: Run[Any], label: str) -> None:
         self.label = label
