@@ -13,7 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamkit.errors import StreamBusy, StreamConsumed
 from streamkit.flow.channel import FAIRNESS
@@ -168,7 +168,27 @@ def _iterated(value: Any) -> Feed:
     closers = _closers(value)
     if iterator is not value:
         closers += _closers(iterator)
-    return Feed(iterator, closers=closers)
+    return Feed(_asked_once(iterator), closers=closers)
+
+
+def _asked_once(iterator: Any) -> AsyncIterator[Any]:
+    """An iterator that may be looped over in parts, whatever its `__aiter__` does."""
+    return iterator if inspect.isasyncgen(iterator) else _Iterator(iterator)
+
+
+class _Iterator:
+    """The items of an iterator, whose own `__aiter__` is not called again: some start over there, some have none."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self, iterator: Any) -> None:
+        self._next = iterator.__anext__
+
+    def __aiter__(self) -> _Iterator:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        return self._next()  # type: ignore[no-any-return]  # its own awaitable, without a coroutine around it
 
 
 def _closers(value: Any) -> list[Closer]:
@@ -219,7 +239,7 @@ def _entered(manager: Any, run: Run[Any]) -> Feed:
         iterator = value.__aiter__()
         if iterator is not value or inspect.isasyncgen(value):
             feed.closers += _closers(iterator)
-        return cast("AsyncIterator[Any]", iterator)
+        return _asked_once(iterator)
 
     feed.start = start
     return feed
