@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from http import HTTPStatus
 from socket import socket
 from textwrap import indent
 from time import monotonic
@@ -84,7 +85,7 @@ async def _ask(url: str, options: Options) -> Message:
     asked = {"question": options.question}
     # Proxies of the environment are for other machines.
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http, http.stream("GET", url, params=asked) as response:
-        if response.status_code != httpx.codes.OK:
+        if response.status_code != HTTPStatus.OK:
             raise SourceError(f"the demo's own server answered {response.status_code}", status=response.status_code)
         async with decode(response, options.dialect) as events:
             async for event in events:

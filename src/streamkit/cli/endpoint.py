@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs
@@ -22,7 +22,7 @@ from streamkit.flow.streams import Stream
 from streamkit.sinks import sse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["Answer", "listen", "make_app", "serving"]
 
@@ -108,7 +108,7 @@ def listen(port: int) -> tuple[socket.socket, bool]:
 
 
 @asynccontextmanager
-async def serving(app: App, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def serving(app: App, listener: socket.socket) -> AsyncGenerator[asyncio.Task[None], None]:
     """Serve `app` on `listener` while inside; it has stopped when control returns.
 
     Signals stay with the caller: Ctrl-C cancels the caller's task, and leaving this stops the server.
@@ -121,7 +121,7 @@ async def serving(app: App, listener: socket.socket) -> AsyncIterator[asyncio.Ta
 
     class Server(uvicorn.Server):
         @contextmanager
-        def capture_signals(self) -> Iterator[None]:
+        def capture_signals(self) -> Generator[None, None, None]:
             yield
 
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)

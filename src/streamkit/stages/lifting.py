@@ -69,7 +69,7 @@ class OnText(Stage[Event, Event]):
             TypeError: the item is no event, or a stage gave something other than text.
         """
         if item.__class__ is TextDelta:  # the class is final, and this costs a third of isinstance
-            return self._text(item)
+            return self._text(item)  # pyright: ignore[reportArgumentType]  # it does not narrow by __class__
         if item.__class__ not in _EVENTS:
             raise TypeError(f"on_text takes events, got {_kind(item)}: text itself goes through the stage without on_text")
         choice: int | None = getattr(item, "choice", None)

@@ -28,13 +28,16 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from math import inf, isfinite
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from streamkit.errors import ConfigError
 from streamkit.flow.clock import current_clock, use_clock
 from streamkit.flow.streams import Stream, stream
 from streamkit.flow.tasks import Backend, Task, Waiter, current_backend
 from streamkit.flow.threads import readers_waiting
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 __all__ = ["Deadlock", "VirtualClock", "timed"]
 
@@ -172,7 +175,7 @@ class VirtualClock:
     async def _drive(self) -> None:
         backend = self._backend
         assert backend is not None
-        if isinstance(self._host, asyncio.Task):
+        if _of_asyncio(self._host):
             task = asyncio.current_task()
             assert task is not None
             _DRIVERS.add(task)
@@ -305,12 +308,16 @@ def _waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
     return waiter
 
 
+def _of_asyncio(task: object) -> TypeIs[asyncio.Task[Any]]:
+    return isinstance(task, asyncio.Task)
+
+
 def _raise_in(host: Any, error: BaseException) -> None:
     """Raise in a task that waits, where it waits, so that its traceback shows the place."""
-    if isinstance(host, asyncio.Task):
-        task: asyncio.Task[Any] = host
+    if _of_asyncio(host):
+        task = host
         waiter = _waiter_of(task)
-        while isinstance(waiter, asyncio.Task):
+        while _of_asyncio(waiter):
             task, waiter = waiter, _waiter_of(waiter)
         if waiter is None or waiter.done():
             host.cancel(str(error))

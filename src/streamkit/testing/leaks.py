@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ SETTLE_POLLS = 200
 
 
 @asynccontextmanager
-async def assert_no_leaks(*, thorough: bool = True) -> AsyncIterator[None]:
+async def assert_no_leaks(*, thorough: bool = True) -> AsyncGenerator[None, None]:
     """Fail if the block leaves something behind.
 
     Looks for: tasks that still run, threads of streamkit, generators left open (held or dropped), coroutines

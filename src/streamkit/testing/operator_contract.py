@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import anyio
 
@@ -15,9 +15,15 @@ from streamkit.flow.tasks import current_backend
 from streamkit.testing.contract import Kind, Report, Suite, Way, cancelled, check_error, check_treatment, source_of_kind, ways
 from streamkit.testing.probes import Probe
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 __all__ = ["check_operator"]
 
 Operator: TypeAlias = "Op[Any, Any] | Same | Callable[[Stream[Any]], Stream[Any]]"
+
+# Which kinds of source there are is for the check to know, and not for its types.
+_stream_of = cast("Callable[[object], Stream[Any]]", stream)
 
 # Seconds, virtual, that the check of rule 8 allows a source to close.
 SHORT = 0.5
@@ -91,6 +97,11 @@ async def check_operator(
     return await check.suite.finish()
 
 
+def _pipes(op: Operator) -> TypeIs[Op[Any, Any] | Same]:
+    """Whether it is put on a stream by `|`, and not by a call."""
+    return isinstance(op, Op | Same)
+
+
 async def _refused(call: Callable[[], object]) -> None:
     try:
         call()
@@ -109,12 +120,12 @@ class _OperatorCheck:
         self.steps = range(len(items) + 1)
         self.flushes = flushes
         self.outputs: list[list[Any]] = []
-        self.suite = Suite(repr(op) if isinstance(op, Op | Same) else getattr(op, "__qualname__", repr(op)))
+        self.suite = Suite(repr(op) if _pipes(op) else getattr(op, "__qualname__", repr(op)))
 
     def over(self, source: object) -> Stream[Any]:
         """The operator over a source."""
-        made: Stream[Any] = stream(source)  # type: ignore[call-overload]  # anything that is one
-        return made | self.op if isinstance(self.op, Op | Same) else self.op(made)
+        made = _stream_of(source)
+        return made | self.op if _pipes(self.op) else self.op(made)
 
     async def learn(self) -> None:
         """The oracle: what a run without fusion gives."""
