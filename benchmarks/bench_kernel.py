@@ -197,9 +197,11 @@ def anyio_job(make: Callable[[], AsyncIterator[int]]) -> Job:
                 async for number in make():
                     await send.send(number)
 
+        out: list[int] = []
         async with anyio.create_task_group() as group:
             group.start_soon(fill)
-            return [number async for number in receive]
+            out += [number async for number in receive]
+        return out
 
     return job
 
@@ -230,15 +232,15 @@ async def aiostream_map() -> object:
     from aiostream import pipe
     from aiostream import stream as other
 
-    return await (other.iterate(numbers()) | pipe.map(lambda number: add(number)) | pipe.list())
+    return await (other.iterate(numbers()) | pipe.map(add) | pipe.list())  # type: ignore[arg-type]  # it is called with one item
 
 
 async def aiostream_chain() -> object:
     from aiostream import pipe
     from aiostream import stream as other
 
-    chain = other.iterate(numbers()) | pipe.map(lambda n: add(n)) | pipe.filter(lambda n: odd(n)) | pipe.map(lambda n: add(n))
-    return await (chain | pipe.map(lambda n: add(n)) | pipe.filter(lambda n: odd(n)) | pipe.list())
+    mapped = pipe.map(add)  # type: ignore[arg-type]  # it is called with one item
+    return await (other.iterate(numbers()) | mapped | pipe.filter(odd) | mapped | mapped | pipe.filter(odd) | pipe.list())
 
 
 async def aiostream_merge() -> object:
@@ -267,9 +269,9 @@ async def asyncstdlib_map() -> object:
 
 
 async def aioitertools_map() -> object:
-    import aioitertools
+    from aioitertools.builtins import map as other
 
-    return [number async for number in aioitertools.map(add, numbers())]
+    return [number async for number in other(add, numbers())]
 
 
 # What, the hand loop, ours, the bound, items per run, peers as (name, package that must be there, job).
