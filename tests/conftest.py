@@ -1,6 +1,7 @@
 """What all tests share: the three event loops, a virtual clock, and the recordings outside of the repository.
 
 An async test says `pytestmark = pytest.mark.anyio` and then runs on asyncio, on uvloop and on trio.
+One of what only asyncio has says `@asyncio_only` (in `event_loops`) as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_loops import EVENT_LOOPS
 from hypothesis import HealthCheck, settings
 
 from streamkit.testing import VirtualClock
@@ -23,13 +25,7 @@ settings.register_profile("ci", settings.get_profile("here"), derandomize=True, 
 settings.load_profile("ci" if CI else "here")
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-        pytest.param(("trio", {}), id="trio"),
-    ]
-)
+@pytest.fixture(params=EVENT_LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """The event loop of an async test; a test that asks for it by name gets the name and the options."""
     backend: tuple[str, dict[str, Any]] = request.param

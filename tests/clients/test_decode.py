@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 from chat_bodies import DONE, RECORDED, answer, chunk, error, recut, text_of
+from event_loops import asyncio_only
 
 import streamkit as sk
 from streamkit.clients.decoding import decode
@@ -126,11 +127,8 @@ async def test_any_source_of_bytes_will_do(kind: str) -> None:
     assert "ab" == await decode(SOURCES[kind](answer("a", "b")), "openai-chat").join()
 
 
-async def test_a_stream_reader_will_do(anyio_backend_name: str) -> None:
-    if anyio_backend_name != "asyncio":
-        with pytest.raises(RuntimeError):
-            asyncio.StreamReader()
-        return
+@asyncio_only
+async def test_a_stream_reader_will_do() -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(b"".join(answer("a", "b")))
     reader.feed_eof()

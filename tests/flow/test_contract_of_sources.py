@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from event_loops import asyncio_only
 
 import streamkit as sk
 from streamkit.testing import Probe, ScriptedModel, check_source, timed
@@ -120,18 +121,16 @@ def _given(value: SdkStream) -> Awaitable[SdkStream]:
     return give()
 
 
-async def test_an_asyncio_queue_is_a_source_without_an_end(anyio_backend_name: str) -> None:
-    if anyio_backend_name == "trio":
-        return  # an asyncio.Queue belongs to asyncio
+@asyncio_only
+async def test_an_asyncio_queue_is_a_source_without_an_end() -> None:
     queue: asyncio.Queue[str] = asyncio.Queue()
     for item in ITEMS:
         queue.put_nowait(item)
     assert ITEMS == await sk.stream(queue).take(3).collect()
 
 
-async def test_a_stream_reader_gives_bytes_as_they_come(anyio_backend_name: str) -> None:
-    if anyio_backend_name == "trio":
-        return  # a StreamReader belongs to asyncio
+@asyncio_only
+async def test_a_stream_reader_gives_bytes_as_they_come() -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(b"one\ntwo")
     reader.feed_eof()

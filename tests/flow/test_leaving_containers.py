@@ -6,6 +6,7 @@ import asyncio
 import gc
 
 import pytest
+from event_loops import asyncio_only
 
 import streamkit as sk
 
@@ -19,10 +20,10 @@ async def test_leaving_a_list_early_leaves_no_open_generator() -> None:
     gc.collect()
 
 
-async def test_leaving_a_queue_early_leaves_no_open_generator(anyio_backend_name: str) -> None:
+@asyncio_only
+async def test_leaving_a_queue_early_leaves_no_open_generator() -> None:
     queue: asyncio.Queue[int] = asyncio.Queue()
     queue.put_nowait(1)
-    if anyio_backend_name == "asyncio":
-        assert [1] == await sk.stream(queue).take(1).collect()
-        assert queue.empty()
+    assert [1] == await sk.stream(queue).take(1).collect()
+    assert queue.empty()
     gc.collect()
