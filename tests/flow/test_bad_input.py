@@ -82,7 +82,7 @@ async def test_a_callable_that_returns_something_else_is_named() -> None:
         return 3
 
     with pytest.raises(TypeError, match="wrong returned a int, which cannot be streamed"):
-        await sk.stream(wrong).collect()  # type: ignore[call-overload]  # on purpose
+        await sk.stream(wrong).collect()  # type: ignore[arg-type]  # on purpose
 
 
 async def test_a_sync_generator_that_blocks_for_ever_times_out_and_is_abandoned(clock: VirtualClock) -> None:

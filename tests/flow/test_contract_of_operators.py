@@ -73,8 +73,8 @@ def case(name: str, op: object, expected: Sequence[object], **options: Any) -> A
             "an operator of one's own",
             numbered(2),
             [("a", 1), ("b", 0), ("c", 1), ("d", 0)],
-            refuses=[lambda: numbered(), lambda: sk.operator(upper)],
-        ),  # type: ignore[call-arg, arg-type]  # on purpose
+            refuses=[lambda: numbered(), lambda: sk.operator(upper)],  # type: ignore[call-arg, arg-type]  # on purpose
+        ),
         case("a chain", sk.map(str.upper) | sk.batch(2) | sk.buffer(1) | sk.flat_map(list) | sk.take(3), ["A", "B", "C"]),
         case("a chain with clocks", sk.timeout(idle=1) | sk.map(str.upper) | sk.batch(2, within=1), [["A", "B"], ["C", "D"]]),
     ],

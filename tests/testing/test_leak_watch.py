@@ -27,7 +27,7 @@ async def test_nothing_left_behind_passes() -> None:
         await items.aclose()  # type: ignore[attr-defined]  # a generator
 
 
-async def test_a_task_is_seen(anyio_backend_name: str) -> None:
+async def test_a_task_is_seen() -> None:
     waiter = current_backend().waiter()
 
     async def wait() -> None:
@@ -63,7 +63,7 @@ async def test_a_dropped_generator_is_seen() -> None:
 async def test_a_coroutine_that_nobody_awaited_is_seen() -> None:
     with pytest.raises(AssertionError, match="never awaited"):
         async with assert_no_leaks():
-            asyncio.sleep(1)
+            asyncio.sleep(1)  # type: ignore[unused-coroutine]  # on purpose
             gc.collect()
 
 
