@@ -26,7 +26,7 @@ import linecache
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias
 
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.plan import Step, describe
@@ -79,7 +79,7 @@ _segments: dict[Key, tuple[Callable[..., Any], str]] = {}
 _lock = threading.Lock()
 
 
-def _compiled(*key: Unpack[Key]) -> Callable[..., Any]:
+def _compiled(*key: *Key) -> Callable[..., Any]:
     with _lock:  # event loops of several threads share the shapes
         found = _segments.pop(key, None)
         if found is None:
