@@ -39,11 +39,10 @@ class SendChannel(Generic[T]):
     ['a', 'b']
     """
 
-    __slots__ = ("_dropping", "_offer", "_open", "_queue", "_sent")
+    __slots__ = ("_offer", "_open", "_queue", "_sent")
 
     def __init__(self, size: int, overflow: Overflow) -> None:
         self._queue, offer = make_channel(size, overflow)
-        self._dropping = offer is not None
         self._offer: Callable[[Any], object] = self._queue.buffer.append if offer is None else partial(offer, self._queue)
         self._open = False
         self._sent = 0

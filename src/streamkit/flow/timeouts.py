@@ -103,6 +103,7 @@ class _Watch:
 
     __slots__ = (
         "_armed_for",
+        "_between",
         "_cancels",
         "_clocks",
         "_deadline",
@@ -112,20 +113,20 @@ class _Watch:
         "_run",
         "_task",
         "_timer",
-        "_waiting",
     )
 
     def __init__(self, iterator: Any, clocks: _Clocks, run: Run[Any]) -> None:
         self._iterator: Any = iterator
         self._clocks = clocks
         self._now = clocks.clock.now
+        self._between = clocks.between
         self._run = run
         self._timer: Timer | None = None
         self._armed_for = 0.0
         self._deadline = inf
-        self._waiting = False
         self._fired = False
         self._cancels = 0
+        # The task that waits for the source, while it does: whom the timer cancels.
         self._task: asyncio.Task[Any] | None = None
 
     def begin(self) -> Callable[[], Any]:
@@ -170,21 +171,20 @@ class _Watch:
         Raises:
             StreamTimeout: too late; the step was cancelled and is over.
         """
-        self._task = current_task()
         clocks = self._clocks
-        deadline = self._now() + (clocks.between if seen else clocks.first)
+        deadline = self._now() + (self._between if seen else clocks.first)
         if deadline > clocks.total_at:
             deadline = clocks.total_at
         self._deadline = deadline
         if deadline < self._armed_for or self._timer is None:
             self._arm(deadline)
-        self._waiting = True
+        self._task = current_task()
         try:
             while True:
                 try:
                     value = yield future  # pyright: ignore[reportUnknownVariableType]  # whatever the loop sends
                 except asyncio.CancelledError as error:
-                    if self._fired and self._own():
+                    if self._fired and self._is_ours():
                         return (yield from self._expire(step, error, self._clocks.error(deadline, seen)))  # pyright: ignore[reportUnknownVariableType]
                     future = step.throw(error)
                 except BaseException as error:
@@ -196,10 +196,11 @@ class _Watch:
         except StopAsyncIteration:
             return END
         finally:
-            self._waiting = self._fired = False
+            self._task = None
 
-    def _own(self) -> bool:
+    def _is_ours(self) -> bool:
         """Whether the cancel is this timer's alone; one from outside goes first."""
+        self._fired = False
         return self._task is None or self._task.uncancel() <= self._cancels
 
     async def _expire(self, step: Any, cancel: asyncio.CancelledError, late: StreamTimeout) -> Any:
@@ -225,14 +226,15 @@ class _Watch:
 
     def _fire(self) -> None:
         self._timer = None
-        if not self._waiting or self._fired:
+        task = self._task
+        if task is None:  # the consumer is at work, not the source
             return
-        if self._clocks.clock.now() < self._deadline:
+        if self._now() < self._deadline:
             self._arm(self._deadline)
-        elif self._task is not None:
+        else:
             self._fired = True
-            self._cancels = self._task.cancelling()
-            self._task.cancel()
+            self._cancels = task.cancelling()
+            task.cancel()
 
     def disarm(self) -> None:
         if self._timer is not None:
