@@ -206,26 +206,18 @@ def anyio_job(make: Callable[[], AsyncIterator[int]]) -> Job:
     return job
 
 
-async def wait_for_each() -> list[int]:
-    out: list[int] = []
-    iterator = numbers()
-    while True:
-        try:
-            async with asyncio.timeout(5):
-                out.append(await anext(iterator))
-        except StopAsyncIteration:
-            return out
+def timeout_job(make: Callable[[], AsyncIterator[int]]) -> Job:
+    async def job() -> list[int]:
+        out: list[int] = []
+        iterator = make()
+        while True:
+            try:
+                async with asyncio.timeout(5):
+                    out.append(await anext(iterator))
+            except StopAsyncIteration:
+                return out
 
-
-async def wait_for_each_waiting() -> list[int]:
-    out: list[int] = []
-    iterator = waiting()
-    while True:
-        try:
-            async with asyncio.timeout(5):
-                out.append(await anext(iterator))
-        except StopAsyncIteration:
-            return out
+    return job
 
 
 async def aiostream_map() -> object:
@@ -329,7 +321,7 @@ TABLE: list[tuple[str, Job, Job, float | None, int, list[Peer]]] = [
         lambda: (stream(numbers) | sk.timeout(idle=5)).collect(),
         3.0,
         ITEMS,
-        [("asyncio.timeout per item", "asyncio", wait_for_each)],
+        [("asyncio.timeout per item", "asyncio", timeout_job(numbers))],
     ),
     (
         "idle timeout, every item waits",
@@ -337,7 +329,7 @@ TABLE: list[tuple[str, Job, Job, float | None, int, list[Peer]]] = [
         lambda: (stream(waiting) | sk.timeout(idle=5)).collect(),
         1.5,
         WAITS,
-        [("asyncio.timeout per item", "asyncio", wait_for_each_waiting)],
+        [("asyncio.timeout per item", "asyncio", timeout_job(waiting))],
     ),
     ("batch(64, within=5)", hand_loop, lambda: (stream(numbers) | sk.batch(64, within=5)).collect(), None, ITEMS, []),
 ]

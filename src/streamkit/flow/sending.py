@@ -10,11 +10,11 @@ from streamkit.errors import BufferFull, SinkClosed, StreamBusy
 from streamkit.flow.overflow import Overflow, check_overflow, make_channel
 from streamkit.flow.plan import check_count
 from streamkit.flow.sources import Feed
+from streamkit.flow.streams import Stream, stream
 from streamkit.flow.tasks import current_backend
 
 if TYPE_CHECKING:
     from streamkit.flow.runs import Run
-    from streamkit.flow.streams import Stream
 
 __all__ = ["SendChannel", "channel"]
 
@@ -54,8 +54,6 @@ class SendChannel(Generic[T]):
     @property
     def stream(self) -> Stream[T]:
         """What is sent, as a stream for one reader."""
-        from streamkit.flow.streams import stream
-
         return stream(self)
 
     @property

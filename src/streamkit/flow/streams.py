@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from streamkit.errors import ConfigError, StreamBusy, StreamkitError
 from streamkit.events.message import Message
@@ -21,10 +21,12 @@ from streamkit.flow.explain import explain_plan
 from streamkit.flow.plan import Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
-from streamkit.flow.sending import SendChannel
 from streamkit.flow.sources import Source, source_of
 from streamkit.flow.timed import TimedBoundary
 from streamkit.stages.batching import Batch, TimedBatch
+
+if TYPE_CHECKING:
+    from streamkit.flow.sending import SendChannel
 
 __all__ = ["Sink", "Stream", "stream"]
 
