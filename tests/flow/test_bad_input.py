@@ -95,7 +95,7 @@ async def test_a_sync_generator_that_blocks_for_ever_times_out_and_is_abandoned(
     got: list[int] = []
     try:
         with pytest.warns(ResourceWarning, match="blocks"), pytest.raises(sk.StreamTimeout):
-            async with (sk.stream(blocks()) | sk.timeout(idle=1)).closing(0.5) as items:
+            async with (sk.stream(blocks()) | sk.timeout(idle=1)).close_within(0.5) as items:
                 async for item in items:
                     got.append(item)
     finally:
@@ -123,7 +123,7 @@ WRONG: list[Callable[[], object]] = [
     lambda: sk.stream([1]).map(None),  # type: ignore[call-overload]  # on purpose
     lambda: sk.stream([1]).take(1.5),  # type: ignore[arg-type]  # on purpose
     lambda: sk.stream([1]).batch(0),
-    lambda: sk.stream([1]).closing(0),
+    lambda: sk.stream([1]).close_within(0),
     lambda: sk.stream([1]).batch(2, within=-1),
     lambda: sk.channel(0),
     lambda: sk.merge(),

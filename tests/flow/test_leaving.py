@@ -129,7 +129,7 @@ async def test_a_bare_loop_closes_its_source_at_its_end() -> None:
 async def test_a_source_that_swallows_cancels_is_abandoned_and_named(clock: VirtualClock) -> None:
     probe = Probe([1, 2], at_step=lambda given: given == 1, stubborn=True)
     with pytest.warns(ResourceWarning, match="refuses to end"):
-        async with (sk.stream(probe) | sk.buffer(3)).closing(0.5) as items:
+        async with (sk.stream(probe) | sk.buffer(3)).close_within(0.5) as items:
             assert 1 == await anext(items)
             await clock.sleep(1)  # by now the source waits for its second item
     probe._stubborn = False  # or the loop, which cancels what is left, could not be closed

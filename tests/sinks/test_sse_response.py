@@ -436,7 +436,7 @@ async def test_a_source_that_swallows_the_cancel_and_waits_again_is_cancelled_ag
 
     client = Client(on_send=lambda number: clock.call_at(1.0, client.leave) if number == 2 else None)
     async with assert_no_leaks():
-        await client.call(sse.Response(sk.stream(events()).closing(4.0)))
+        await client.call(sse.Response(sk.stream(events()).close_within(4.0)))
     # A cancelled scope of trio's cancels at every wait.
     assert ([1.0, 1.0, 1.0] if anyio_backend_name == "trio" else [1.0, 5.0, 9.0]) == swallowed
     assert (anyio_backend_name != "trio") == ("cancelled again" in caplog.text)

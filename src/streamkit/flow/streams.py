@@ -168,10 +168,10 @@ class Stream(Generic[T_co]):
         self._check_free()
         return self.open().__aiter__()
 
-    def closing(self, timeout: float) -> Stream[T_co]:
+    def close_within(self, seconds: float) -> Stream[T_co]:
         """The same stream with another limit for a source's clean-up, in seconds (default 5)."""
-        check_seconds("closing", "timeout", timeout)
-        return Stream(self._source, self._parts, close_timeout=timeout)
+        check_seconds("close_within", "seconds", seconds)
+        return Stream(self._source, self._parts, close_timeout=seconds)
 
     # -- terminals: each runs the stream to its end and has closed everything when it returns
 

@@ -416,7 +416,7 @@ class _OperatorCheck:
                 probe = Probe(self.items, clean_up=float("inf"), stubborn=stubborn)
                 with warnings.catch_warnings(record=True) as told:
                     warnings.simplefilter("always")
-                    async with self.over(probe).closing(SHORT).open() as items:
+                    async with self.over(probe).close_within(SHORT).open() as items:
                         await _drain(items, [], 1)
                 assert any("Probe" in str(one.message) for one in told), "no warning names the source that refused"
 
