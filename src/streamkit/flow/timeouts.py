@@ -108,21 +108,25 @@ class _Watch:
         "_clocks",
         "_deadline",
         "_fired",
+        "_first",
         "_iterator",
         "_now",
         "_run",
         "_task",
         "_timer",
+        "_total_at",
     )
 
     def __init__(self, iterator: Any, clocks: _Clocks, run: Run[Any]) -> None:
         self._iterator: Any = iterator
         self._clocks = clocks
         self._now = clocks.clock.now
+        self._first = clocks.first
         self._between = clocks.between
+        self._total_at = inf
         self._run = run
         self._timer: Timer | None = None
-        self._armed_for = 0.0
+        self._armed_for = inf
         self._deadline = inf
         self._fired = False
         self._cancels = 0
@@ -132,6 +136,7 @@ class _Watch:
     def begin(self) -> Callable[[], Any]:
         """Start the clocks; what makes one step of the source, to be sent to."""
         self._clocks.begin()
+        self._total_at = self._clocks.total_at
         if type(self._iterator) is AsyncGeneratorType and self._clocks.total_at == inf:
             return self._iterator.__anext__  # pyright: ignore[reportUnknownMemberType]
         return self._step
@@ -171,12 +176,11 @@ class _Watch:
         Raises:
             StreamTimeout: too late; the step was cancelled and is over.
         """
-        clocks = self._clocks
-        deadline = self._now() + (self._between if seen else clocks.first)
-        if deadline > clocks.total_at:
-            deadline = clocks.total_at
+        deadline = self._now() + (self._between if seen else self._first)
+        if deadline > self._total_at:
+            deadline = self._total_at
         self._deadline = deadline
-        if deadline < self._armed_for or self._timer is None:
+        if deadline < self._armed_for:
             self._arm(deadline)
         self._task = current_task()
         try:
@@ -219,13 +223,12 @@ class _Watch:
 
     def _arm(self, when: float) -> None:
         self.disarm()
-        if when == inf:
-            return
         self._armed_for = when
         self._timer = self._clocks.clock.call_at(when, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
+        self._armed_for = inf
         task = self._task
         if task is None:  # the consumer is at work, not the source
             return
@@ -240,6 +243,7 @@ class _Watch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._armed_for = inf
 
 
 class _WatchedReader:
