@@ -70,3 +70,24 @@ async def test_a_manager_that_gives_one_is_no_exception() -> None:
             return None
 
     assert ["1", "2", "3"] == await sk.stream(Manager()).map(str).collect()
+
+
+class EndsOnce:
+    """Asked again after its end, it would begin again."""
+
+    def __init__(self) -> None:
+        self.at = 0
+
+    def __aiter__(self) -> EndsOnce:
+        return self
+
+    async def __anext__(self) -> int:
+        self.at += 1
+        if self.at % 4 == 0:
+            raise StopAsyncIteration
+        return self.at
+
+
+@pytest.mark.parametrize("plan", [lambda s: s, lambda s: s | sk.timeout(idle=5)])
+async def test_an_iterator_that_has_ended_is_not_asked_again(plan: Any) -> None:
+    assert [] == await plan(sk.stream(EndsOnce())).filter(lambda item: item > 3).collect()

@@ -26,6 +26,7 @@ import linecache
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from itertools import repeat
 from typing import Any, Literal, TypeAlias
 
 from streamkit.flow.channel import FAIRNESS
@@ -110,6 +111,7 @@ def _compile(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, w
         "place": place,
         "refuse_awaitable": refuse_awaitable,
         "refuse_async_iterable": refuse_async_iterable,
+        "repeat": repeat,
     }
     exec(compile(text, name, "exec"), scope)  # our own text, built from a closed set of words
     return scope["segment"], name
@@ -214,58 +216,81 @@ class _Writer:
             self.line(3, "ask = source.begin()", -1)
             self.line(3, "wait = source.wait", -1)
             self.line(3, "seen = False", -1)
-        if self.fresh:
-            self._pull()
-            self.line(4, "if not fresh: break", -1)
-            self.fresh = False
-        self._pull()
+        if not self.fresh:
+            self._pull(3)
+            return
+        self._pull(3)
+        self.fresh = False
+        # An iterator that has ended is not asked again: some start over.
+        self.line(3, "if not fresh:", -1)
+        self._pull(4)
 
-    def _pull(self) -> None:
+    def _pull(self, depth: int) -> None:
         """The loop over the source, with one pass of the body."""
-        target = "x" if self.shape == "items" else "batch"
         if self.watched:
-            self._step_by_hand(target)
-        else:
-            self.line(3, f"async for {target} in source:", -1)
+            self._pull_by_hand(depth)
+            return
+        self.line(depth, f"async for {self._target} in source:", -1)
+        self._items(depth + 1)
         if self.shape == "items":
-            self._body(4, 0)
-            self._hand_over(4)
             # Counted in small integers, which are made once and for all.
-            self.line(4, "quota -= 1", -1)
-            self.line(4, "if not quota:", -1)
-            self.line(5, "quota = 256", -1)
-            self.line(5, "turn -= 1", -1)
-            self.line(5, "if not turn:", -1)
-            self.line(6, f"turn = {FAIRNESS // 256}", -1)
-            self.line(6, "await checkpoint()", -1)
+            self.line(depth + 1, "quota -= 1", -1)
+            self.line(depth + 1, "if not quota:", -1)
+            self.line(depth + 2, "quota = 256", -1)
+            self.line(depth + 2, "turn -= 1", -1)
+            self.line(depth + 2, "if not turn:", -1)
+            self.line(depth + 3, f"turn = {FAIRNESS // 256}", -1)
+            self.line(depth + 3, "await checkpoint()", -1)
+        self._leave_fresh(depth + 1)
+
+    def _pull_by_hand(self, depth: int) -> None:
+        """The same over a watched source: a step that does not suspend costs no timer."""
+        target = self._target
+        self.line(depth, "while True:", -1)
+        self.line(depth + 1, f"for _ in repeat(None, {FAIRNESS}):", -1)
+        self.line(depth + 2, "step = ask()", -1)
+        self.line(depth + 2, "try:", -1)
+        self.line(depth + 3, "future = step.send(None)", -1)
+        self.line(depth + 2, "except StopIteration as stop:", -1)
+        self.line(depth + 3, f"{target} = stop.value", -1)
+        self.line(depth + 2, "except StopAsyncIteration:", -1)
+        self.line(depth + 3, "break", -1)
+        self.line(depth + 2, "else:", -1)
+        self.line(depth + 3, f"{target} = await wait(step, future, seen)", -1)
+        self.line(depth + 3, f"if {target} is END: break", -1)
+        self.line(depth + 2, "seen = True", -1)
+        self._items(depth + 2)
+        self._leave_fresh(depth + 2)
+        self.line(depth + 1, "else:", -1)
+        self.line(depth + 2, "await checkpoint()", -1)
+        self.line(depth + 2, "continue", -1)
+        self.line(depth + 1, "break", -1)
+
+    @property
+    def _target(self) -> str:
+        return "x" if self.shape == "items" else "batch"
+
+    def _items(self, depth: int) -> None:
+        """What is done with one item, or with each item of one read."""
+        if self.shape == "items":
+            self._body(depth, 0)
+            self._hand_over(depth)
             return
         if not self.kinds and self.ending == "lists" and self.shape == "lists":
-            self.line(4, "yield batch", len(self.kinds))
+            self.line(depth, "yield batch", len(self.kinds))
         else:
-            self.line(4, "for x in batch:", -1)
-            self._body(5, 0)
-            self._hand_over(4)
-        if self.shape == "drains":  # a channel paces its reader
-            return
-        self.line(4, "quota -= len(batch)", -1)
-        self.line(4, "if quota <= 0:", -1)
-        self.line(5, f"quota = {FAIRNESS}", -1)
-        self.line(5, "await checkpoint()", -1)
+            self.line(depth, "for x in batch:", -1)
+            self._body(depth + 1, 0)
+            self._hand_over(depth)
+        if self.shape == "lists":  # a channel paces its reader by itself
+            self.line(depth, "quota -= len(batch)", -1)
+            self.line(depth, "if quota <= 0:", -1)
+            self.line(depth + 1, f"quota = {FAIRNESS}", -1)
+            self.line(depth + 1, "await checkpoint()", -1)
 
-    def _step_by_hand(self, target: str) -> None:
-        """One step of a watched source: what is there is taken without a timer."""
-        self.line(3, "while True:", -1)
-        self.line(4, "step = ask()", -1)
-        self.line(4, "try:", -1)
-        self.line(5, "future = step.send(None)", -1)
-        self.line(4, "except StopIteration as stop:", -1)
-        self.line(5, f"{target} = stop.value", -1)
-        self.line(4, "except StopAsyncIteration:", -1)
-        self.line(5, "break", -1)
-        self.line(4, "else:", -1)
-        self.line(5, f"{target} = await wait(step, future, seen)", -1)
-        self.line(5, f"if {target} is END: break", -1)
-        self.line(4, "seen = True", -1)
+    def _leave_fresh(self, depth: int) -> None:
+        if self.fresh:
+            self.line(depth, "if not fresh: break", -1)
 
     def _hand_over(self, depth: int) -> None:
         """One list per read leaves the segment."""
