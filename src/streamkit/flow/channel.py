@@ -129,9 +129,9 @@ class Channel(Generic[T]):
         if self._reader is not None:
             self._reader.wake()
 
-    async def wait_for_room(self, waiter: Waiter) -> None:
-        """Park a writer until there is room or the reader leaves; then wake the next one."""
-        while len(self.buffer) >= self.limit and not self.closed:
+    async def wait_for_room(self, waiter: Waiter, writer: Writer[T] | None = None) -> None:
+        """Park a writer until there is room, the reader leaves, or the writer is left; then wake the next one."""
+        while len(self.buffer) >= self.limit and not self.closed and not (writer is not None and writer.left):
             self._writers.append(waiter)
             try:
                 await waiter.wait()
@@ -235,13 +235,18 @@ class Channel(Generic[T]):
 
 
 class Writer(Generic[T]):
-    """One task's way into a channel; `blocked` tells a leaver that it must be woken, not cancelled."""
+    """One task's way into a channel.
 
-    __slots__ = ("_waiter", "blocked", "channel")
+    `blocked` tells a leaver that it must be woken, not cancelled. `left` tells the task that its run is
+    being left, which it may learn before the channel's reader, a pump too, has closed the channel.
+    """
+
+    __slots__ = ("_waiter", "blocked", "channel", "left")
 
     def __init__(self, channel: Channel[T], backend: Backend) -> None:
         self.channel = channel
         self.blocked = False
+        self.left = False
         self._waiter = backend.waiter()
 
     def go_on(self) -> bool:
@@ -249,22 +254,22 @@ class Writer(Generic[T]):
         channel = self.channel
         if channel.parked:
             channel.wake()
-        return len(channel.buffer) < channel.limit
+        return len(channel.buffer) < channel.limit and not self.left
 
     async def settle(self) -> None:
         """Wait for room, or leave.
 
         Raises:
-            ReaderLeft: the reader has closed the channel.
+            ReaderLeft: the reader has closed the channel, or the run is being left.
         """
         channel = self.channel
         if not channel.closed:
             self.blocked = True
             try:
-                await channel.wait_for_room(self._waiter)
+                await channel.wait_for_room(self._waiter, self)
             finally:
                 self.blocked = False
-        if channel.closed:
+        if channel.closed or self.left:
             raise ReaderLeft
 
     def wake(self) -> None:

@@ -7,12 +7,14 @@
 
 How a pump is left. Each line was a real race:
 
-    new          it has not begun: let it begin; it sees that its reader is gone and closes its source
+    new          it has not begun: let it begin; it sees that it was left and closes its source
     blocked      it waits for room in its channel: woken, it leaves its loop and closes its source itself, so
                  that the source's own `finally: await ...` runs undisturbed
     inside       it waits in the source or in an async step: cancelled, once
     closing      it cleans up: never touched, until `close_timeout` is over
     done
+
+All pumps are told at once, and remember it: the one that reads another's channel may close it later.
 
 The Run then waits for all of its pumps, whatever cancels the consumer meanwhile: finish first, raise
 after. A pump that refuses to end is cancelled a second time after `close_timeout`, then abandoned
@@ -131,7 +133,6 @@ class Pump:
     __slots__ = (
         "_closing",
         "_error",
-        "_left",
         "_run",
         "_started",
         "_strand",
@@ -157,7 +158,6 @@ class Pump:
         self._task: Task | None = None
         self._started = False
         self._closing = False
-        self._left = False
 
     def start(self) -> None:
         """Begin; in the consumer's context, when the consumer first wants something."""
@@ -166,16 +166,16 @@ class Pump:
 
     async def _drive(self) -> None:
         self._started = True
-        channel = self._writer.channel
-        if channel.closed:
-            return
+        writer = self._writer
         try:
-            await self._strand.bind("push", (self.offer, channel, self._writer.go_on, self._writer.settle), None)
-        except ReaderLeft:
-            return
+            if writer.left or writer.channel.closed:
+                raise ReaderLeft
+            await self._strand.bind("push", (self.offer, writer.channel, writer.go_on, writer.settle), None)
+        except ReaderLeft as left:
+            self._error = left  # a reader in another task is being left too, and must not take this for an end
         except BaseException as error:  # the reader's to see, at its place in the order
-            # The cancel of a pump that was left is its own affair: a reader in another task, left too, must not see it.
-            self._error = ReaderLeft() if self._left and not isinstance(error, Exception) else error
+            # The cancel of a pump that was left is its own affair.
+            self._error = ReaderLeft() if writer.left and not isinstance(error, Exception) else error
             if not isinstance(error, Exception | KeyboardInterrupt | SystemExit):
                 raise  # a cancel belongs to the task that was cancelled
         finally:
@@ -201,10 +201,12 @@ class Pump:
         return self._task is None or self._task.done
 
     def leave(self) -> None:
-        """Tell it that nobody reads any more (its channel is closed by now)."""
-        if self._task is None or self._task.done or self._closing or not self._started:
+        """Tell it that nobody reads any more, even if the pump that read its channel has not closed that yet."""
+        if self._task is None or self._task.done:
             return
-        self._left = True
+        self._writer.left = True
+        if self._closing or not self._started:
+            return
         if self._writer.blocked:
             self._writer.wake()
         else:
@@ -422,7 +424,6 @@ class Run(Generic[T_co]):
         return self._given_up or all(pump.done for pump in self._pumps)
 
     async def _wait_for_pumps(self) -> None:
-        # A pump may have come to its channel since: what was "inside" a moment ago can be new to leave.
         if self._deadline is None:
             self._deadline = self.clock.call_at(self.clock.now() + self.close_timeout, self._lose_patience)
         try:
