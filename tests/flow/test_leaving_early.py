@@ -73,3 +73,19 @@ async def test_leaving_after_the_first_item_does_not_either(clock: VirtualClock,
         assert silent.opened == silent.closed
         # A timed stage gives its first batch when it is full; nothing here waits for a clock.
         assert 0 == clock.now()
+
+
+@pytest.mark.parametrize("leave", [lambda s: s.take(1), lambda s: s.take_while(lambda n: n < 1)])
+async def test_a_source_that_nobody_needs_any_more_is_closed_while_others_go_on(clock: VirtualClock, leave: Any) -> None:
+    silent = Silent(2)
+    closed_while_others_go_on: list[int] = []
+
+    async def others() -> AsyncIterator[int]:
+        for number in (10, 11, 12):
+            await clock.sleep(1)
+            closed_while_others_go_on.append(silent.closed)
+            yield number
+
+    first = leave(sk.stream(silent.items) | sk.buffer(4))
+    assert [0, 10, 11, 12] == await sk.merge(first, sk.stream(others())).collect()
+    assert [1, 1, 1] == closed_while_others_go_on

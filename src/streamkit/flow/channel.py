@@ -69,6 +69,7 @@ class Channel(Generic[T]):
         "ended",
         "full",
         "limit",
+        "on_close",
         "on_room",
         "parked",
         "size",
@@ -85,6 +86,8 @@ class Channel(Generic[T]):
         self.ended = False
         self.closed = False
         self.on_room: Callable[[], None] | None = None
+        # Told when the reader leaves: the tasks that write here and wait elsewhere.
+        self.on_close: list[Callable[[], None]] = []
         self._reader: Waiter | None = None
         self._writers: deque[Waiter] = deque()
         self._unparked = 0
@@ -150,6 +153,8 @@ class Channel(Generic[T]):
         self.buffer.append(_MARK)  # a batch under way ends here
         while self._writers:
             self._release()
+        for leave in self.on_close:
+            leave()
 
     def __aiter__(self) -> Channel[T]:
         return self

@@ -14,7 +14,8 @@ How a pump is left. Each line was a real race:
     closing      it cleans up: never touched, until `close_timeout` is over
     done
 
-All pumps are told at once, and remember it: the one that reads another's channel may close it later.
+A pump is told when its reader closes its channel; when a run is left all are told at once, and remember
+it, because a pump that reads another's channel may come to close it later.
 
 The Run then waits for all of its pumps, whatever cancels the consumer meanwhile: finish first, raise
 after. A pump that refuses to end is cancelled a second time after `close_timeout`, then abandoned
@@ -155,6 +156,7 @@ class Pump:
         self._strand = strand
         self._run = run
         self._writer: Writer[Any] = Writer(channel, run.backend)
+        channel.on_close.append(self.leave)
         self._task: Task | None = None
         self._started = False
         self._closing = False
@@ -201,8 +203,8 @@ class Pump:
         return self._task is None or self._task.done
 
     def leave(self) -> None:
-        """Tell it that nobody reads any more, even if the pump that read its channel has not closed that yet."""
-        if self._task is None or self._task.done:
+        """Tell it, once, that nobody reads any more: its reader has left, or the whole run is being left."""
+        if self._task is None or self._task.done or self._writer.left:
             return
         self._writer.left = True
         if self._closing or not self._started:
