@@ -163,7 +163,9 @@ class _Call:
         if self.done is not None:
             return self.done
         start = self.start
-        return ToolCall(start.id, start.name, _join(self.parts), complete=False, index=start.index, choice=start.choice)
+        return ToolCall(
+            start.id, start.name, _join(self.parts), complete=False, index=start.index, choice=start.choice, server=start.server
+        )
 
 
 def _join(parts: list[str]) -> str:

@@ -73,13 +73,17 @@ class DataDelta(_Event, frozen=True, tag="data-delta", gc=False):
 
 @final
 class ToolCallStart(_Event, frozen=True, tag="tool-call-start", gc=False):
-    """The model began to call a tool; the arguments follow as `ToolCallDelta` with the same id."""
+    """The model began to call a tool; the arguments follow as `ToolCallDelta` with the same id.
+
+    `server` is True for a tool that the provider runs itself (a web search, say): its result comes in the stream.
+    """
 
     type: ClassVar[Literal["tool-call-start"]] = "tool-call-start"
     id: str
     name: str
     index: int = 0
     choice: int = 0
+    server: bool = False
 
 
 @final
@@ -95,7 +99,10 @@ class ToolCallDelta(_Event, frozen=True, tag="tool-call-delta", gc=False):
 
 @final
 class ToolCall(_Event, frozen=True, tag="tool-call", gc=False):
-    """A call with all its arguments; `complete` is False where the answer was cut inside them."""
+    """A call with all its arguments; `complete` is False where the answer was cut inside them.
+
+    `server` is True for a tool that the provider runs itself: there is nothing to run here.
+    """
 
     type: ClassVar[Literal["tool-call"]] = "tool-call"
     id: str
@@ -104,6 +111,7 @@ class ToolCall(_Event, frozen=True, tag="tool-call", gc=False):
     complete: bool = True
     index: int = 0
     choice: int = 0
+    server: bool = False
 
     def input(self) -> object:
         """The arguments as a value; no arguments at all are `{}`.
@@ -149,7 +157,7 @@ class Citation(_Event, frozen=True, tag="citation", gc=False):
 
 @final
 class File(_Event, frozen=True, tag="file", gc=False):
-    """A finished file, by value or by address."""
+    """A finished file, by value or by address; `name` is its name, where it has one."""
 
     type: ClassVar[Literal["file"]] = "file"
     media_type: str
@@ -157,6 +165,7 @@ class File(_Event, frozen=True, tag="file", gc=False):
     url: str | None = None
     index: int = 0
     choice: int = 0
+    name: str | None = None
 
 
 @final
