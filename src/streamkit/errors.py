@@ -203,12 +203,13 @@ class StreamTimeout(StreamkitError, TimeoutError):
     """A source was too slow.
 
     Attributes:
-        phase: "first" (before the first item), "idle" (between items), "total" (the whole run) or "close" (its clean-up).
+        phase: "first" (before the first item), "idle" (between items), "total" (the whole run),
+            "wire" (between two signs of life) or "close" (its clean-up).
         seconds: The limit that ran out.
     """
 
     def __init__(
-        self, message: str, *, phase: Literal["first", "idle", "total", "close"], seconds: float, partial: object = None
+        self, message: str, *, phase: Literal["first", "idle", "total", "wire", "close"], seconds: float, partial: object = None
     ) -> None:
         super().__init__(message, partial=partial)
         self.phase = phase

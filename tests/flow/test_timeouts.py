@@ -1,4 +1,4 @@
-"""Three clocks: until the first item, between items, and in all."""
+"""Four clocks: until the first item, between items, in all, and between two signs of life."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ pytestmark = pytest.mark.anyio
         ({"idle": 4}, "idle", 6.0, ["a"]),
         ({"total": 3}, "total", 3.0, ["a"]),
         ({"first": 3, "idle": 9, "total": 5}, "total", 5.0, ["a"]),
+        ({"wire": 1}, "wire", 1.0, []),
+        ({"wire": 3, "idle": 4}, "wire", 5.0, ["a"]),
+        ({"wire": 4, "idle": 3}, "idle", 5.0, ["a"]),
     ],
 )
 async def test_the_clock_that_runs_out_first_is_named(
@@ -73,3 +76,37 @@ async def test_batch_within_counts_from_the_first_item_however_many_follow(clock
         async for one in lists:
             times.append((clock.now(), one))
     assert [(0.6, ["a", "b", "c"]), (1.35, ["d"])] == times
+
+
+PING = b": ping\n\n"
+WORD = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+async def test_a_thinking_model_that_pings_is_not_taken_for_a_dead_connection(clock: VirtualClock) -> None:
+    body = timed(1.0, WORD, *([2.0, PING] * 10), 2.0, END)
+    assert "Hi" == await (sk.decode(body, "openai-chat") | sk.timeout(wire=3, idle=60)).join()
+    assert 23.0 == clock.now()
+
+
+async def test_pings_for_ever_run_into_the_idle_clock(clock: VirtualClock) -> None:
+    body = timed(1.0, WORD, *([2.0, PING] * 100))
+    with pytest.raises(sk.StreamTimeout) as caught:
+        await (sk.decode(body, "openai-chat") | sk.timeout(wire=3, idle=60)).message()
+    assert ("idle", 61.0) == (caught.value.phase, clock.now())
+    assert isinstance(caught.value.partial, sk.Message)
+    assert "Hi" == caught.value.partial.text
+
+
+async def test_silence_after_pings_runs_into_the_wire_clock(clock: VirtualClock) -> None:
+    body = timed(1.0, WORD, 2.0, PING, 2.0, PING, 100.0)
+    with pytest.raises(sk.StreamTimeout, match="not even a ping, within 3 s") as caught:
+        await (sk.decode(body, "openai-chat") | sk.buffer(4) | sk.timeout(wire=3, idle=60)).message()
+    assert ("wire", 8.0) == (caught.value.phase, clock.now())
+
+
+async def test_a_trickle_of_bytes_that_makes_no_event_runs_into_the_idle_clock(clock: VirtualClock) -> None:
+    trickle = [step for byte in WORD * 4 for step in (29.0, bytes([byte]))]
+    with pytest.raises(sk.StreamTimeout) as caught:
+        await (sk.decode(timed(*trickle), "openai-chat") | sk.timeout(first=120, idle=120)).collect()
+    assert ("first", 120.0) == (caught.value.phase, clock.now())

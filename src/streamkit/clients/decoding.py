@@ -183,11 +183,14 @@ class _Reading:
         plain = body.is_bytes or self._recipe.objects is None
         feed, measure = (wire.feed, len) if plain else (self._frames_of, _size_of)
         decode_many, add = decoder.decode_many, self._so_far.add
+        run, listening = self._run, self._run.listening
         chunk: Any = b""
         silent = 0
         failure: Exception | None = None
         try:
             async for chunk in body.items:
+                if listening:  # a clock that counts signs of life, which need not be events
+                    run.heard_at = run.clock.now()
                 frames = feed(chunk)
                 if frames:
                     events = decode_many(frames)

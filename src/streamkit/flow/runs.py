@@ -246,6 +246,9 @@ class Run(Generic[T_co]):
         self.clock: Clock = current_clock()
         self.close_timeout = close_timeout
         self.fused = fused
+        # When the wire last gave a sign of life, told by its source as long as somebody listens.
+        self.listening = False
+        self.heard_at = 0.0
         self._source = source
         self._sources: list[Source] = []
         self._pumps: list[Pump] = []

@@ -1,4 +1,8 @@
-"""Three clocks on a source: until its first item, between items, and in all.
+"""Four clocks on a source: until its first item, between items, in all, and between signs of life.
+
+Two of them count what a reader waits for, and a provider that only sends pings runs into them. The last one
+counts whatever comes over the wire (`Run.heard_at`), pings too: a model may think for minutes, and a connection
+that is silent for as long is dead. A source without a wire gives a sign of life with each item.
 
 A clock runs only while the source is being waited for: a slow consumer is never timed out, and no
 clock reaches into its code.
@@ -29,7 +33,7 @@ from streamkit.flow.tasks import AsyncioBackend, Timer
 
 __all__ = ["TimeoutBoundary"]
 
-Phase = Literal["first", "idle", "total"]
+Phase = Literal["first", "idle", "total", "wire"]
 
 
 class TimeoutBoundary:
@@ -37,13 +41,13 @@ class TimeoutBoundary:
 
     own_task = False
 
-    def __init__(self, first: float | None, idle: float | None, total: float | None) -> None:
-        self._limits: dict[Phase, float | None] = {"first": first, "idle": idle, "total": total}
+    def __init__(self, first: float | None, idle: float | None, total: float | None, wire: float | None) -> None:
+        self._limits: dict[Phase, float | None] = {"first": first, "idle": idle, "total": total, "wire": wire}
         given = ", ".join(f"{name}={value:g}" for name, value in self._limits.items() if value is not None)
         self.label = f"timeout({given})"
 
     def connect(self, strand: Strand, run: Run[Any]) -> Strand:
-        clocks = _Clocks(self._limits, run.clock)
+        clocks = _Clocks(self._limits, run)
         if run.backend.steppable:
             strand.seal()
             watch = _Watch(strand.iterator, clocks, run)
@@ -58,11 +62,16 @@ class TimeoutBoundary:
 class _Clocks:
     """The limits, and which of them runs out first."""
 
-    __slots__ = ("_limits", "between", "clock", "first", "total_at")
+    __slots__ = ("_limits", "_run", "between", "clock", "first", "total_at", "wire")
 
-    def __init__(self, limits: dict[Phase, float | None], clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, limits: dict[Phase, float | None], run: Run[Any]) -> None:
+        self.clock: Clock = run.clock
         self._limits = limits
+        self._run = run
+        wire = limits["wire"]
+        self.wire: float = inf if wire is None else wire
+        if wire is not None:
+            run.listening = True
         idle = limits["idle"]
         self.between: float = inf if idle is None else idle
         self.first: float = self.between if limits["first"] is None else limits["first"]
@@ -83,13 +92,30 @@ class _Clocks:
         """Whether the time in all has run out, for a source that never suspends."""
         return self.clock.now() >= self.total_at
 
-    def error(self, deadline: float, seen: bool) -> StreamTimeout:
-        """What to raise when `deadline` has passed."""
+    def due(self, deadline: float, asked_at: float) -> float:
+        """When the source, asked at `asked_at`, is too late, by what has been heard of it until now."""
+        if self.wire == inf:
+            return deadline
+        return min(deadline, max(self._run.heard_at, asked_at) + self.wire)
+
+    def error(self, deadline: float, seen: bool, due: float) -> StreamTimeout:
+        """What to raise when `due` has passed, which is `deadline` unless the wire fell silent before."""
         phase: Phase = (
-            "total" if deadline == self.total_at else "first" if not seen and self._limits["first"] is not None else "idle"
+            "wire"
+            if due < deadline
+            else "total"
+            if deadline == self.total_at
+            else "first"
+            if not seen and self._limits["first"] is not None
+            else "idle"
         )
         seconds = self._limits[phase] or 0.0
-        what = {"first": "no first item came", "idle": "no further item came", "total": "the stream did not end"}[phase]
+        what = {
+            "first": "no first item came",
+            "idle": "no further item came",
+            "total": "the stream did not end",
+            "wire": "nothing came over the wire, not even a ping,",
+        }[phase]
         if phase == "idle" and not seen:
             what = "no first item came"
         return StreamTimeout(f"{what} within {seconds:g} s", phase=phase, seconds=seconds)
@@ -103,10 +129,12 @@ class _Watch:
 
     __slots__ = (
         "_armed_for",
+        "_asked_at",
         "_between",
         "_cancels",
         "_clocks",
         "_deadline",
+        "_due",
         "_fired",
         "_first",
         "_iterator",
@@ -115,6 +143,7 @@ class _Watch:
         "_task",
         "_timer",
         "_total_at",
+        "_wire",
     )
 
     def __init__(self, iterator: Any, clocks: _Clocks, run: Run[Any]) -> None:
@@ -123,7 +152,10 @@ class _Watch:
         self._now = clocks.clock.now
         self._first = clocks.first
         self._between = clocks.between
+        self._wire = clocks.wire
         self._total_at = inf
+        self._asked_at = 0.0
+        self._due = inf
         self._run = run
         self._timer: Timer | None = None
         self._armed_for = inf
@@ -143,7 +175,7 @@ class _Watch:
 
     def _step(self) -> Any:
         if self._clocks.over:
-            raise self._clocks.error(self._clocks.total_at, True)
+            raise self._clocks.error(self._clocks.total_at, True, inf)
         step = self._iterator.__anext__()
         return step if hasattr(step, "send") else step.__await__()
 
@@ -176,12 +208,14 @@ class _Watch:
         Raises:
             StreamTimeout: too late; the step was cancelled and is over.
         """
-        deadline = self._now() + (self._between if seen else self._first)
+        now = self._asked_at = self._now()
+        deadline = now + (self._between if seen else self._first)
         if deadline > self._total_at:
             deadline = self._total_at
         self._deadline = deadline
-        if deadline < self._armed_for:
-            self._arm(deadline)
+        due = deadline if deadline < now + self._wire else now + self._wire
+        if due < self._armed_for:
+            self._arm(due)
         self._task = current_task()
         try:
             while True:
@@ -189,7 +223,7 @@ class _Watch:
                     value = yield future  # pyright: ignore[reportUnknownVariableType]  # whatever the loop sends
                 except asyncio.CancelledError as error:
                     if self._fired and self._is_ours():
-                        return (yield from self._expire(step, error, self._clocks.error(deadline, seen)))  # pyright: ignore[reportUnknownVariableType]
+                        return (yield from self._expire(step, error, self._clocks.error(deadline, seen, self._due)))  # pyright: ignore[reportUnknownVariableType]
                     future = step.throw(error)
                 except BaseException as error:
                     future = step.throw(error)
@@ -232,8 +266,9 @@ class _Watch:
         task = self._task
         if task is None:  # the consumer is at work, not the source
             return
-        if self._now() < self._deadline:
-            self._arm(self._deadline)
+        due = self._due = self._clocks.due(self._deadline, self._asked_at)
+        if self._now() < due:
+            self._arm(due)
         else:
             self._fired = True
             self._cancels = task.cancelling()
@@ -249,7 +284,7 @@ class _Watch:
 class _WatchedReader:
     """The reading end of a channel, which fails when nothing comes in time."""
 
-    __slots__ = ("_armed_for", "_channel", "_clocks", "_deadline", "_seen", "_timer", "_waiting")
+    __slots__ = ("_armed_for", "_asked_at", "_channel", "_clocks", "_deadline", "_seen", "_timer", "_waiting")
 
     def __init__(self, channel: Channel[Any], clocks: _Clocks) -> None:
         self._channel = channel
@@ -258,6 +293,7 @@ class _WatchedReader:
         self._timer: Timer | None = None
         self._armed_for = 0.0
         self._deadline = inf
+        self._asked_at = 0.0
         self._waiting = False
 
     def __aiter__(self) -> _WatchedReader:
@@ -267,12 +303,14 @@ class _WatchedReader:
         if not self._seen:
             self._clocks.begin()
         if not self._channel.buffer and not self._channel.ended:
+            self._asked_at = self._clocks.clock.now()
             self._deadline = self._clocks.deadline(self._seen)
-            if self._deadline < self._armed_for or self._timer is None:
-                self._arm(self._deadline)
+            due = min(self._deadline, self._asked_at + self._clocks.wire)
+            if due < self._armed_for or self._timer is None:
+                self._arm(due)
             self._waiting = True
         elif self._clocks.over:
-            raise self._clocks.error(self._clocks.total_at, True)
+            raise self._clocks.error(self._clocks.total_at, True, inf)
         try:
             return await self._channel.__anext__()
         finally:
@@ -298,7 +336,8 @@ class _WatchedReader:
         self._timer = None
         if not self._waiting:
             return
-        if self._clocks.clock.now() < self._deadline:
-            self._arm(self._deadline)
+        due = self._clocks.due(self._deadline, self._asked_at)
+        if self._clocks.clock.now() < due:
+            self._arm(due)
         else:
-            self._channel.fail(self._clocks.error(self._deadline, self._seen))
+            self._channel.fail(self._clocks.error(self._deadline, self._seen, due))
