@@ -11,6 +11,7 @@ import streamkit as sk
 from streamkit.dialects import CANCELLED, DONE, Dialect, OutFrame, outcome_of
 from streamkit.dialects.native import NativeDecoder, NativeEncoder
 from streamkit.sinks.codec import Codec, dialect_of
+from streamkit.wire.sse import Decoder
 
 
 def test_a_batch_is_one_bytes_object_with_all_its_frames() -> None:
@@ -155,3 +156,28 @@ def test_what_cannot_be_written_is_refused_at_once() -> None:
         Codec("native", framing="eventstream")
     with pytest.raises(sk.ConfigError, match="SSE only"):
         Codec("native", framing="ndjson", retry=1)
+
+
+@pytest.mark.parametrize("dialect", ["native", "openai-chat"])
+@pytest.mark.parametrize("pad", [16, 17, 256])
+def test_padded_writes_have_sizes_that_do_not_tell_the_tokens_apart_and_read_the_same(dialect: str, pad: int) -> None:
+    words = ["a", "be", "sea", "d" * 300, *("x" * n for n in range(40)), "\u2028é"]
+    plain, padded = Codec(dialect, id="1", created=1, retry=900), Codec(dialect, id="1", created=1, retry=900, pad=pad)
+    expected, got = plain.open(), [padded.open()]
+    for word in words:
+        expected += plain.encode([word])
+        got.append(padded.encode([word]))
+    expected += plain.close(DONE)
+    got += [padded.heartbeat, padded.close(DONE)]
+    assert {0} == {len(write) % pad for write in got}
+    reader, oracle = Decoder(), Decoder()
+    frames = [frame for write in got for frame in reader.feed(write)]
+    assert [(one.type, one.data) for one in oracle.feed(expected)] == [(one.type, one.data) for one in frames]
+    assert 900 == reader.retry
+
+
+def test_padding_is_refused_where_it_cannot_be() -> None:
+    with pytest.raises(sk.ConfigError, match="needs comments"):
+        Codec("native", framing="ndjson", pad=64)
+    with pytest.raises(sk.ConfigError, match="at least 16"):
+        Codec("native", pad=15)

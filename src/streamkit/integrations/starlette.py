@@ -33,7 +33,7 @@ class EventStreamResponse(Response):
     """`streamkit.sinks.sse.Response` for an endpoint to return.
 
     Args:
-        stream, dialect, heartbeat, retry, coalesce, id, model: As `sse.Response` has them.
+        stream, dialect, heartbeat, retry, coalesce, pad, id, model: As `sse.Response` has them.
         status_code: The status, unless the stream fails before its first item.
         headers: Further headers; `response.headers` and `set_cookie` may still change them.
         background: Runs when the stream has ended, however it did, also when the client left; not when the
@@ -57,6 +57,7 @@ class EventStreamResponse(Response):
         heartbeat: float | None = 15.0,
         retry: int | None = None,
         coalesce: bool = False,
+        pad: int | None = None,
         id: str | None = None,
         model: str | None = None,
     ) -> None:
@@ -69,6 +70,7 @@ class EventStreamResponse(Response):
             heartbeat=heartbeat,
             retry=retry,
             coalesce=coalesce,
+            pad=pad,
             id=id,
             model=model,
             lets_through=(HTTPException,),

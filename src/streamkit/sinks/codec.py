@@ -22,9 +22,12 @@ from streamkit.dialects.protocol import Dialect, Encoder, Framing, OutFrame
 from streamkit.dialects.registry import get
 from streamkit.errors import ConfigError, LocalProtocolError
 from streamkit.events import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta
+from streamkit.flow.plan import check_count
 from streamkit.wire import sse
 
 __all__ = ["Codec", "dialect_of"]
+
+_LEAST_PAD: Final = 16
 
 
 def dialect_of(dialect: str | Dialect) -> Dialect:
@@ -53,6 +56,7 @@ class Codec:
         created: When it was made, in Unix seconds; now, unless told.
         retry: Milliseconds that an SSE client shall wait before it reconnects. It goes on the first
             frame: alone in a frame it makes an empty message for some clients.
+        pad: Fill each write with a comment up to a multiple of so many bytes (SSE only).
 
     Attributes:
         media_type: The value of `content-type`.
@@ -75,6 +79,7 @@ class Codec:
         "_encoder",
         "_frame",
         "_opened",
+        "_pad",
         "_retry",
         "headers",
         "heartbeat",
@@ -91,6 +96,7 @@ class Codec:
         model: str | None = None,
         created: int | None = None,
         retry: int | None = None,
+        pad: int | None = None,
     ) -> None:
         found = dialect_of(dialect)
         framing = framing or found.framing
@@ -98,17 +104,22 @@ class Codec:
             raise ConfigError(f"no sink writes {framing!r} frames; known are {', '.join(_FRAMES)}")
         if retry is not None and framing != "sse":
             raise ConfigError(f"retry={retry} has a meaning in SSE only, and the dialect {found.name!r} is written as {framing}")
+        if pad is not None:
+            check_count("sse.Response", "pad", pad, _LEAST_PAD)
+            if framing != "sse":
+                raise ConfigError(f"pad={pad} needs comments, which SSE has and {framing} has not")
         assert found.encoder is not None
         self._encoder: Encoder = found.encoder(id=id, model=model, created=int(time.time()) if created is None else created)
         self._encode = self._encoder.encode
         self._frame = _FRAMES[framing]
         # What `encode_line` writes before the data of an otherwise empty frame.
         self._retry = b"" if retry is None else sse.encode_line(b"", retry=retry).removesuffix(b"data: \n\n")
+        self._pad = pad
         self._opened = False
         self._cancelled = False
         self.media_type = found.media_type if framing == found.framing else _MEDIA_TYPES[framing]
         self.headers: Mapping[str, str] = found.headers
-        self.heartbeat = sse.comment() if framing == "sse" else b""
+        self.heartbeat = self._padded(sse.comment()) if framing == "sse" else b""
         self.stopped_by: ErrorEvent | Exception | None = None
 
     def open(self) -> bytes:
@@ -116,7 +127,7 @@ class Codec:
         if self._opened:
             return b""
         self._opened = True
-        return self._with_retry(self._frame(self._encoder.open()))
+        return self._padded(self._with_retry(self._frame(self._encoder.open())))
 
     def encode(self, batch: Iterable[object]) -> bytes:
         """The bytes of items that are sent together. Never raises for what the items are: see `stopped_by`."""
@@ -135,13 +146,15 @@ class Codec:
         except LocalProtocolError as error:  # an encoder that breaks its contract: the same
             self.stopped_by = error
             body = self._written_before_failing(frames)
-        return self._with_retry(body) if self._retry else body
+        if self._retry:
+            body = self._with_retry(body)
+        return self._padded(body) if self._pad else body
 
     def close(self, outcome: Outcome) -> bytes:
         """The frames that end the stream: for every outcome there are some. `DONE` after `Finish("cancelled")` is `CANCELLED`."""
         if self._cancelled and outcome is DONE:
             outcome = CANCELLED
-        return self._with_retry(self._frame(self._encoder.close(outcome)))
+        return self._padded(self._with_retry(self._frame(self._encoder.close(outcome))))
 
     def _admit(self, item: object) -> Event:
         """An item that is no text delta, as an event."""
@@ -167,6 +180,15 @@ class Codec:
             body = self._retry + body
             self._retry = b""
         return body
+
+    def _padded(self, body: bytes) -> bytes:
+        """The same for any reader, in a length that tells less: a comment of one line fills it up."""
+        if not self._pad or not body:
+            return body
+        missing = -len(body) % self._pad
+        if missing == 1:  # the shortest comment has two bytes
+            missing += self._pad
+        return body + b":" + b" " * (missing - 2) + b"\n" if missing else body
 
     def _written_before_failing(self, frames: list[OutFrame]) -> bytes:
         out: list[bytes] = []

@@ -59,6 +59,9 @@ class Response:
         retry: Milliseconds after which an `EventSource` shall reconnect.
         coalesce: Let the source run ahead (at most 1,024 items) while the client is slow, and join what is ready into few,
             larger frames; a fast client still gets each token at once.
+        pad: Fill each write with a comment that clients skip, up to a multiple of so many bytes (at least 16): who watches an
+            encrypted connection can otherwise guess at the tokens by their lengths. It hides lengths, not how many writes
+            there are nor when (`coalesce` makes them fewer): a mitigation, no cure.
         id, model: The answer's id and model for dialects that have them, where no `Start` event brings them.
         lets_through: Exceptions of the source that are raised, not answered, when they come before the first item: a
             framework's own HTTP errors.
@@ -93,6 +96,7 @@ class Response:
         heartbeat: float | None = 15.0,
         retry: int | None = None,
         coalesce: bool = False,
+        pad: int | None = None,
         id: str | None = None,
         model: str | None = None,
         lets_through: tuple[type[Exception], ...] = (),
@@ -108,6 +112,7 @@ class Response:
         self._dialect = dialect_of(dialect)
         self._heartbeat = heartbeat
         self._retry = retry
+        self._pad = pad
         self._id = id
         self._model = model
         self._lets_through = lets_through
@@ -118,7 +123,7 @@ class Response:
         self.raw_headers: RawHeaders = merge_headers(own, headers)
 
     def _new_codec(self) -> Codec:
-        return Codec(self._dialect, id=self._id, model=self._model, retry=self._retry)
+        return Codec(self._dialect, id=self._id, model=self._model, retry=self._retry, pad=self._pad)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. A HEAD request gets the headers, and the source is closed without being started."""
