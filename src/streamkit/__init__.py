@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from streamkit.clients.models import Model as Model
     from streamkit.clients.models import model as model
     from streamkit.clients.openai import from_openai as from_openai
+    from streamkit.clients.request import Request as Request
+    from streamkit.clients.request import Turn as Turn
     from streamkit.errors import (
         AuthError as AuthError,
     )
@@ -137,6 +139,7 @@ if TYPE_CHECKING:
     from streamkit.events import (
         Usage as Usage,
     )
+    from streamkit.events.tool import Tool as Tool
     from streamkit.flow.plan import Op as Op
     from streamkit.flow.plan import Same as Same
     from streamkit.flow.runs import Run as Run
@@ -149,6 +152,7 @@ if TYPE_CHECKING:
     from streamkit.operators.buffering import buffer as buffer
     from streamkit.operators.buffering import coalesce as coalesce
     from streamkit.operators.combining import merge as merge
+    from streamkit.operators.selection import limit_bytes as limit_bytes
     from streamkit.operators.selection import skip as skip
     from streamkit.operators.selection import take as take
     from streamkit.operators.selection import take_while as take_while
@@ -187,6 +191,7 @@ _HOMES = {
     "streamkit.clients.decoding": "decode",
     "streamkit.clients.models": "Model model",
     "streamkit.clients.openai": "from_openai",
+    "streamkit.clients.request": "Request Turn",
     "streamkit.errors": (
         "AuthError BadRequestError BufferFull ConfigError ContentBlockedError LocalProtocolError MissingExtra "
         "OverloadedError ProtocolError RateLimitError RemoteProtocolError SinkClosed SourceError StreamBusy "
@@ -196,13 +201,14 @@ _HOMES = {
         "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start Stats "
         "TextDelta ToolCall ToolCallDelta ToolCallStart ToolResult Usage"
     ),
+    "streamkit.events.tool": "Tool",
     "streamkit.flow.plan": "Op Same",
     "streamkit.flow.runs": "Run",
     "streamkit.flow.sending": "SendChannel channel",
     "streamkit.flow.streams": "Sink Stream stream",
     "streamkit.operators.buffering": "batch buffer coalesce",
     "streamkit.operators.combining": "merge",
-    "streamkit.operators.selection": "skip take take_while",
+    "streamkit.operators.selection": "limit_bytes skip take take_while",
     "streamkit.operators.text": "lines on_text sentences stop",
     "streamkit.operators.timing": "timeout",
     "streamkit.operators.transform": "filter flat_map map operator scan stage tap",

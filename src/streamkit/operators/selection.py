@@ -1,4 +1,4 @@
-"""Operators that choose how much of a stream there is: take, skip, take_while."""
+"""Operators that choose how much of a stream there is: take, skip, take_while, limit_bytes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from streamkit.flow.plan import Op, Same, Step, check_count, step_of
+from streamkit.stages.limiting import Limit, utf8_bytes
 
-__all__ = ["skip", "take", "take_while"]
+__all__ = ["limit_bytes", "skip", "take", "take_while"]
 
 T = TypeVar("T")
 
@@ -72,3 +73,26 @@ def take_while(fn: Callable[[T], object]) -> Op[T, T]:
     [1, 2]
     """
     return Op(step_of("take_while", "take_while", fn))
+
+
+def limit_bytes(most: int) -> Same:
+    """End a stream that has become long enough, whatever its source would still say.
+
+    Args:
+        most: Bytes of content, at least 0: text as UTF-8, reasoning, arguments of tool calls, binary parts. Control
+            events count nothing.
+
+    Yields:
+        The items; the one that reaches the limit is cut at it, between two characters. A stream of events then ends
+        with `Finish("length", "limit_bytes")`; the source is closed.
+
+    Memory: one number. For a limit in time see `sk.timeout(total=)`.
+    Cancellation: the source is closed.
+    Raises:
+        ConfigError, TypeError: a limit below 0 or none at all, at the call.
+
+    >>> run((stream(["to be ", "or not"]) | limit_bytes(8)).collect())
+    ['to be ', 'or']
+    """
+    check_count("limit_bytes", "most", most, 0)
+    return Same(Step("stage", f"limit_bytes({most})", lambda: Limit(most, utf8_bytes, "limit_bytes")))
