@@ -23,6 +23,7 @@ ENTRY_POINTS: Final = "streamkit.dialects"
 
 _OURS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "anthropic": "streamkit.dialects.anthropic",
         "native": "streamkit.dialects.native",
         "openai-chat": "streamkit.dialects.openai_chat",
     }
