@@ -143,3 +143,52 @@ def test_control_is_everything_but_text_reasoning_and_data() -> None:
     events = [made[kind] if kind in made else kind() for kind in EVENT_TYPES]  # type: ignore[call-arg]  # the rest need nothing
     assert {sk.TextDelta, sk.ReasoningDelta, sk.DataDelta} == {type(event) for event in events if not is_control(event)}
     assert is_control(sk.ReasoningDelta(signature="proof"))
+
+
+def test_parts_are_blocks_in_the_order_they_began() -> None:
+    message = sk.Message(
+        [
+            sk.ReasoningDelta("let ", 0),
+            sk.ReasoningDelta("me see", 0),
+            sk.ReasoningDelta("", 0, signature="proof"),
+            sk.TextDelta("a", 1),
+            sk.TextDelta("b", 1),
+            sk.ToolCallStart("1", "now", 2),
+            sk.ToolCallDelta("1", "{}", 2),
+            sk.ReasoningDelta("", 3, redacted="hidden"),
+            sk.ToolCall("1", "now", "{}", index=2),
+            sk.ToolCall("s", "web_search", "{}", index=4, server=True),
+            sk.TextDelta("c", 5),
+        ]
+    )
+    assert "abc" == message.text
+    assert "let me see" == message.reasoning
+    expected = (
+        sk.ReasoningDelta("let me see", 0, signature="proof"),
+        "ab",
+        sk.ToolCall("1", "now", "{}", index=2),
+        sk.ReasoningDelta("", 3, redacted="hidden"),
+        "c",
+    )
+    assert expected == message.parts == message.parts
+
+
+def test_text_is_the_same_however_often_it_is_asked_for_between_blocks() -> None:
+    message = sk.Message()
+    text = ""
+    for number in range(20):
+        message.add(sk.TextDelta(str(number)))
+        text += str(number)
+        if number % 3 == 0:
+            assert text == message.text
+        if number % 4 == 0:
+            message.add(sk.ToolCall(str(number), "now"))
+    assert text == message.text == "".join(part for part in message.parts if isinstance(part, str))
+    assert 5 == len(message.tool_calls)
+
+
+def test_a_call_that_begins_twice_is_one_part() -> None:
+    message = sk.Message(
+        [sk.ToolCallStart("1", "a"), sk.ToolCallDelta("1", "x"), sk.ToolCallStart("1", "b"), sk.ToolCallDelta("1", "y")]
+    )
+    assert (sk.ToolCall("1", "b", "y", complete=False),) == message.parts

@@ -39,9 +39,12 @@ class Message:
     """
 
     __slots__ = (
+        "_blocks",
         "_calls",
-        "_reasoning",
+        "_closed_chars",
+        "_closed_text",
         "_text",
+        "_thoughts",
         "choice",
         "citations",
         "error",
@@ -65,25 +68,56 @@ class Message:
         self.files: list[File] = []
         self.tool_results: list[ToolResult] = []
         self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self._closed_text: list[str] = []
+        self._closed_chars = 0
+        self._thoughts: dict[int, _Thought] = {}
         self._calls: dict[str, _Call] = {}
+        # What began besides text, and after how many characters of it: text itself must cost no more than an append.
+        self._blocks: list[tuple[int, _Thought | _Call]] = []
         for event in events:
             self.add(event)
 
     @property
     def text(self) -> str:
         """All text of the answer so far, blocks in the order they came."""
-        return _join(self._text)
+        if not self._closed_text:
+            return _join(self._text)
+        self._close_text()
+        return _join(self._closed_text)
 
     @property
     def reasoning(self) -> str:
         """All readable reasoning so far."""
-        return _join(self._reasoning)
+        return "".join([_join(thought.texts) for thought in self._thoughts.values()])
 
     @property
     def tool_calls(self) -> list[ToolCall]:
         """The calls in the order they began; one whose end has not been seen has `complete=False`."""
         return [call.value() for call in self._calls.values()]
+
+    @property
+    def parts(self) -> tuple[str | ReasoningDelta | ToolCall, ...]:
+        """The answer as blocks in the order they began: texts, reasoning with its proofs, calls.
+
+        What the next request sends back, so calls that the provider runs itself, citations and files are not among them.
+
+        >>> Message([TextDelta("a"), ToolCall("1", "now"), TextDelta("b"), TextDelta("c")]).parts
+        ('a', ToolCall(id='1', name='now', arguments='', complete=True, index=0, choice=0, server=False), 'bc')
+        """
+        text = self.text
+        out: list[str | ReasoningDelta | ToolCall] = []
+        start = 0
+        for end, block in self._blocks:
+            value = block.value()
+            if isinstance(value, ToolCall) and value.server:
+                continue
+            if end > start:
+                out.append(text[start:end])
+                start = end
+            out.append(value)
+        if text[start:]:
+            out.append(text[start:])
+        return tuple(out)
 
     @property
     def id(self) -> str | None:
@@ -113,15 +147,20 @@ class Message:
     def _add_other(self, event: Event) -> None:
         match event:
             case ReasoningDelta():
-                if event.text:
-                    self._reasoning.append(event.text)
+                thought = self._thoughts.get(event.index)
+                if thought is None:
+                    thought = self._thoughts[event.index] = _Thought(event)
+                    self._begin(thought)
+                thought.add(event)
             case ToolCallStart():
-                self._calls[event.id] = _Call(event)
+                self._begin_call(event)
             case ToolCallDelta():
                 if event.id in self._calls:
                     self._calls[event.id].parts.append(event.delta)
             case ToolCall():
-                self._calls.setdefault(event.id, _Call(event)).done = event
+                if event.id not in self._calls:
+                    self._begin_call(event)
+                self._calls[event.id].done = event
             case ToolResult():
                 self.tool_results.append(event)
             case Start():
@@ -143,10 +182,51 @@ class Message:
             case _:
                 return
 
+    def _begin_call(self, event: ToolCallStart | ToolCall) -> None:
+        call = self._calls.get(event.id)
+        if call is not None:  # told twice: the later one counts, in the place of the first
+            call.begin(event)
+            return
+        call = self._calls[event.id] = _Call(event)
+        self._begin(call)
+
+    def _begin(self, block: _Thought | _Call) -> None:
+        self._close_text()
+        self._blocks.append((self._closed_chars, block))
+
+    def _close_text(self) -> None:
+        """Move the text so far behind a known length; each piece is moved once."""
+        self._closed_chars += sum(map(len, self._text))
+        self._closed_text += self._text
+        self._text.clear()
+
     def __repr__(self) -> str:
         """A short picture for a debugger: sizes, not contents (an answer may be private)."""
         end = self.finish.reason if self.finish else (f"error {self.error.code}" if self.error else "open")
         return f"<Message {end}: {len(self.text)} chars, {len(self._calls)} tool calls>"
+
+
+class _Thought:
+    """A block of reasoning while it arrives."""
+
+    __slots__ = ("redacted", "signature", "start", "texts")
+
+    def __init__(self, start: ReasoningDelta) -> None:
+        self.start = start
+        self.texts: list[str] = []
+        self.signature: str | None = None
+        self.redacted: str | None = None
+
+    def add(self, event: ReasoningDelta) -> None:
+        if event.text:
+            self.texts.append(event.text)
+        # One proof for the whole block, which comes when it ends.
+        self.signature = event.signature or self.signature
+        self.redacted = event.redacted or self.redacted
+
+    def value(self) -> ReasoningDelta:
+        start = self.start
+        return ReasoningDelta(_join(self.texts), start.index, start.choice, self.signature, self.redacted)
 
 
 class _Call:
@@ -155,6 +235,9 @@ class _Call:
     __slots__ = ("done", "parts", "start")
 
     def __init__(self, start: ToolCallStart | ToolCall) -> None:
+        self.begin(start)
+
+    def begin(self, start: ToolCallStart | ToolCall) -> None:
         self.start = start
         self.parts: list[str] = []
         self.done: ToolCall | None = None
