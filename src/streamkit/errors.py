@@ -24,11 +24,14 @@
 Errors of others (a source's own exceptions, an SDK's) pass through untouched.
 `partial` on every error of ours is what had arrived before it: a `Message` for a stream of events,
 a list for anything else, None where nothing is known. Messages and `repr` never hold secrets:
-whatever comes from outside goes through `scrub` first.
+whatever comes from outside goes through `scrub` first. Nor do they hold what a model or a user said, because
+messages end up in logs: it is on the error (`partial`, `excerpt`), and in the message only if the environment
+says STREAMKIT_SHOW_CONTENT=1.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Literal
 
@@ -65,9 +68,13 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 def scrub(text: str, limit: int = 400) -> str:
     """Foreign text made fit for a message: keys and tokens masked, one line, at most `limit` characters.
+
+    Control characters become U+FFFD: no foreign text moves the cursor of whoever reads the log.
 
     >>> scrub("denied for Bearer abcdefgh12345678")
     'denied for Bearer ***'
@@ -75,7 +82,7 @@ def scrub(text: str, limit: int = 400) -> str:
     # Cut before matching too: a hostile body must not cost more than its excerpt.
     text = text[: limit * 4]
     text = _SECRETS.sub(lambda m: (m["scheme"] or m["field"] or "") + "***", text)
-    text = " ".join(text.split())
+    text = _CONTROLS.sub("\ufffd", " ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -178,7 +185,8 @@ class ProtocolError(StreamkitError):
 
     Attributes:
         offset: Position in bytes from the start of the stream, or None.
-        excerpt: The bytes or text at fault, cut short and scrubbed.
+        excerpt: The bytes or text at fault, cut short and scrubbed. It may be content, so the message shows it only
+            if the environment variable STREAMKIT_SHOW_CONTENT is set.
     """
 
     def __init__(self, message: str, *, offset: int | None = None, excerpt: str | bytes = "", partial: object = None) -> None:
@@ -187,7 +195,9 @@ class ProtocolError(StreamkitError):
         self.excerpt = scrub(excerpt, EXCERPT_CHARS)
         self.offset = offset
         where = "" if offset is None else f" at byte {offset}"
-        what = f": {self.excerpt!r}" if self.excerpt else ""
+        what = ""
+        if self.excerpt:
+            what = f": {self.excerpt!r}" if os.environ.get("STREAMKIT_SHOW_CONTENT") else " (what stood there: `excerpt`)"
         super().__init__(f"{message}{where}{what}", partial=partial)
 
 

@@ -35,7 +35,16 @@ def test_what_had_arrived_travels_with_the_error() -> None:
 def test_a_protocol_error_shows_where_and_what() -> None:
     error = sk.RemoteProtocolError("not JSON", offset=12, excerpt=b'{"a":')
     assert (12, '{"a":') == (error.offset, error.excerpt)
-    assert "not JSON at byte 12: '{\"a\":'" == str(error)
+    assert "not JSON at byte 12 (what stood there: `excerpt`)" == str(error)
+
+
+def test_content_stands_in_a_message_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMKIT_SHOW_CONTENT", "1")
+    assert "not JSON at byte 12: '{\"a\":'" == str(sk.RemoteProtocolError("not JSON", offset=12, excerpt=b'{"a":'))
+
+
+def test_foreign_text_moves_no_cursor_and_makes_no_log_line_of_its_own() -> None:
+    assert "a [CRITICAL] b\ufffd[2J\ufffd]52;c;x\ufffdc" == scrub("a\n[CRITICAL] b\x1b[2J\x9d52;c;x\x07c".replace("\x9d", "\x1b]"))
 
 
 def test_an_excerpt_is_short_however_long_the_body_was() -> None:
@@ -55,9 +64,10 @@ def test_an_excerpt_is_short_however_long_the_body_was() -> None:
 )
 def test_no_secret_survives_in_a_message(secret: str) -> None:
     error = sk.RemoteProtocolError("bad body", excerpt=f"before {secret} after")
-    for shown in (str(error), repr(error), error.excerpt, scrub(secret)):
+    for shown in (error.excerpt, scrub(secret)):
         assert secret not in shown
         assert "***" in shown
+    assert secret not in f"{error} {error!r}"
 
 
 def test_words_that_only_look_a_little_like_secrets_stay() -> None:

@@ -86,7 +86,7 @@ def test_a_line_above_the_bound_is_one_error_behind_the_lines_before_it(text: st
 def test_the_error_comes_at_the_first_character_too_many_and_stays() -> None:
     lines = Lines(max_chars=3)
     assert () == lines.feed("abc")
-    with pytest.raises(RemoteProtocolError, match=r"more than max_chars=3.*'abcd'"):
+    with pytest.raises(RemoteProtocolError, match="more than max_chars=3"):
         lines.feed("d")
     with pytest.raises(RemoteProtocolError):
         lines.feed("\n")

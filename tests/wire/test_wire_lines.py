@@ -61,7 +61,7 @@ def test_a_line_above_the_bound_is_one_error_at_its_byte_after_all_lines_before_
 def test_lines_before_a_bad_one_are_returned_and_the_error_comes_next() -> None:
     decoder = Decoder(max_line_bytes=5)
     assert [b"abc", b"12345"] == decoder.feed(b"abc\r\n12345\nabcdef\nxyz\n")
-    with pytest.raises(RemoteProtocolError, match=r"max_line_bytes=5: .* at byte 16: 'abcdef'"):
+    with pytest.raises(RemoteProtocolError, match=r"max_line_bytes=5: .* at byte 16"):
         decoder.feed(b"\n")
     with pytest.raises(RemoteProtocolError, match=r"at byte 16"):
         decoder.finish()

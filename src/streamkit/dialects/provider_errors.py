@@ -184,7 +184,9 @@ def error_from_body(body: bytes, *, status: int | None = None, provider: str | N
         what = "HTML" if text[:1] == "<" else "JSON cut short" if text[:1] in ("{", "[") else "text"
         if not text:
             return RemoteProtocolError("the body is empty where a stream of events was expected")
-        return RemoteProtocolError(f"the body is {what}, not a stream of events", excerpt=text)
+        # A page is a proxy's, not a model's: its words tell what to do, and may be shown.
+        page = f": {scrub(_without_markup(text), 200)}" if what == "HTML" else ""
+        return RemoteProtocolError(f"the body is {what}, not a stream of events{page}", excerpt=text)
     if failed or _is_error(value):
         return error_from_payload(value, status=status, provider=provider)
     return RemoteProtocolError("the body is one JSON document, not a stream of events: ask for `stream: true`", excerpt=text)
