@@ -26,6 +26,7 @@ _OURS: Final[Mapping[str, str]] = MappingProxyType(
         "anthropic": "streamkit.dialects.anthropic",
         "native": "streamkit.dialects.native",
         "openai-chat": "streamkit.dialects.openai_chat",
+        "openai-responses": "streamkit.dialects.openai_responses",
     }
 )
 _loaded: dict[str, Dialect] = {}
