@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from streamkit.clients.anthropic import from_anthropic as from_anthropic
+    from streamkit.clients.callables import from_callable as from_callable
     from streamkit.clients.decoding import decode as decode
     from streamkit.clients.models import Model as Model
     from streamkit.clients.models import model as model
@@ -136,6 +138,7 @@ if TYPE_CHECKING:
     from streamkit.events import (
         ToolResult as ToolResult,
     )
+    from streamkit.events import Totals as Totals
     from streamkit.events import (
         Usage as Usage,
     )
@@ -152,15 +155,19 @@ if TYPE_CHECKING:
     from streamkit.operators.buffering import buffer as buffer
     from streamkit.operators.buffering import coalesce as coalesce
     from streamkit.operators.combining import merge as merge
+    from streamkit.operators.measuring import measure as measure
+    from streamkit.operators.measuring import progress as progress
     from streamkit.operators.selection import limit_bytes as limit_bytes
     from streamkit.operators.selection import skip as skip
     from streamkit.operators.selection import take as take
     from streamkit.operators.selection import take_while as take_while
     from streamkit.operators.text import lines as lines
     from streamkit.operators.text import on_text as on_text
+    from streamkit.operators.text import printable as printable
     from streamkit.operators.text import sentences as sentences
     from streamkit.operators.text import stop as stop
     from streamkit.operators.timing import timeout as timeout
+    from streamkit.operators.tool_calls import partial_json as partial_json
     from streamkit.operators.transform import (
         filter as filter,
     )
@@ -182,12 +189,15 @@ if TYPE_CHECKING:
     from streamkit.operators.transform import (
         tap as tap,
     )
+    from streamkit.stages.partial_json import PartialValue as PartialValue
     from streamkit.stages.stage import Stage as Stage
     from streamkit.stages.stage import TimedStage as TimedStage
 
 # Where each name lives. A module is loaded when its first name is asked for, so that `import streamkit`
 # costs next to nothing; a test holds this table against the imports above.
 _HOMES = {
+    "streamkit.clients.anthropic": "from_anthropic",
+    "streamkit.clients.callables": "from_callable",
     "streamkit.clients.decoding": "decode",
     "streamkit.clients.models": "Model model",
     "streamkit.clients.openai": "from_openai",
@@ -198,8 +208,8 @@ _HOMES = {
         "StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated"
     ),
     "streamkit.events": (
-        "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start Stats "
-        "TextDelta ToolCall ToolCallDelta ToolCallStart ToolResult Usage"
+        "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start "
+        "Stats TextDelta ToolCall ToolCallDelta ToolCallStart ToolResult Totals Usage"
     ),
     "streamkit.events.tool": "Tool",
     "streamkit.flow.plan": "Op Same",
@@ -208,10 +218,13 @@ _HOMES = {
     "streamkit.flow.streams": "Sink Stream stream",
     "streamkit.operators.buffering": "batch buffer coalesce",
     "streamkit.operators.combining": "merge",
+    "streamkit.operators.measuring": "measure progress",
     "streamkit.operators.selection": "limit_bytes skip take take_while",
-    "streamkit.operators.text": "lines on_text sentences stop",
+    "streamkit.operators.text": "lines on_text printable sentences stop",
     "streamkit.operators.timing": "timeout",
+    "streamkit.operators.tool_calls": "partial_json",
     "streamkit.operators.transform": "filter flat_map map operator scan stage tap",
+    "streamkit.stages.partial_json": "PartialValue",
     "streamkit.stages.stage": "Stage TimedStage",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
