@@ -8,6 +8,7 @@ beta ones among them.
 from __future__ import annotations
 
 from streamkit.dialects.anthropic.decoder import AnthropicDecoder as AnthropicDecoder
+from streamkit.dialects.anthropic.encoder import AnthropicEncoder as AnthropicEncoder
 from streamkit.dialects.protocol import Dialect
 
-DIALECT = Dialect("anthropic", "sse", decoder=AnthropicDecoder)
+DIALECT = Dialect("anthropic", "sse", decoder=AnthropicDecoder, encoder=AnthropicEncoder)

@@ -265,8 +265,9 @@ class AnthropicDecoder:
             seam: dict[str, object] = {"type": "message_start", "message": {"id": opening.id, "model": opening.model}}
             out.append(Raw(seam))
         self._opening_reason = opening.stop_reason or None
-        if isinstance(opening.content, list):
-            for number, block in enumerate(cast("list[object]", opening.content)):
+        content = opening.content
+        if isinstance(content, list):
+            for number, block in enumerate(cast("list[object]", content)):
                 self._begin(number, block, out)
                 self._end_call(self._last, out)
 

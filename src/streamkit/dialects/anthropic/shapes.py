@@ -115,7 +115,7 @@ def _delta(delta: dict[str, object]) -> Delta:
     return Delta(
         type=as_text(delta.get("type")),
         text=_flat(delta.get("text")),
-        partial_json=dump(partial).decode() if isinstance(partial, dict | list) else as_text(partial),
+        partial_json=as_text(partial) if not isinstance(partial, dict | list) else dump(cast("object", partial)).decode(),
         thinking=_flat(delta.get("thinking")),
         signature=as_text(delta.get("signature")),
         citation=_plain(delta.get("citation")),
