@@ -179,18 +179,6 @@ async def test_an_error_that_the_sdk_raises_itself_passes_untouched() -> None:
     assert "a" == cast("sk.Message", run.partial).text
 
 
-async def test_streams_of_the_responses_api_are_refused_by_name() -> None:
-    client = sdk(answer("a"))
-    with pytest.raises(ConfigError, match="Responses API"):
-        await sk.from_openai(client.responses.create(model="m", input="x", stream=True)).collect()
-
-    async def events() -> AsyncIterator[Any]:
-        yield openai.types.responses.ResponseTextDeltaEvent.model_construct(type="response.output_text.delta", delta="a")
-
-    with pytest.raises(ConfigError, match="Responses API"):
-        await sk.from_openai(events()).collect()
-
-
 async def test_a_whole_answer_is_no_stream() -> None:
     whole = openai.types.chat.ChatCompletion.model_construct(id="c", choices=[])
     with pytest.raises(TypeError, match="stream=True"):

@@ -1,24 +1,20 @@
-"""What the OpenAI SDK gives, as events: its streams, its raw responses, its un-awaited calls.
+"""What the OpenAI SDK gives, as events: its streams, helpers, raw responses and un-awaited calls.
 
-No SDK is imported: objects are told apart by what they can do. An SDK stream parses and validates each
-chunk in Python; underneath it is an HTTP response, which our decoder reads for a tenth of the cost and
-which still shows what the SDK hides: the end marker, and a body that was cut. So the response is read
-where that is safe: an unread stream of the SDK's own class with its own decoder. A stream that was
-wrapped by others (to trace it, say) or begun is read chunk by chunk instead.
+Chat completions and Responses come through one door. The SDK's objects say which they are, and so does the
+first frame of a body that is read underneath them; nothing is decided before (`streamkit.clients.sdk_streams`
+says what is read underneath, and when).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from streamkit.clients.decoding import Errors, Recipe, events_of
-from streamkit.dialects.protocol import InFrame
-from streamkit.dialects.registry import get
-from streamkit.errors import ConfigError
+from streamkit.clients.sdk_streams import SDKDecoder, as_it_came, fields_of, frame_of, underneath
+from streamkit.dialects.protocol import Decoder, Dialect, InFrame
 from streamkit.events import Event
 from streamkit.flow.plan import describe
 from streamkit.flow.streams import Stream
@@ -26,20 +22,16 @@ from streamkit.wire.sse import Frame
 
 __all__ = ["from_openai"]
 
-_NOT_CHAT: Final = "this is a stream of the Responses API, and from_openai reads those of client.chat.completions"
-
-_dump: Final = msgspec.json.Encoder().encode
-
 
 def from_openai(source: object, *, errors: Errors = "raise", provider: str | None = "openai") -> Stream[Event]:
-    """The events of a chat completion that the OpenAI SDK streams.
+    """The events of an answer that the OpenAI SDK streams: a chat completion, or one of the Responses API.
 
     Args:
-        source: Any of these, of the async or the sync client, with `stream=True`:
-            `client.chat.completions.create(...)` awaited or not; the raw response of
-            `with_streaming_response.create(...)`, entered or not, or of `with_raw_response`; the manager of
-            `client.chat.completions.stream(...)`; an iterable of chunks; or a callable without arguments
-            that gives one of these, which can be run again.
+        source: Any of these, of `chat.completions` or `responses`, of the async or the sync client, Azure's too:
+            `create(..., stream=True)` awaited or not; the raw response of `with_streaming_response.create(...)`,
+            entered or not, or of `with_raw_response`; the manager of `stream(...)`, entered or not; an iterable of
+            chunks or events, objects or dicts; or a callable without arguments that gives one of these, which can be
+            run again.
         errors: "raise", or "yield" to get an `ErrorEvent` as the last event instead.
         provider: Who answers, for `Start.provider` and errors.
 
@@ -52,7 +44,7 @@ def from_openai(source: object, *, errors: Errors = "raise", provider: str | Non
         StreamTruncated: the stream ended before the answer did; `partial` is what came.
         SourceError: an error in the stream (provider, code, retryable, partial).
         RemoteProtocolError: what came is no such stream.
-        ConfigError: a stream of the Responses API.
+        StreamConsumed: the SDK's stream was read or closed before.
         TypeError: nothing that streams, such as the answer of a call without `stream=True`.
         What the SDK and its HTTP client raise passes untouched, also under errors="yield" if there is no stream yet.
 
@@ -61,70 +53,84 @@ def from_openai(source: object, *, errors: Errors = "raise", provider: str | Non
     >>> asyncio.run(from_openai(chunks).join())
     'Hi'
     """
-    recipe = Recipe(get("openai-chat"), errors=errors, provider=provider, adapt=_unwrapped, objects=_frames)
-    source = _unwrapped(source)
-    return events_of(source, recipe, f"from_openai({describe(source)}{'()' if callable(source) else ''})")
+    recipe = Recipe(_EITHER, errors=errors, provider=provider, adapt=underneath, objects=as_it_came)
+    label = f"from_openai({describe(source)}{'()' if callable(source) else ''})"
+    return events_of(underneath(source), recipe, label)
 
 
-def _unwrapped(value: Any) -> Any:
-    """An SDK stream as the response underneath, where that is safe; what cannot be read is refused.
-
-    Raises:
-        TypeError, ConfigError: a whole answer, or one of another API.
-    """
-    if hasattr(value, "model_dump") and not hasattr(value, "__aiter__"):
-        # Iterable, as all models of pydantic are, but by field.
-        raise TypeError(f"a {type(value).__name__} is a whole answer, not a stream: call create(..., stream=True)")
-    if type(value).__name__ in ("AsyncChatCompletionStream", "ChatCompletionStream"):
-        # The helper of `chat.completions.stream()`: it tells in events of its own what the stream inside says.
-        inner: Any = getattr(value, "_raw_stream", None)
-        if _is_unread_sdk_stream(inner, getattr(inner, "response", None)):
-            return inner.response
-    response = getattr(value, "http_response", None) or getattr(value, "response", None)
-    _refuse_responses_api(response)
-    if _is_unread_sdk_stream(value, response):
-        return response
-    return value
+def _decoder(*, provider: str | None = None) -> Decoder:
+    return SDKDecoder(_frame, _dialect, "openai-chat", provider=provider)
 
 
-def _is_unread_sdk_stream(value: Any, response: Any) -> bool:
-    kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]  # of Any
-    return (
-        # By name, so that a proxy around it, which passes attributes on, is not mistaken for the thing itself.
-        kind.__name__ in ("AsyncStream", "Stream")
-        and type(getattr(value, "_decoder", None)).__module__ == f"{kind.__module__.partition('.')[0]}._streaming"
-        and (hasattr(response, "aiter_raw") or hasattr(response, "iter_raw"))
-        and not getattr(response, "is_stream_consumed", True)
-        and not getattr(response, "is_closed", True)
-    )
+_EITHER: Final = Dialect("openai", "sse", decoder=_decoder)
 
 
-def _refuse_responses_api(response: Any) -> None:
-    path = getattr(getattr(getattr(response, "request", None), "url", None), "path", "")
-    if isinstance(path, str) and path.rstrip("/").endswith("/responses"):
-        raise ConfigError(
-            "this is a stream of the Responses API, and from_openai reads chat completions: use client.chat.completions"
-        )
+# ---- which of the two ---------------------------------------------------------------------------
 
 
-def _frames(item: Any) -> list[InFrame]:
-    """A chunk object as the frame that it came in."""
+class _Probe(msgspec.Struct, gc=False):
+    type: object = None
+    choices: msgspec.Raw | None = None
+
+
+_probe: Final = msgspec.json.Decoder(_Probe).decode
+
+
+def _dialect(frame: InFrame) -> str | None:
+    """Responses names every frame "response."..., in the frame, the data or both; what only shows life tells nothing."""
+    if frame.type.startswith("response."):
+        return "openai-responses"
     try:
-        # What a chunk has is asked first: asking a pydantic model for what it has not costs as much as reading the chunk.
-        if item.choices is not None:
-            # Unset fields stay out, so that the decoder sees what the server sent. (`model_dump_json` is this and 20 % more.)
-            return [Frame("message", item.__pydantic_serializer__.to_json(item, exclude_unset=True, warnings=False))]
-    except AttributeError:
-        pass
-    except ValueError:  # half a character, which a JSON escape can say and UTF-8 cannot: the decoder knows what to do
-        return [Frame("message", json.dumps(item.model_dump(exclude_unset=True, warnings=False)))]
+        found = _probe(frame.data)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return "openai-chat" if frame.data.strip() else None
+    kind = found.type
+    if not isinstance(kind, str) or found.choices is not None or "error" in (kind, frame.type):
+        return "openai-chat"
+    return "openai-responses" if kind.startswith("response.") else None
+
+
+# ---- objects --------------------------------------------------------------------------------------
+
+
+def _frame(item: Any) -> Frame | None:
+    """A chunk or an event as the frame that it came in."""
     if isinstance(item, Mapping):
-        return [Frame("message", _dump(item).decode())]
-    kind = getattr(item, "type", None)
-    if isinstance(kind, str) and kind.startswith("response."):
-        raise ConfigError(_NOT_CHAT)
-    if kind is None:
-        raise TypeError(f"a chunk of a chat completion was expected, got a {type(item).__name__}")
-    # `chat.completions.stream()` gives events of its own, one of which holds the chunk.
-    chunk = getattr(item, "chunk", None)
-    return [] if chunk is None else _frames(chunk)
+        kind = cast("Mapping[str, object]", item).get("type")
+        return frame_of(kind if isinstance(kind, str) else "message", cast("Mapping[str, Any]", item))
+    fields: dict[str, Any] | None = getattr(item, "__dict__", None)
+    if fields is None:
+        raise TypeError(f"a chunk of a chat completion or an event of a response was expected, got a {type(item).__name__}")
+    if "choices" in fields:
+        return _chunk(item, fields)
+    kind = fields.get("type")
+    if not isinstance(kind, str):
+        raise TypeError(f"a chunk of a chat completion or an event of a response was expected, got a {type(item).__name__}")
+    if kind.startswith("response.") or kind == "error":
+        said = fields_of(item)
+        # The helper's own: all that came so far, in every event.
+        said.pop("snapshot", None)
+        return frame_of(kind, said)
+    # The helper of chat completions gives events of its own, one of which holds the chunk.
+    return _frame(fields["chunk"]) if kind == "chunk" else None
+
+
+def _chunk(item: Any, fields: dict[str, Any]) -> Frame:
+    choices = fields["choices"]
+    if fields.get("usage") is not None or getattr(item, "__pydantic_extra__", True):
+        return frame_of("message", fields_of(item))
+    return frame_of("message", {"id": fields.get("id"), "model": fields.get("model"), "choices": _short(choices)})
+
+
+def _short(choices: Any) -> Any:
+    """Of nearly every chunk, one choice with more text, what there is to read; other choices as they are."""
+    try:
+        (choice,) = choices
+        fields: dict[str, Any] = choice.__dict__
+        delta: Any = fields["delta"]
+        if fields["finish_reason"] is None and not choice.__pydantic_extra__ and not delta.__pydantic_extra__:
+            said = {name: value for name, value in delta.__dict__.items() if value is not None}
+            return ({"index": fields["index"], "delta": said},)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass  # none, several, or nothing of the kind
+    return choices
