@@ -8,6 +8,8 @@ import pytest
 
 from streamkit.clients.request import Request, Turn
 from streamkit.errors import ConfigError
+from streamkit.events import File, Message, ReasoningDelta, TextDelta, ToolCall, ToolResult
+from streamkit.events.tool import Tool
 
 
 def test_a_text_is_one_user_message() -> None:
@@ -69,8 +71,10 @@ def test_one_stop_text_and_a_list_of_them_are_both_taken() -> None:
         ([{"content": "a"}], "message 0 has no role"),
         ([{}], "message 0 has no role and no content"),
         ([{"role": "user", "content": "a"}, {"role": "boss", "content": "b"}], "message 1: .* one of system, .*'boss'"),
-        ([{"role": "user", "content": None}], "content is a str, got NoneType"),
-        ([{"role": "user", "content": [{"type": "text"}]}], "content is a str, got list"),
+        ([{"role": "user", "content": None}], "content is a str or a list of parts, got NoneType"),
+        ([{"role": "user", "content": {"type": "text"}}], "content is a str or a list of parts, got dict"),
+        ([{"role": "user", "content": b"x"}], r"got bytes: wrap it, as in File\("),
+        ([{"role": "user", "content": ["a", b"x"]}], r"got bytes: wrap it, as in File\("),
         ([{"role": ["user"], "content": "a"}], "role is one of"),
     ],
 )
@@ -125,3 +129,84 @@ def test_a_request_cannot_be_changed() -> None:
     request: Any = Request.of("a")
     with pytest.raises(AttributeError):
         request.seed = 3
+
+
+def test_parts_are_events_texts_and_dicts_and_a_list_becomes_a_tuple() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    picture = File("image/png", data=b"secret pixels", name="a.png")
+    turn = Request.of([{"role": "user", "content": ["what ", {"type": "text", "text": "is it?"}, image, picture]}]).messages[0]
+    assert isinstance(turn.content, tuple)
+    assert image is turn.content[2]
+    assert "what is it?" == turn.text
+    assert "<Turn user: 11 chars, 1 file, 1 other part>" == repr(turn)
+    assert (picture,) == Turn("user", picture).content  # type: ignore[arg-type]  # what is lenient
+
+
+def test_items_of_the_responses_api_are_turns() -> None:
+    call = {"type": "function_call", "call_id": "1", "name": "now", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "1", "output": "noon"}
+    request = Request.of([{"role": "user", "content": "time?"}, call, output])
+    assert ["user", "assistant", "tool"] == [turn.role for turn in request.messages]
+    assert (call,) == request.messages[1].content
+
+
+def test_tools_are_functions_tools_and_dicts() -> None:
+    def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    add.__annotations__ = {"a": int, "b": int}
+    given = {"name": "now", "input_schema": {"type": "object"}}
+    request = Request.of("a", tools=[add, given, Tool("x", "", {})], tool_choice="add")
+    assert ["add", "x"] == [tool.name for tool in request.tools if isinstance(tool, Tool)]
+    assert given is request.tools[1]
+    assert "<Request 1 message, 1 chars, tool_choice='add', tools: add now x>" == repr(request)
+    with pytest.raises(ConfigError, match="a list of functions"):
+        Request.of("a", tools=add)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ConfigError, match="got int"):
+        Request.of("a", tools=[3])  # type: ignore[list-item]  # what is tested
+
+
+def test_an_answer_and_its_results_make_the_next_request() -> None:
+    answer = Message(
+        [
+            ReasoningDelta("hm", 0),
+            ReasoningDelta("", 0, signature="proof"),
+            TextDelta("let me see", 1),
+            ToolCall("1", "now", "{}", index=2),
+            ToolCall("2", "cut", '{"a', complete=False, index=3),
+        ]
+    )
+    first = Request.of("time?", tool_choice="required")
+    second = first.then(answer, ToolResult("1", "noon"), "and tomorrow?")
+    assert first.messages == second.messages[:1]
+    parts = (ReasoningDelta("hm", 0, signature="proof"), "let me see", ToolCall("1", "now", "{}", index=2))
+    assert (Turn("assistant", parts), Turn("tool", (ToolResult("1", "noon"),)), Turn("user", "and tomorrow?")) == second.messages[
+        1:
+    ]
+    assert ("required", "auto") == (first.tool_choice, second.tool_choice)
+    assert first.messages == first.then(Message()).messages
+
+
+def test_repr_shows_sizes_and_names_and_no_contents() -> None:
+    request = Request.of(
+        [Turn("user", ("my secret", File("image/png", data=b"secret"))), Turn("tool", (ToolResult("1", "secret"),))],
+        system="secret",
+        output={"title": "secret"},
+        extra={"headers": "secret"},
+    )
+    assert "<Request 2 messages, 9 chars, 1 file, 1 result, system of 6 chars, output: a schema, extra: headers>" == repr(request)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"top_p": 1.5}, "top_p is at most 1, got 1.5"),
+        ({"top_k": 0}, "top_k is at least 1"),
+        ({"tool_choice": 3}, "tool_choice is a str"),
+        ({"output": "json"}, "output is a type or a JSON schema, got 'json'"),
+    ],
+)
+def test_new_options_are_checked_at_the_call(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Request.of("a", **options)

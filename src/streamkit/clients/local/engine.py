@@ -97,7 +97,7 @@ def _generate(request: Request) -> _Output:
     The limit counts tokens as they are generated, so it is applied first: a stop sequence ends the
     answer only if all of it was generated before the limit.
     """
-    questions = [turn.content for turn in request.messages if turn.role == "user"]
+    questions = [turn.text for turn in request.messages if turn.role == "user"]
     temperature = answer.DEFAULT_TEMPERATURE if request.temperature is None else request.temperature
     pieces = tokens.split(answer.compose(questions, seed=request.seed or 0, temperature=temperature))
     reason: FinishReason = "stop"
@@ -123,7 +123,7 @@ def _cut(pieces: list[str], length: int) -> list[str]:
 
 
 def _input_tokens(request: Request) -> int:
-    texts = [turn.content for turn in request.messages]
+    texts = [turn.text for turn in request.messages]
     if request.system is not None:
         texts.append(request.system)
     return sum(tokens.count(text) for text in texts)
@@ -132,7 +132,7 @@ def _input_tokens(request: Request) -> int:
 def _answer_id(request: Request) -> str:
     """An id that is the same for the same request, so that a whole run can be compared with another."""
     asked = (
-        [(turn.role, turn.content) for turn in request.messages],
+        [(turn.role, turn.text) for turn in request.messages],
         request.system,
         request.max_tokens,
         request.stop,
