@@ -1,8 +1,11 @@
 """Where bytes come from: everything that `sk.decode` accepts, told apart by what it can do.
 
-Knows the HTTP responses of httpx, httpx2, aiohttp and requests by their methods (none is imported),
-and the wrappers that SDKs put around one (`http_response`). Everything else is a source like any
-other. A body that is read by blocking gets a thread, as every such source.
+Knows the HTTP responses of httpx, httpx2, aiohttp, requests, urllib3 and the standard library by their methods
+(none is imported), and the wrappers that SDKs put around one (`http_response`). Everything else is a source
+like any other. A body that is read by blocking gets a thread, as every such source.
+
+Compressed bodies are taken as they came and opened by `wire.inflate`, a slice at a time, where it knows the
+coding and the client gives the raw bytes. What cannot be done so, the client opens as it always does.
 
 Nothing is awaited, entered or called before the first item is wanted.
 """
@@ -12,20 +15,24 @@ from __future__ import annotations
 import inspect
 import socket
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeAlias, cast
 
+from streamkit.clients.http_headers import media_type_of, request_id_of, retry_after_of
+from streamkit.errors import RemoteProtocolError
 from streamkit.flow.plan import describe
 from streamkit.flow.runs import Run
 from streamkit.flow.sources import Closer, source_of
+from streamkit.wire.inflate import Inflater, inflater_for
 
-__all__ = ["Adapt", "Body", "check_body", "drop_unopened", "open_body"]
+__all__ = ["Adapt", "Body", "at_most", "check_body", "drop_unopened", "is_response", "open_body"]
 
 # What an SDK's adapter does to a value that was awaited, entered or made: unwrap it, or refuse it.
 Adapt: TypeAlias = Callable[[Any], Any]
 
 _MOST_WRAPPERS = 8
+_READ_BYTES = 65_536
 
 
 class Body:
@@ -33,28 +40,43 @@ class Body:
 
     Attributes:
         items: What to iterate: single chunks.
-        status: The HTTP status, where there is one.
-        request_id: What the provider calls this request, where a header says it.
         is_bytes: Whether the items are bytes for certain; else they may be an SDK's objects.
+        status: The HTTP status, where there is one. Of a response that is read on a thread it is known with the first item.
+        headers: Those of the answer, by name in any case.
         reusable: Whether reading to the end lets the connection serve another request.
     """
 
-    __slots__ = ("is_bytes", "items", "request_id", "reusable", "status")
+    __slots__ = ("headers", "is_bytes", "items", "reusable", "status")
 
-    def __init__(
-        self,
-        items: AsyncIterator[Any],
-        *,
-        status: int | None = None,
-        request_id: str | None = None,
-        is_bytes: bool = False,
-        reusable: bool = False,
-    ) -> None:
+    def __init__(self, items: AsyncIterator[Any], *, is_bytes: bool = False) -> None:
         self.items = items
         self.is_bytes = is_bytes
-        self.status = status
-        self.request_id = request_id
-        self.reusable = reusable
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.reusable = False
+
+    def learn(self, response: Any) -> None:
+        """Take what an HTTP response says of itself."""
+        status = getattr(response, "status_code", None) or getattr(response, "status", None)
+        self.status = status if isinstance(status, int) else None
+        headers = getattr(response, "headers", None)
+        self.headers = headers if hasattr(headers, "get") else {}  # type: ignore[assignment]  # whatever the library has
+        self.reusable = getattr(response, "http_version", None) == "HTTP/1.1"
+
+    @property
+    def request_id(self) -> str | None:
+        """What the provider calls this request, where a header says it."""
+        return request_id_of(self.headers)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the provider wants to be asked again, where a header says it."""
+        return retry_after_of(self.headers)
+
+    @property
+    def media_type(self) -> str:
+        """What the body claims to be."""
+        return media_type_of(self.headers)
 
 
 def check_body(value: Any) -> None:
@@ -92,6 +114,27 @@ async def open_body(value: Any, run: Run[Any], closers: list[Closer], adapt: Ada
     singly = _singly(iterator)
     closers.append(("batches", singly.aclose))
     return Body(singly)
+
+
+async def at_most(limit: int, items: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    """The items of a body up to so many bytes.
+
+    Raises:
+        RemoteProtocolError: there is more. All that the limit allows was given.
+    """
+    room = limit
+    async for chunk in items:
+        if len(chunk) > room:
+            if room:
+                yield chunk[:room]
+            raise RemoteProtocolError(f"the body is larger than max_body_bytes={limit}", offset=limit)
+        room -= len(chunk)
+        yield chunk
+
+
+def is_response(value: Any) -> bool:
+    """Whether it is an HTTP response, or a wrapper that holds one."""
+    return _response_of(value) is not None
 
 
 def drop_unopened(value: Any) -> None:
@@ -138,26 +181,30 @@ def _response_of(value: Any) -> Any:
 def _reads(value: Any) -> bool:
     if any(hasattr(value, name) for name in ("aiter_raw", "aiter_bytes", "iter_raw", "iter_bytes", "iter_content")):
         return True
+    if _is_low_level(value):
+        return True
     # httpx's `content` is the whole body, and raises before that was read: it has been told apart above.
     return hasattr(getattr(value, "content", None), "iter_any")
 
 
+def _is_low_level(value: Any) -> bool:
+    """Whether it is a response of http.client (so of urllib) or urllib3: iterating one gives lines of any length."""
+    return hasattr(value, "read1") and hasattr(value, "headers") and hasattr(value, "status")
+
+
 def _open_response(response: Any, run: Run[Any], closers: list[Closer]) -> Body:
-    status = getattr(response, "status_code", None) or getattr(response, "status", None)
-    headers: Any = getattr(response, "headers", {})
-    facts: dict[str, Any] = {
-        "is_bytes": True,
-        "status": status if isinstance(status, int) else None,
-        "request_id": headers.get("x-request-id"),
-        "reusable": getattr(response, "http_version", None) == "HTTP/1.1",
-    }
-    if _is_async(response):
-        closers.append((describe(response), getattr(response, "aclose", None) or response.close))
-        chunks = _async_chunks(response)
-        if hasattr(chunks, "aclose"):
-            closers.append(("the body", chunks.aclose))
-        return Body(chunks, **facts)
-    return _threaded(response, run, closers, _as_it_is, **facts)
+    if not _is_async(response):
+        return _threaded(response, run, closers, _as_it_is)
+    closers.append((describe(response), getattr(response, "aclose", None) or response.close))
+    chunks, inflater = _async_chunks(response)
+    if hasattr(chunks, "aclose"):
+        closers.append(("the body", chunks.aclose))
+    if inflater is not None:
+        chunks = _inflated(inflater, chunks)
+        closers.append(("the inflated body", chunks.aclose))
+    body = Body(chunks, is_bytes=True)
+    body.learn(response)
+    return body
 
 
 def _is_async(response: Any) -> bool:
@@ -168,38 +215,79 @@ def _is_async(response: Any) -> bool:
     return hasattr(getattr(response, "content", None), "iter_any") if not hasattr(response, "iter_content") else False
 
 
-def _async_chunks(response: Any) -> Any:
-    if hasattr(response, "aiter_raw") and _is_plain(response):
-        return response.aiter_raw()
+def _async_chunks(response: Any) -> tuple[Any, Inflater | None]:
+    if hasattr(response, "aiter_raw"):
+        raw, inflater = _reading_of(response)
+        if raw:
+            return response.aiter_raw(), inflater
     if hasattr(response, "aiter_bytes"):
-        return response.aiter_bytes()
-    return response.content.iter_any()
+        return response.aiter_bytes(), None
+    return response.content.iter_any(), None
 
 
 def _sync_chunks(response: Any) -> Iterator[Any]:
-    if hasattr(response, "iter_raw") and _is_plain(response):
+    raw, inflater = _reading_of(response)
+    chunks = _blocking_chunks(response, raw)
+    if raw and inflater is not None:
+        for chunk in chunks:
+            yield from inflater.feed(chunk)
+    else:
+        yield from chunks
+
+
+def _blocking_chunks(response: Any, raw: bool) -> Iterator[Any]:
+    if raw and hasattr(response, "iter_raw"):
         return cast("Iterator[Any]", response.iter_raw())
     if hasattr(response, "iter_bytes"):
         return cast("Iterator[Any]", response.iter_bytes())
+    low: Any = getattr(response, "raw", None) if hasattr(response, "iter_content") else response
+    if raw and _is_low_level(low):
+        # As it arrives: `iter_content` of requests waits for the end of a body that is not chunked.
+        read = _undecoded(low)
+        return iter(lambda: read(_READ_BYTES), b"")
     if hasattr(response, "iter_content"):  # requests: None is "as it arrives", the default is 1 byte
         return cast("Iterator[Any]", response.iter_content(None))
     return iter(response)
 
 
-def _is_plain(response: Any) -> bool:
-    """Whether the raw bytes are the body: not compressed, and not read into memory before."""
-    coding = response.headers.get("content-encoding", "") if hasattr(response, "headers") else ""
-    return coding.strip().lower() in ("", "identity") and not getattr(response, "is_stream_consumed", False)
+def _undecoded(low: Any) -> Callable[[int], bytes]:
+    """`read1` that leaves the body as it came: http.client knows no codings, urllib3 takes them off unless told."""
+    if hasattr(low, "drain_conn"):
+        return lambda size: low.read1(size, decode_content=False)
+    return low.read1  # type: ignore[no-any-return]
+
+
+def _reading_of(response: Any) -> tuple[bool, Inflater | None]:
+    """Whether to take the bytes as they came, and what to open them with if they are compressed."""
+    if getattr(response, "is_stream_consumed", False) or getattr(response, "_content_consumed", False):
+        return False, None  # read into memory before
+    headers: Any = getattr(response, "headers", None)
+    coding: Any = headers.get("content-encoding", "") if headers is not None else ""
+    if not isinstance(coding, str) or coding.strip().lower() in ("", "identity"):
+        return True, None
+    inflater = inflater_for(coding)
+    return inflater is not None, inflater
+
+
+async def _inflated(inflater: Inflater, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """An opened body. One that ends in the middle of its compression just ends: the dialect knows whether it is complete."""
+    async for chunk in chunks:
+        for piece in inflater.feed(chunk):
+            yield piece
 
 
 # ---- bodies that block --------------------------------------------------------------------------
 
 
-def _threaded(value: Any, run: Run[Any], closers: list[Closer], adapt: Adapt, **facts: Any) -> Body:
+def _threaded(value: Any, run: Run[Any], closers: list[Closer], adapt: Adapt) -> Body:
     blocking = BlockingBody(value, adapt)
     feed = source_of(blocking).open(run)
     closers += feed.closers
-    body = Body(feed.iterator, **facts)
+    body = Body(feed.iterator)
+    response = _response_of(value)
+    if response is not None:
+        body.is_bytes = True
+        body.learn(response)
     blocking.body = body
     return body
 
@@ -234,10 +322,8 @@ class BlockingBody:
         if response is None:
             yield from value
             return
-        if self.body is not None and self.body.status is None:
-            status = getattr(response, "status_code", None)
-            self.body.status = status if isinstance(status, int) else None
-            self.body.request_id = response.headers.get("x-request-id")
+        if self.body is not None:
+            self.body.learn(response)
         yield from _sync_chunks(response)
 
     def close(self) -> None:
@@ -252,6 +338,11 @@ class BlockingBody:
 def _wake_reader(response: Any) -> None:
     """End a read that blocks in another thread: closing a socket does not, and the server would not see us leave."""
     response = getattr(response, "response", response)  # an SDK's stream object holds it
+    raw = getattr(response, "raw", response)
+    if hasattr(raw, "drain_conn") and hasattr(raw, "shutdown"):  # requests and urllib3
+        with suppress(OSError, ValueError, RuntimeError):
+            raw.shutdown()
+        return
     extensions = getattr(response, "extensions", None)
     if (
         not isinstance(extensions, dict)
