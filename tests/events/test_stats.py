@@ -23,9 +23,8 @@ def test_rates_begin_with_the_first_chunk() -> None:
     stats = fed(1.0, 1.5, 2.0, 2.5, 3.0)
     assert 2.0 == stats.chunks_per_second
     assert 3.0 == stats.duration
-    assert stats.tokens_per_second is None
     stats.add(sk.Usage(output_tokens=10), 3.1)
-    assert 5.0 == stats.tokens_per_second
+    assert (5.0, False) == (stats.tokens_per_second, stats.tokens_estimated)
 
 
 def test_one_chunk_has_no_rate_and_no_gaps() -> None:
@@ -96,3 +95,127 @@ def test_an_error_is_how_it_ended() -> None:
     stats = fed(0.1)
     stats.add(sk.ErrorEvent("m", "overloaded"), 0.2)
     assert "overloaded" == stats.ended_as
+
+
+def test_tokens_are_estimated_until_the_provider_has_counted_them() -> None:
+    stats = sk.Stats(started=0.0)
+    assert (None, False) == (stats.tokens, stats.tokens_estimated)
+    stats.add(sk.TextDelta("a" * 39), 1.0)
+    assert (10, True) == (stats.tokens, stats.tokens_estimated)
+    stats.add(sk.Usage(output_tokens=1, final=False), 1.0)  # a running count that lags behind
+    assert (10, True) == (stats.tokens, stats.tokens_estimated)
+    stats.add(sk.Usage(output_tokens=8), 2.0)
+    assert (8, False) == (stats.tokens, stats.tokens_estimated)
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("", None), ("x", 1), ("abcd", 1), ("abcde", 2), ("日本", 2), ("\ud83d", 1)])
+def test_the_estimate_is_a_quarter_of_the_bytes_and_at_least_one(text: str, tokens: int | None) -> None:
+    singly, together = sk.Stats(), sk.Stats()
+    singly.add(sk.TextDelta(text), 1.0)
+    together.add_many([sk.TextDelta(text)], 1.0)
+    assert tokens == singly.tokens == together.tokens
+
+
+def test_a_stream_without_counted_tokens_ends_with_an_estimate() -> None:
+    stats = fed(0.1, 0.2)
+    stats.end("left", 0.3)
+    assert sk.Usage(output_tokens=2, final=False, estimated=True) == stats.usage
+    assert ("left", 0.3) == (stats.ended_as, stats.duration)
+
+
+def test_counted_tokens_of_a_cut_stream_are_kept_and_not_final() -> None:
+    stats = fed(0.1)
+    stats.add(sk.Usage(input_tokens=7, output_tokens=1), 0.1)
+    stats.end("truncated", 0.2)
+    assert sk.Usage(input_tokens=7, output_tokens=1, final=False) == stats.usage
+
+
+def test_what_comes_after_a_finish_changes_neither_the_reason_nor_the_tokens() -> None:
+    stats = fed(0.1)
+    stats.add_many([sk.Usage(output_tokens=1), sk.Finish("length")], 0.2)
+    stats.end("left", 0.3)
+    assert ("length", sk.Usage(output_tokens=1)) == (stats.ended_as, stats.usage)
+
+
+def test_items_of_one_read_arrived_together() -> None:
+    read: list[object] = [sk.TextDelta("a"), "b", sk.ReasoningDelta("c"), sk.ToolCallDelta("1", "{}"), sk.Ping(), b"raw"]
+    stats = sk.Stats(started=0.0)
+    stats.add_many(read, 1.0)
+    stats.add_many([sk.Ping()], 1.5)
+    stats.add_many(["d"], 2.0)
+    assert (6, 6, 1.0, 0.0) == (stats.chunks, stats.chars, stats.gap_max, stats.gap_p50)
+
+
+def test_a_next_run_begins_anew() -> None:
+    stats = fed(1.0, 9.0)
+    stats.end("left", 9.0)
+    stats.begin(20.0)  # for this run `started` was given
+    assert (0.0, 0, None, None) == (stats.started, stats.chunks, stats.usage, stats.ended_as)
+    stats.begin(30.0)
+    assert (30.0, 0.0, 0) == (stats.started, stats.gap_max, stats.stalls)
+
+
+def test_measures_have_the_names_of_opentelemetry() -> None:
+    stats = sk.Stats(started=0.0)
+    usage = sk.Usage(5, 4, cache_read_tokens=3, cache_write_tokens=2, reasoning_tokens=1)
+    stats.add_many([sk.Start(model="m-1"), "Hi", usage, sk.Finish("length")], 0.5)
+    stats.end("done", 1.0)
+    told = stats.as_dict()
+    expected = {
+        "gen_ai.response.model": "m-1",
+        "gen_ai.response.finish_reasons": ["length"],
+        "gen_ai.client.operation.duration": 1.0,
+        "gen_ai.client.operation.time_to_first_chunk": 0.5,
+        "gen_ai.usage.input_tokens": 5,
+        "gen_ai.usage.output_tokens": 4,
+        "gen_ai.usage.cache_read.input_tokens": 3,
+        "gen_ai.usage.cache_creation.input_tokens": 2,
+        "gen_ai.usage.reasoning.output_tokens": 1,
+    }
+    assert expected == {name: told[name] for name in expected}
+    assert "error.type" not in told
+    stats.begin(2.0)
+    stats.end("timeout", 3.0)
+    assert ("timeout", None) == (stats.as_dict()["error.type"], stats.as_dict().get("gen_ai.response.finish_reasons"))
+
+
+def ended(name: str | None, ended_as: str = "done") -> sk.Stats:
+    stats = sk.Stats(started=0.0)
+    stats.add_many([sk.Start(model=name), "text"], 0.5)
+    stats.end(ended_as, 2.0)
+    return stats
+
+
+def test_totals_are_sums_by_model() -> None:
+    totals = sk.Totals()
+    totals.add(ended("a"))
+    totals.add(ended("a", "timeout"))
+    totals.add(ended("b", "cancelled"))
+    assert {"a", "b"} == set(totals.by_model)
+    a = totals.as_dict()["a"]
+    assert (2, 1, 0, 2, 4.0, 1.0) == tuple(
+        a[name] for name in ("streams", "failed", "cancelled", "estimated_tokens", "duration_s", "first_chunk_s")
+    )
+    assert 1 == totals.by_model["b"].cancelled
+
+
+def test_priv_03_names_that_users_invent_do_not_become_labels_without_bound() -> None:
+    totals = sk.Totals(limit=3)
+    for n in range(1000):
+        totals.add(ended(f"model-{n}"))
+    assert {"model-0", "model-1", "model-2", "other"} == set(totals.by_model)
+    assert 997 == totals.by_model["other"].streams
+    totals.add(ended("model-1"))
+    assert 2 == totals.by_model["model-1"].streams
+
+
+@pytest.mark.parametrize("name", [None, "x" * 101, "a\nb", "\x1b[31mred"])
+def test_priv_03_a_name_that_is_none_is_other(name: str | None) -> None:
+    totals = sk.Totals()
+    totals.add(ended(name))
+    assert ["other"] == list(totals.by_model)
+
+
+def test_totals_need_room_for_one_name() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        sk.Totals(limit=0)

@@ -6,9 +6,11 @@ somebody does, or when enough of them have come.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from streamkit.events import Event, Message
+from streamkit.events import Event, Message, Usage
+from streamkit.events.stats import estimated_tokens, utf8_size
 
 __all__ = ["AnswerSoFar"]
 
@@ -23,8 +25,8 @@ class AnswerSoFar:
     >>> from streamkit.events import TextDelta
     >>> so_far = AnswerSoFar()
     >>> so_far.add([TextDelta("Hel"), TextDelta("lo")])
-    >>> so_far.message().text
-    'Hello'
+    >>> so_far.message().text, so_far.message().usage.estimated
+    ('Hello', True)
     """
 
     LIMIT: Final = 256
@@ -44,10 +46,26 @@ class AnswerSoFar:
         if len(pending) >= self.LIMIT or size > _LARGE_READ:
             self._fold()
 
-    def message(self) -> Message:
-        """All of it, as one message that grows with the stream."""
+    def message(self, held: Iterable[Event] = ()) -> Message:
+        """All of it, as one message that grows with the stream.
+
+        Args:
+            held: What the decoder holds back, for the usage in it. Where nobody counted tokens they are estimated.
+        """
         self._fold()
-        return self._message
+        message = self._message
+        if message.usage is None or message.usage.estimated:
+            for event in held:
+                message.add(event)
+        if message.usage is None or message.usage.estimated:
+            tokens = estimated_tokens(
+                utf8_size(message.text)
+                + utf8_size(message.reasoning)
+                + sum(utf8_size(call.arguments) for call in message.tool_calls)
+            )
+            if tokens:
+                message.add(Usage(output_tokens=tokens, final=False, estimated=True))
+        return message
 
     def _fold(self) -> None:
         add = self._message.add

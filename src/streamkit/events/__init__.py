@@ -73,3 +73,4 @@ from streamkit.events.model import (
     join_deltas as join_deltas,
 )
 from streamkit.events.stats import Stats as Stats
+from streamkit.events.stats import Totals as Totals

@@ -3,6 +3,7 @@
     Strand   what ONE task iterates: a source (or the reading end of a channel), the steps behind it,
              and whatever must be closed, in the order it was opened
     Pump     a background task that drives a strand into a channel
+    Job      one more background task, begun while the Run is under way: a tool's call
     Run      the consumer's own strand, the pumps behind it, and the way out
 
 How a pump is left. Each line was a real race:
@@ -35,10 +36,10 @@ from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
 from streamkit.flow.plan import Part, Step
 from streamkit.flow.sources import Feed, Source
-from streamkit.flow.tasks import Backend, Task, Timer, current_backend
+from streamkit.flow.tasks import Backend, Main, Task, Timer, current_backend
 from streamkit.flow.unfused import unfused
 
-__all__ = ["CLOSE_TIMEOUT", "Pump", "Run", "Strand"]
+__all__ = ["CLOSE_TIMEOUT", "Job", "Pump", "Run", "Strand"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -224,6 +225,62 @@ class Pump:
         self.failure = await self._strand.aclose()
 
 
+class Job:
+    """A coroutine in a task of a Run's own. It is left as a pump is: cancelled once, waited for, then abandoned.
+
+    An error that leaves it is dropped: it says itself what came of it.
+    """
+
+    __slots__ = ("_main", "_run", "_task", "abandon", "label", "left")
+
+    def __init__(self, main: Main, run: Run[Any], label: str) -> None:
+        self.label = label
+        self.left = False
+        # How to let go of what no cancel can end, a thread; None where a cancel can.
+        self.abandon: Callable[[], None] | None = None
+        self._main = main
+        self._run = run
+        self._task: Task | None = None
+
+    def start(self, ended: Callable[[], None]) -> None:
+        self._task = self._run.backend.spawn(self._drive, _nothing, f"streamkit {self.label}", ended)
+
+    async def _drive(self) -> None:
+        if self.left:
+            return
+        try:
+            await self._main()
+        except (Exception, KeyboardInterrupt, SystemExit):
+            return
+        except BaseExceptionGroup as group:  # a cancel, and what went wrong in a clean-up beside it
+            rest = group.split(Exception)[1]
+            if rest is not None:
+                raise rest from None
+
+    @property
+    def done(self) -> bool:
+        return self._task is None or self._task.done
+
+    def leave(self) -> None:
+        """Cancel it, once."""
+        if not self.left:
+            self.left = True
+            if self._task is not None:
+                self._task.cancel()
+
+    def insist(self) -> None:
+        """Cancel it once more, or let go of it."""
+        if self.abandon is not None:
+            self._run.complain(f"has a task that refuses to end: {self.label} runs on in its thread, and is abandoned")
+            self.abandon()
+        elif self._task is not None:
+            self._task.cancel()
+
+
+async def _nothing() -> None:
+    """A job cleans up by itself."""
+
+
 class Run(Generic[T_co]):
     """One pass over a stream: an async context manager and an async iterable, and closed on the way out.
 
@@ -249,9 +306,14 @@ class Run(Generic[T_co]):
         # When the wire last gave a sign of life, told by its source as long as somebody listens.
         self.listening = False
         self.heard_at = 0.0
+        # What ended it, known once it is being left: None after an end, or for a reader who had enough.
+        self.ended_by: BaseException | None = None
+        # What the source can tell of itself once it is open: "status" and "content_type" of an HTTP response.
+        self.about: dict[str, object] = {}
         self._source = source
         self._sources: list[Source] = []
         self._pumps: list[Pump] = []
+        self._jobs: list[Job] = []
         self._released = released
         self._waiter = self.backend.waiter()
         self._iterator: Any = None
@@ -290,6 +352,21 @@ class Run(Generic[T_co]):
         pump = Pump(strand, channel, self, label)
         self._pumps.append(pump)
         return pump
+
+    def job(self, main: Main, label: str) -> Job:
+        """Begin a task of this Run now, in the context of the caller; one that is over by then begins nothing."""
+        job = Job(main, self, label)
+        if self._closed:
+            job.left = True
+            return job
+
+        def ended() -> None:
+            self._jobs.remove(job)
+            self.pump_ended()
+
+        self._jobs.append(job)
+        job.start(ended)
+        return job
 
     def reading(self, channel: Channel[Any], label: str) -> Strand:
         """A strand that begins at the reading end of a channel; its pumps start with the first read."""
@@ -382,6 +459,7 @@ class Run(Generic[T_co]):
                 raise StreamBusy("another task still reads this Run: end that task first; the source is closed there")
             return
         self._leaving = True
+        self.ended_by = error
         if iterator is not None:
             try:
                 await iterator.aclose()
@@ -400,6 +478,7 @@ class Run(Generic[T_co]):
             error = None
             if not self._leaving and self.backend.current_task() is not self._home:
                 self._complaints.append("was dropped while its source was open, and is closed in another task; use `async with`")
+        self.ended_by = self.ended_by or error
         if isinstance(error, StreamkitError) and error.partial is None:
             error.partial = self.partial
         try:
@@ -421,12 +500,14 @@ class Run(Generic[T_co]):
                     await pump.drop()
             else:
                 pump.leave()
-        if not all(pump.done for pump in self._pumps):
+        for job in self._jobs:
+            job.leave()
+        if not self._pumps_done():
             await self.backend.finish(self._wait_for_pumps, self._pumps_done)
         return next((pump.failure for pump in self._pumps if pump.failure is not None), None)
 
     def _pumps_done(self) -> bool:
-        return self._given_up or all(pump.done for pump in self._pumps)
+        return self._given_up or all(task.done for task in (*self._pumps, *self._jobs))
 
     async def _wait_for_pumps(self) -> None:
         if self._deadline is None:
@@ -438,24 +519,25 @@ class Run(Generic[T_co]):
                 self._deadline.cancel()
 
     def _lose_patience(self) -> None:
-        refusing = [pump for pump in self._pumps if not pump.done]
+        refusing = [task for task in (*self._pumps, *self._jobs) if not task.done]
         if not self._insisted:
             self._insisted = True
-            for pump in refusing:
-                pump.insist()
+            for task in refusing:
+                task.insist()
             # A little longer: a pump that cleans up comes to its own limit first, which names what refused.
             self._deadline = self.clock.call_at(self.clock.now() + 1.5 * self.close_timeout, self._lose_patience)
             return
         self._given_up = True
-        for pump in refusing:
-            self._complaints.append(
-                f"has a source that refuses to end: {pump.label} was cancelled twice in {2.5 * self.close_timeout:g} s, "
+        for task in refusing:
+            kind = "source" if isinstance(task, Pump) else "task"
+            self.complain(
+                f"has a {kind} that refuses to end: {task.label} was cancelled twice in {2.5 * self.close_timeout:g} s, "
                 "and is abandoned"
             )
         self._waiter.wake()
 
     def pump_ended(self) -> None:
-        """A pump's task is over."""
+        """A pump's task is over, or a job's."""
         self._waiter.wake()
 
     async def close_one(self, name: str, close: Callable[[], Awaitable[object] | None]) -> None:
@@ -467,6 +549,10 @@ class Run(Generic[T_co]):
             self._complaints.append(
                 f"has a source that did not close within {self.close_timeout:g} s: {name} was cancelled in its clean-up"
             )
+
+    def complain(self, what: str) -> None:
+        """Note what a ResourceWarning will say, once everything is closed."""
+        self._complaints.append(what)
 
     def _complain(self) -> None:
         """Say what went wrong on the way out; last, because a warning may be made an error."""

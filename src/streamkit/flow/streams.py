@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from streamkit.errors import ConfigError, StreamBusy, StreamkitError
 from streamkit.events.message import Message
 from streamkit.events.model import EVENT_TYPES, TextDelta
+from streamkit.events.stats import Stats
 from streamkit.flow.explain import explain_plan
+from streamkit.flow.measures import measure_part, progress_part
 from streamkit.flow.plan import Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
@@ -132,6 +134,14 @@ class Stream(Generic[T_co]):
     def batch(self, size: int, *, within: float | None = None) -> Stream[list[T_co]]:
         """Gather items into lists; see `sk.batch`."""
         return self._with(batch_part(size, within))
+
+    def measure(self, stats: Stats) -> Stream[T_co]:
+        """Let a `Stats` grow with the stream; see `sk.measure`."""
+        return self._with(measure_part(stats))
+
+    def progress(self, *, file: IO[str] | None = None, label: str | None = None, every: float = 0.1) -> Stream[T_co]:
+        """Show the stream's measures as a line on a terminal, and a summary at its end; see `sk.progress`."""
+        return self._with(progress_part(file, label, every))
 
     # -- running
 

@@ -1,4 +1,4 @@
-"""Token processors as operators: lines, sentences, stop, and `on_text`, which lifts them over events."""
+"""Token processors as operators: lines, sentences, stop, printable, and `on_text`, which lifts them over events."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from streamkit.events.model import Event
 from streamkit.flow.plan import Op, Same, Step
 from streamkit.stages.lifting import OnText
 from streamkit.stages.lines import Lines
+from streamkit.stages.printable import Printable
 from streamkit.stages.sentences import Sentences
 from streamkit.stages.stopping import Stop
 
-__all__ = ["lines", "on_text", "sentences", "stop"]
+__all__ = ["lines", "on_text", "printable", "sentences", "stop"]
 
 
 def lines(*, keep_ends: bool = False, max_chars: int = 1_048_576) -> Op[str, str]:
@@ -83,6 +84,22 @@ def stop(sequences: Iterable[str]) -> Op[str, str]:
     given = sequences if isinstance(sequences, str) else list(sequences)
     Stop(given)  # what is no list of str is refused here
     return Op(Step("stage", f"stop({len(given)} sequences)" if len(given) > 1 else "stop()", lambda: Stop(given)))
+
+
+def printable() -> Op[str, str]:
+    r"""Take out of a text what would command a terminal.
+
+    Yields:
+        The text without escape sequences (CSI, OSC with all they hold ...), control characters but newline and tab,
+        and characters that turn its direction. How the text was cut before changes nothing.
+
+    Memory: one small number; no text is held back.
+    Cancellation: the source is closed.
+
+    >>> run((stream(["red: \x1b[3", "1mno\n"]) | printable()).join())
+    'red: no\n'
+    """
+    return Op(Step("stage", "printable()", Printable))
 
 
 def on_text(op: Op[str, str] | Same) -> Op[Event, Event]:
