@@ -33,6 +33,7 @@ from typing import Final, TypeAlias, cast
 import msgspec
 
 from streamkit.dialects.anthropic.decoder import FINISH_REASONS
+from streamkit.dialects.anthropic.shapes import as_dict
 from streamkit.dialects.json_line import dump, escape
 from streamkit.dialects.outcomes import Outcome, outcome_of_event
 from streamkit.dialects.protocol import OutFrame
@@ -378,20 +379,20 @@ class AnthropicEncoder:
         return [self._delta(b'"input_json_delta","partial_json":' + escape(piece))]
 
     def _result(self, key: _Key, event: ToolResult) -> list[OutFrame]:
+        block: dict[str, object]
         kind = self._results[event.id]
         output: object = event.output
-        block: dict[str, object] = {"type": kind, "tool_use_id": event.id, "content": output}
-        if kind == _MCP_RESULT:
-            if not isinstance(output, str | list):
-                block["content"] = dump(output).decode()
-            block["is_error"] = event.is_error
-        elif isinstance(output, dict):
-            inner = cast("dict[str, object]", output)
-            made = inner.get("content")
-            for item in cast("list[object]", made) if isinstance(made, list) else ():
-                if isinstance(item, dict):
-                    self._files.add(str(cast("dict[str, object]", item).get("file_id")))
-        if event.is_error and not _says_error(event.output):
+        inner = as_dict(output)
+        if kind == _MCP_RESULT or not (inner.get("type") or _are_blocks(output)):
+            # Whoever else ran the tool gives what it likes: the one result block that holds any text.
+            content = output if isinstance(output, str) or _are_blocks(output) else dump(output).decode()
+            block = {"type": _MCP_RESULT, "tool_use_id": event.id, "is_error": event.is_error, "content": content}
+            return self._whole(key, dump(block))
+        made = inner.get("content")
+        for item in cast("list[object]", made) if isinstance(made, list) else ():
+            self._files.add(str(as_dict(item).get("file_id")))
+        block = {"type": kind, "tool_use_id": event.id, "content": output}
+        if event.is_error and not str(inner.get("type")).endswith("_error"):
             block["is_error"] = True
         return self._whole(key, dump(block))
 
@@ -505,8 +506,8 @@ def _citation(event: Citation) -> dict[str, object]:
     }
 
 
-def _says_error(output: object) -> bool:
-    return isinstance(output, dict) and str(cast("dict[str, object]", output).get("type")).endswith("_error")
+def _are_blocks(value: object) -> bool:
+    return isinstance(value, list) and all("type" in as_dict(item) for item in cast("list[object]", value))
 
 
 def _usage(usage: Usage | None) -> dict[str, object]:
