@@ -120,8 +120,8 @@ def _block(part: Part) -> Body | None:
                 block["is_error"] = True
             return block
         case ReasoningDelta():
-            if part.redacted is not None:
-                return {"type": "redacted_thinking", "data": part.redacted}
+            if part.redacted is not None:  # with an item's id as its signature it is OpenAI's, which nobody reads here
+                return {"type": "redacted_thinking", "data": part.redacted} if part.signature is None else None
             # Thinking without its proof is refused.
             return None if part.signature is None else {"type": "thinking", "thinking": part.text, "signature": part.signature}
         case _:

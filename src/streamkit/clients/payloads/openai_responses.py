@@ -114,11 +114,10 @@ def _item(part: Part) -> Body | None:
 
 
 def _reasoning(block: ReasoningDelta) -> Body | None:
-    sealed = block.signature or block.redacted
-    if sealed is None:
-        return None  # readable summaries alone prove nothing, and are refused
+    if block.redacted is None or block.signature is None:
+        return None  # a summary proves nothing, and a proof without the item's id is of another provider
     summary = [{"type": "summary_text", "text": block.text}] if block.text else []
-    return {"type": "reasoning", "summary": summary, "encrypted_content": sealed}
+    return {"type": "reasoning", "id": block.signature, "summary": summary, "encrypted_content": block.redacted}
 
 
 def _content(part: str | File | Mapping[str, object], role: str) -> Body:

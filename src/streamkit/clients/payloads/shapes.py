@@ -128,6 +128,8 @@ def _event_of(part: Mapping[str, Any]) -> str | File | ToolCall | ToolResult | R
             return ToolResult(part["call_id"], part["output"])
         case "thinking":
             return ReasoningDelta(part["thinking"], signature=part["signature"])
+        case "reasoning" if part.get("encrypted_content"):
+            return ReasoningDelta(signature=part["id"], redacted=part["encrypted_content"])
         case "redacted_thinking":
             return ReasoningDelta(redacted=part["data"])
         case _:
@@ -218,7 +220,7 @@ def result_parts(result: ToolResult, native: frozenset[str]) -> str | list[Part]
             return [_translated(cast("Part", item), native) for item in items]
     try:
         return _json(value)
-    except (TypeError, ValueError, msgspec.EncodeError) as error:
+    except (TypeError, ValueError, NotImplementedError, msgspec.EncodeError) as error:
         raise ConfigError(f"the result of tool call {scrub(result.id, 60)!r} is no JSON value: {scrub(str(error), 120)}") from None
 
 
