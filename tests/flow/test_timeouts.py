@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import anyio
 import pytest
 
 import streamkit as sk
@@ -57,6 +60,25 @@ async def test_a_source_that_never_gives_anything_is_closed_when_its_time_is_ove
         await (sk.stream(probe) | sk.timeout(first=2)).collect()
     assert (1, True) == (probe.closed, probe.one_task)
     assert 2.0 == clock.now()
+
+
+async def test_a_source_that_waits_while_it_is_closed_is_timed_out_all_the_same(clock: VirtualClock) -> None:
+    closed = []
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        try:
+            await clock.sleep(100)
+        finally:
+            # As HTTP clients do, who close their connection before they let the cancel go on.
+            with anyio.CancelScope(shield=True):
+                await clock.sleep(0.5)
+            closed.append(clock.now())
+
+    with pytest.raises(sk.StreamTimeout) as caught:
+        await (sk.stream(source) | sk.timeout(first=1, idle=1)).collect()
+    assert ("idle", ["a"]) == (caught.value.phase, caught.value.partial)
+    assert [1.5] == closed
 
 
 async def test_what_had_come_is_kept_on_the_error(clock: VirtualClock) -> None:

@@ -252,8 +252,16 @@ class _Watch:
             raise late from None
         except Exception as error:
             raise late from error
-        await backend.rest(step, future, self._run.close_timeout, self._clocks.clock)
-        raise late
+        try:
+            await backend.rest(step, future, self._run.close_timeout, self._clocks.clock)
+        except asyncio.CancelledError:
+            # Ours, let go on after a clean-up that had to wait; one that came meanwhile from outside goes first.
+            task = current_task()
+            if task is not None and task.cancelling() > self._cancels:
+                raise
+        except Exception as error:
+            raise late from error
+        raise late from None
 
     def _arm(self, when: float) -> None:
         self.disarm()
