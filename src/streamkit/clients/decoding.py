@@ -13,7 +13,8 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Final, Literal, TypeAlias
 
-from streamkit.clients.bodies import Adapt, Body, check_body, drop_unopened, open_body
+from streamkit.clients.bodies import Adapt, Body, at_most, check_body, drop_unopened, open_body
+from streamkit.clients.http_client import refused_redirect
 from streamkit.clients.so_far import AnswerSoFar
 from streamkit.dialects.outcomes import to_error_event
 from streamkit.dialects.protocol import Decoder, Dialect, InFrame
@@ -50,6 +51,7 @@ def decode(
     *,
     errors: Errors = "raise",
     max_event_bytes: int = MAX_EVENT_BYTES,
+    max_body_bytes: int | None = None,
     provider: str | None = None,
 ) -> Stream[Event]:
     """The events of a model's answer, from the bytes of its body.
@@ -61,17 +63,19 @@ def decode(
         dialect: A name such as "openai-chat" or "native", or a `Dialect`.
         errors: "raise", or "yield" to get an `ErrorEvent` as the last event instead.
         max_event_bytes: The largest single event of the wire.
+        max_body_bytes: The largest body, after it was decompressed. None sets no bound.
         provider: Who answers, for `Start.provider` and errors, where the stream does not say.
 
     Yields:
         Events, those of one network read together. `Finish` is last, and only if the answer is complete.
 
-    Memory: one event of the wire, and the answer so far (for `partial`).
+    Memory: one event of the wire, and the answer so far (for `partial`). A compressed body is opened 64 KiB at a time.
     Cancellation: the body is closed, in the task that iterated it. So it is when the reader leaves early.
     Raises:
         StreamTruncated: the body ended before the answer did; `partial` is what came.
-        SourceError: an error in the stream, or a body that is an error (provider, code, retryable, partial).
-        RemoteProtocolError: what came is no such stream: HTML, not JSON, an event larger than the bound.
+        SourceError: an error in the stream, a status of 400 or above, or a body that is an error (provider, code,
+            retryable, retry_after, request_id, partial).
+        RemoteProtocolError: what came is no such stream: HTML, not JSON, an event or a body larger than its bound.
         ConfigError, TypeError: an unknown dialect, a wrong argument or source, at the call.
         Errors of the source itself pass untouched; `Run.partial` then holds what came.
 
@@ -84,7 +88,7 @@ def decode(
         dialect = get(dialect)
     elif not isinstance(dialect, Dialect):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers reach this
         raise TypeError(f"a dialect is a name or a Dialect, got {type(dialect).__name__}")
-    recipe = Recipe(dialect, errors=errors, max_event_bytes=max_event_bytes, provider=provider)
+    recipe = Recipe(dialect, errors=errors, max_event_bytes=max_event_bytes, max_body_bytes=max_body_bytes, provider=provider)
     return events_of(byte_source, recipe, f"decode({_name_of(byte_source)}, {dialect.name!r})")
 
 
@@ -102,6 +106,7 @@ class Recipe:
         *,
         errors: Errors,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        max_body_bytes: int | None = None,
         provider: str | None = None,
         adapt: Adapt | None = None,
         objects: Callable[[Any], list[InFrame]] | None = None,
@@ -113,6 +118,9 @@ class Recipe:
         if dialect.framing != "sse":
             raise ConfigError(f"the dialect {dialect.name!r} travels on {dialect.framing!r}, which is not read yet: only 'sse' is")
         sse.Decoder(max_event_bytes=max_event_bytes)  # says at the call what is wrong with the number
+        if max_body_bytes is not None and (max_body_bytes.__class__ is not int or max_body_bytes < 1):
+            raise ConfigError(f"max_body_bytes must be an int of at least 1, or None, got {max_body_bytes!r:.40}")
+        self.max_body_bytes = max_body_bytes
         self.errors = errors
         self.adapt = adapt or _as_it_is
         self.objects = objects
@@ -149,6 +157,9 @@ def _feed(value: Any, recipe: Recipe, run: Run[Any]) -> Feed:
 
     async def start() -> AsyncIterator[list[Event]]:
         body = await open_body(value, run, feed.closers, recipe.adapt)
+        if recipe.max_body_bytes is not None:
+            body.items = limited = at_most(recipe.max_body_bytes, body.items)
+            feed.closers.append(("the bounded body", limited.aclose))
         lists = reading.lists(body)
         feed.closers.append(("the decoder", lists.aclose))
         return lists
@@ -170,11 +181,7 @@ class _Reading:
 
     def message(self) -> Message:
         """What has come, with the usage that the decoder holds back."""
-        message = self._so_far.message()
-        if message.usage is None:
-            for event in self._decoder.held():
-                message.add(event)
-        return message
+        return self._so_far.message(self._decoder.held())
 
     async def lists(self, body: Body) -> AsyncGenerator[list[Event]]:
         """The events of each read; then what the end says."""
@@ -247,18 +254,26 @@ class _Reading:
 
     def _end(self, body: Body, silent: bool) -> list[Event]:
         """The last events of a complete answer, or the error that says why it is not."""
-        if self._decoder.error is None and not self._decoder.done:
-            if silent and ((body.status or 0) >= 400 or (self._head and not _is_event_stream(self._head))):
-                raise error_from_body(self._head, status=body.status, provider=self._recipe.provider)
+        decoder, status = self._decoder, body.status or 0
+        if decoder.error is None and not decoder.done:
+            if silent and 300 <= status < 400:
+                raise refused_redirect(status, body.headers.get("location") or "", "and a body is read only where it is: ask there")
+            # What the body claims to be does not count, what it is does: servers send streams as text/plain, and
+            # pages as event streams.
+            if status >= 400 or (silent and self._head and not _is_event_stream(self._head)):
+                head = self._head if silent else b""
+                raise error_from_body(head, status=body.status, provider=self._recipe.provider, media_type=body.media_type)
             self._wire.finish()
-        return self._decoder.finish()
+        return decoder.finish()
 
     def _describe(self, failure: Exception, body: Body) -> None:
         """Complete an error of ours; one of others passes as it is."""
         if isinstance(failure, StreamkitError) and not isinstance(failure.partial, Message):
             failure.partial = self.message()
-        if isinstance(failure, SourceError) and failure.request_id is None:
-            failure.request_id = body.request_id
+        if isinstance(failure, SourceError):
+            failure.request_id = failure.request_id or body.request_id
+            if failure.retry_after is None:
+                failure.retry_after = body.retry_after
 
     async def _drain(self, body: Body) -> None:
         """Read what is behind the end marker, which is next to nothing: a body read to its end frees its connection."""

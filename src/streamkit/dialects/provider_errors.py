@@ -167,13 +167,16 @@ def is_foreign_body(head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{", b"[")
 
 
-def error_from_body(body: bytes, *, status: int | None = None, provider: str | None = None) -> StreamkitError:
+def error_from_body(body: bytes, *, status: int | None = None, provider: str | None = None, media_type: str = "") -> StreamkitError:
     """The exception for a body that holds no frames: an error in JSON, a proxy's page, a whole answer unasked for.
 
     Args:
         body: The body, or its head; 16 KiB are enough for the errors of all known providers, and more is not read.
         status: The HTTP status, if known.
+        media_type: What the body was said to be, if known.
     """
+    said = [*([f"status {status}"] if status is not None else []), *([media_type] if media_type else [])]
+    facts = f" ({', '.join(said)})" if said else ""
     text = body[:_BODY_CHARS].decode("utf-8-sig", "replace").strip()
     failed = status is not None and status >= 400
     try:
@@ -183,13 +186,14 @@ def error_from_body(body: bytes, *, status: int | None = None, provider: str | N
             return source_error(_without_markup(text), status=status, provider=provider)
         what = "HTML" if text[:1] == "<" else "JSON cut short" if text[:1] in ("{", "[") else "text"
         if not text:
-            return RemoteProtocolError("the body is empty where a stream of events was expected")
+            return RemoteProtocolError(f"the body is empty where a stream of events was expected{facts}")
         # A page is a proxy's, not a model's: its words tell what to do, and may be shown.
         page = f": {scrub(_without_markup(text), 200)}" if what == "HTML" else ""
-        return RemoteProtocolError(f"the body is {what}, not a stream of events{page}", excerpt=text)
+        return RemoteProtocolError(f"the body is {what}, not a stream of events{facts}{page}", excerpt=text)
     if failed or _is_error(value):
         return error_from_payload(value, status=status, provider=provider)
-    return RemoteProtocolError("the body is one JSON document, not a stream of events: ask for `stream: true`", excerpt=text)
+    what = f"one JSON document, not a stream of events{facts}"
+    return RemoteProtocolError(f"the body is {what}: ask for `stream: true`", excerpt=text)
 
 
 def _is_error(value: object) -> bool:
