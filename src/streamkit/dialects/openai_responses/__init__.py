@@ -7,6 +7,7 @@ proxies. `shapes` holds what an event looks like, `decoder` reads, `encoder` wri
 from __future__ import annotations
 
 from streamkit.dialects.openai_responses.decoder import OpenAIResponsesDecoder as OpenAIResponsesDecoder
+from streamkit.dialects.openai_responses.encoder import OpenAIResponsesEncoder as OpenAIResponsesEncoder
 from streamkit.dialects.protocol import Dialect
 
-DIALECT = Dialect("openai-responses", "sse", decoder=OpenAIResponsesDecoder)
+DIALECT = Dialect("openai-responses", "sse", decoder=OpenAIResponsesDecoder, encoder=OpenAIResponsesEncoder)

@@ -85,6 +85,7 @@ INCOMPLETE_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
         "length": "length",
         "content_filter": "content-filter",
         "safety": "content-filter",
+        "cancelled": "cancelled",
     }
 )
 """The words for why a response is incomplete; any other word is "other"."""
@@ -630,7 +631,9 @@ class OpenAIResponsesDecoder:
         if picture:
             out.append(File(_image_type(shape), _from_base64(picture), index=self._next_index()))
         if item.server and item.kind not in _ANSWERED_APART:
-            out.append(_result(item.call_id, {**shape, "result": None} if picture else shape))
+            result = _result(item.call_id, {**shape, "result": None} if picture else shape)
+            if result.output is not None or status != "incomplete":  # one that was cut has none
+                out.append(result)
 
     def _end_call(self, item: _Item, whole: str, status: str | None, out: list[Event]) -> None:
         """A call with all its arguments.
@@ -657,7 +660,7 @@ class OpenAIResponsesDecoder:
 
     def _give_call(self, item: _Item, out: list[Event]) -> None:
         arguments = item.arguments[0]
-        whole = not item.cut if item.kind == "custom_tool_call" or not arguments.strip() else _is_json(arguments)
+        whole = not item.cut and (item.kind == "custom_tool_call" or not arguments.strip() or _is_json(arguments))
         item.arguments.clear()
         out.append(ToolCall(item.call_id, item.name, arguments, whole, item.index, server=item.server))
 
