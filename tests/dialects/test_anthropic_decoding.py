@@ -540,6 +540,13 @@ def test_a_call_without_a_start_has_no_name_and_is_not_complete() -> None:
     assert [ToolCall("call_msg_1_0", "", "{}", False, 0)] == told
 
 
+def test_a_call_without_a_start_and_an_index_shares_its_index_with_no_other() -> None:
+    lost = delta(None, "input_json_delta", partial_json="{}")
+    assert [("", 0), ("f", 1)] == [
+        (call.name, call.index) for call in calls(lost, opening(), start(0, "tool_use", id="a", name="f"), stop(0))
+    ]
+
+
 def test_missing_stops_are_made_up_for_at_the_end() -> None:
     told = calls(
         start(0, "tool_use", id="a", name="f"),

@@ -401,6 +401,16 @@ def test_any_row_of_events_comes_back_as_the_same_answer(row: list[Event]) -> No
     assert sorted(r for _, r in proofs if r) == sorted(e.redacted for e in told if e.redacted)
 
 
+@given(st.lists(st.sampled_from(ANSWER), max_size=25), st.sampled_from([DONE, CANCELLED]))
+@settings(deadline=None)
+def test_any_order_of_events_is_written_so_that_it_reads_as_one_complete_answer(events: list[Event], outcome: Outcome) -> None:
+    frames(events, outcome)
+    got = back(events, outcome)
+    assert got.error is None
+    assert got.message.complete
+    assert sorted(Message(events).text) == sorted(got.message.text)
+
+
 # ---- the anthropic SDK ----------------------------------------------------------------------
 
 QUESTION: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "?"}]}

@@ -386,6 +386,7 @@ class AnthropicDecoder:
             if index in self._begun:  # a block of another kind, or a call that has been given
                 return
             self._begun.add(index)
+            self._next = max(self._next, index + 1)
             self._begin_call(None, None, index, out, server=False)
             call = self._calls[index]
         call.parts.append(piece)
