@@ -120,16 +120,31 @@ async def test_other_packages_bring_models_by_entry_point(monkeypatch: pytest.Mo
     echo = sk.model("echo:large:1", volume=3)
     assert "large:1" == await echo.stream("x").join()
     assert {"volume": 3} == cast("Echo", echo).options
-    with pytest.raises(ConfigError, match="known are echo, local"):
+    with pytest.raises(ConfigError, match="known are anthropic, echo, local, openai, and http"):
         sk.model("eco")
+
+
+async def test_the_local_model_is_warmed_up_and_closed_like_any_other() -> None:
+    async with sk.model("local", pace=None) as local:
+        await local.warm_up()
+        assert await local.stream(QUESTION).join()
+        await local.aclose()
+
+
+async def test_parts_of_a_message_are_read_for_their_text() -> None:
+    local = sk.model("local", pace=None)
+    parts: Any = [
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": {"url": "x"}}]}
+    ]
+    assert await local.stream(QUESTION).join() == await local.stream(parts).join()
 
 
 @pytest.mark.parametrize(
     ("call", "word"),
     [
-        (lambda: sk.model("gpt-9"), "known are local"),
-        (lambda: sk.model("openai:gpt-9"), "known are local"),
-        (lambda: sk.model("local:big"), "known are local"),
+        (lambda: sk.model("gpt-9"), "known are anthropic, local, openai, and http"),
+        (lambda: sk.model("openai:"), "known are"),
+        (lambda: sk.model("local:big"), "known are"),
         (lambda: sk.model("local", pace=0), "pace"),
         (lambda: sk.model("local", pace=cast("Any", "fast")), "pace"),
         (lambda: sk.model("local", seed=cast("Any", "x")), "seed"),

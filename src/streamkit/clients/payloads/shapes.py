@@ -33,6 +33,7 @@ __all__ = [
     "parts_of",
     "result_parts",
     "text_of_file",
+    "to_json",
     "tool_of",
 ]
 
@@ -56,6 +57,7 @@ _CHAT_KEYS: Final = frozenset(
     )
 )
 _RESPONSES_KEYS: Final = frozenset({"type", "id", "status", "phase"})
+_UNWRITABLE: Final = (TypeError, ValueError, NotImplementedError, RecursionError, msgspec.EncodeError)
 _NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -220,7 +222,7 @@ def result_parts(result: ToolResult, native: frozenset[str]) -> str | list[Part]
             return [_translated(cast("Part", item), native) for item in items]
     try:
         return _json(value)
-    except (TypeError, ValueError, NotImplementedError, msgspec.EncodeError) as error:
+    except _UNWRITABLE as error:
         raise ConfigError(f"the result of tool call {scrub(result.id, 60)!r} is no JSON value: {scrub(str(error), 120)}") from None
 
 
@@ -233,11 +235,26 @@ def _is_block(item: object) -> bool:
     return block.get("type") in kinds
 
 
+def to_json(body: object) -> bytes:
+    """A body as it is sent.
+
+    Raises:
+        ConfigError: it holds what no JSON can carry; the message has its type, and no content.
+    """
+    try:
+        return msgspec.json.encode(body, enc_hook=_other_forms)
+    except _UNWRITABLE as error:
+        why = "half a character" if isinstance(error, UnicodeError) else scrub(str(error), 120)
+        raise ConfigError(f"the request is not JSON: {why}") from None
+
+
 def _json(value: object) -> str:
-    return msgspec.json.encode(value, enc_hook=_of_pydantic).decode()
+    return msgspec.json.encode(value, enc_hook=_other_forms).decode()
 
 
-def _of_pydantic(value: Any) -> object:
+def _other_forms(value: Any) -> object:
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[object, object]", value))
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise NotImplementedError(f"{type(value).__name__} has no JSON form")
