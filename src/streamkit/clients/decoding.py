@@ -189,7 +189,8 @@ class _Reading:
         wire, decoder = self._wire, self._decoder
         plain = body.is_bytes or self._recipe.objects is None
         feed, measure = (wire.feed, len) if plain else (self._frames_of, _size_of)
-        decode_many, add = decoder.decode_many, self._so_far.add
+        decode_many, so_far = decoder.decode_many, self._so_far
+        pending, most, large = so_far.pending, so_far.LIMIT, so_far.LARGE_READ
         run, listening = self._run, self._run.listening
         chunk: Any = b""
         silent = 0
@@ -202,7 +203,9 @@ class _Reading:
                 if frames:
                     events = decode_many(frames)
                     if events:
-                        add(events, measure(chunk))
+                        pending += events
+                        if len(pending) >= most or measure(chunk) > large:
+                            so_far.fold()
                         yield events
                     silent = -1
                     if decoder.done or decoder.error is not None or wire.error is not None:

@@ -14,11 +14,12 @@ from streamkit.events.stats import estimated_tokens, utf8_size
 
 __all__ = ["AnswerSoFar"]
 
-_LARGE_READ: Final = 16_384
-
 
 class AnswerSoFar:
     """Events as they come, a `Message` when asked for.
+
+    Attributes:
+        pending: Events not yet folded; the hot loop of a body adds to it by itself, and folds by the rule of `add`.
 
     Memory: the answer and at most `LIMIT` events. Time: linear in all events.
 
@@ -30,21 +31,22 @@ class AnswerSoFar:
     """
 
     LIMIT: Final = 256
+    LARGE_READ: Final = 16_384
 
-    __slots__ = ("_joined", "_loose", "_message", "_pending")
+    __slots__ = ("_joined", "_loose", "_message", "pending")
 
     def __init__(self) -> None:
         self._message = Message()
-        self._pending: list[Event] = []
+        self.pending: list[Event] = []
         self._loose = 0  # Events folded since the message's texts were joined ...
         self._joined = 0  # ... when they had this many characters.
 
     def add(self, events: list[Event], size: int = 0) -> None:
         """Remember the events of one read of `size` bytes; the list itself is not kept."""
-        pending = self._pending
+        pending = self.pending
         pending += events
-        if len(pending) >= self.LIMIT or size > _LARGE_READ:
-            self._fold()
+        if len(pending) >= self.LIMIT or size > self.LARGE_READ:
+            self.fold()
 
     def message(self, held: Iterable[Event] = ()) -> Message:
         """All of it, as one message that grows with the stream.
@@ -52,7 +54,7 @@ class AnswerSoFar:
         Args:
             held: What the decoder holds back, for the usage in it. Where nobody counted tokens they are estimated.
         """
-        self._fold()
+        self.fold()
         message = self._message
         if message.usage is None or message.usage.estimated:
             for event in held:
@@ -67,12 +69,11 @@ class AnswerSoFar:
                 message.add(Usage(output_tokens=tokens, final=False, estimated=True))
         return message
 
-    def _fold(self) -> None:
-        add = self._message.add
-        for event in self._pending:
-            add(event)
-        self._loose += len(self._pending)
-        self._pending.clear()
+    def fold(self) -> None:
+        """Put what is pending into the message."""
+        self._message.add_all(self.pending)
+        self._loose += len(self.pending)
+        self.pending.clear()
         # A message joins its texts when it is asked for them. After a sixteenth of growth: more often is quadratic.
         if self._loose * 16 > self._joined:
             self._loose = 0

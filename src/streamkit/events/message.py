@@ -74,8 +74,7 @@ class Message:
         self._calls: dict[str, _Call] = {}
         # What began besides text, and after how many characters of it: text itself must cost no more than an append.
         self._blocks: list[tuple[int, _Thought | _Call]] = []
-        for event in events:
-            self.add(event)
+        self.add_all(events)
 
     @property
     def text(self) -> str:
@@ -133,6 +132,16 @@ class Message:
     def complete(self) -> bool:
         """Whether the answer reached its end: a finish was seen, and no error after it."""
         return self.finish is not None and self.error is None
+
+    def add_all(self, events: Iterable[Event]) -> None:
+        """Take many events in, in their order."""
+        choice, append = self.choice, self._text.append
+        for event in events:
+            if event.__class__ is TextDelta:
+                if event.choice == choice:
+                    append(event.text)  # type: ignore[union-attr]
+            elif getattr(event, "choice", choice) == choice:
+                self._add_other(event)
 
     def add(self, event: Event) -> None:
         """Take one event in. Events that say nothing about the answer (Ping, Raw, Custom) change nothing."""
