@@ -29,7 +29,7 @@ check: $(VENV)/.has-test $(VENV)/.has-bench $(VENV)/.has-check ## ruff, mypy --s
 	@$(PY) -m pyright --pythonpath $(PY)
 	@echo "make check: all clean"
 
-bench: $(VENV)/.has-bench ## our figures beside those of the libraries people use
+bench: $(VENV)/.has-bench $(VENV)-peers/.has-peers ## our figures beside those of the libraries people use
 	@$(PY) benchmarks/run.py $(ARGS)
 
 docs: $(VENV)/.has-docs ## the documentation, as HTML in docs/_build/html
@@ -40,7 +40,7 @@ soak: $(VENV)/.has-test ## thousands of streams left at random moments; ARGS="--
 	@$(PY) benchmarks/soak.py $(ARGS)
 
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) .venv-* build dist docs/_build benchmarks/results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers .venv-* build dist docs/_build benchmarks/results .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- environments: a stamp per group, made again when pyproject.toml changes
@@ -57,6 +57,13 @@ $(VENV)/.has-demo: pyproject.toml $(VENV)/.made
 $(VENV)/.has-test: pyproject.toml $(VENV)/.made
 	@echo "streamkit: installing what the tests need (once; a minute or two)" >&2
 	@$(PIP) -e '.[all]' --group test
+	@touch $@
+
+# Frameworks that pin older SDKs than ours are measured in an environment of their own.
+$(VENV)-peers/.has-peers: pyproject.toml
+	@PYTHON="$(PYTHON)" tools/venv.sh $(VENV)-peers
+	@echo "streamkit: installing the frameworks that 'make bench' measures beside us (once; a minute or two)" >&2
+	@$(VENV)-peers/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --group peers
 	@touch $@
 
 $(VENV)/.has-%: pyproject.toml $(VENV)/.made
