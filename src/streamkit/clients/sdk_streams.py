@@ -9,6 +9,7 @@ tenth of the cost and which still shows what the SDK hides: pings, the end marke
     a helper that the caller entered               event by event, so that its final message stays right
     a raw response                                 its bytes
     begun, traced, wrapped, of another wire        event by event
+    a generator                                    event by event, and the SDK's stream inside is closed with it
     a whole answer, a closed stream                refused, saying what to do
 
 An SDK's object becomes the frame that it came in, and the decoder of the wire reads that: one reading of a
@@ -35,6 +36,8 @@ __all__ = ["SDKDecoder", "as_it_came", "fields_of", "frame_of", "underneath"]
 
 _EVENT_STREAM: Final = "application/vnd.amazon.eventstream"
 
+_SDKS: Final = ("openai", "anthropic")
+
 # What an SDK's helpers write into the answer, and no wire has.
 _PARSED: Final = frozenset({"parsed", "parsed_arguments"})
 
@@ -54,6 +57,10 @@ def underneath(value: Any) -> Any:
         name = type(cast("object", value)).__name__
         raise TypeError(f"a {name} is a whole answer, not a stream: call create(..., stream=True), or the SDK's stream(...)")
     kind = type(value).__name__
+    if inspect.isasyncgen(value):
+        return _AsyncGenerator(value)
+    if inspect.isgenerator(value):
+        return _SyncGenerator(value)
     if kind.endswith("StreamManager"):
         return _AsyncHelper(value) if hasattr(value, "__aenter__") else _SyncHelper(value)
     response = getattr(value, "http_response", None)
@@ -146,6 +153,61 @@ class _SyncHelper(_Helper):
 
     def __exit__(self, *error: object) -> None:
         self._manager.__exit__(*error)
+
+
+# A generator that loops over an SDK's stream does not close it when it is closed itself: the loop ends, and the stream
+# waits for the garbage collector, while the server goes on. The stream is among the generator's variables.
+
+
+def _streams_in(generator: Any, depth: int = 4) -> list[Any]:
+    """The streams of an SDK that a generator holds, itself or through generators, while it is not over."""
+    found: list[Any] = []
+    frame = getattr(generator, "ag_frame", None) or getattr(generator, "gi_frame", None)
+    for value in () if frame is None else list(frame.f_locals.values()):
+        if (inspect.isasyncgen(value) or inspect.isgenerator(value)) and depth:
+            found += _streams_in(value, depth - 1)
+        elif type(value).__module__.partition(".")[0] in _SDKS and _response_of(value) is not None:
+            found.append(value)
+    return found
+
+
+class _AsyncGenerator:
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+
+    def __aiter__(self) -> _AsyncGenerator:
+        return self
+
+    def __anext__(self) -> Any:
+        return self._generator.__anext__()
+
+    async def aclose(self) -> None:
+        streams = _streams_in(self._generator)
+        try:
+            await self._generator.aclose()
+        finally:
+            for stream in streams:
+                await stream.close()
+
+
+class _SyncGenerator:
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+
+    @property
+    def response(self) -> Any:
+        """What a thread that blocks in the generator may be reading."""
+        return next((_response_of(stream) for stream in _streams_in(self._generator)), None)
+
+    def __iter__(self) -> Any:
+        return self._generator
+
+    def close(self) -> None:
+        streams = _streams_in(self._generator)
+        if not self._generator.gi_running:  # a thread inside is told by the end of its stream
+            self._generator.close()
+        for stream in streams:
+            stream.close()
 
 
 # ---- an SDK's objects as frames -------------------------------------------------------------------

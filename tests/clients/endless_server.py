@@ -1,0 +1,79 @@
+"""A server on loopback whose answer never ends, and which counts what it sent until the client left.
+
+    with endless_server(opening, more) as server:
+        ... f"{server.url}/v1/..." ...
+
+It sends one event each `PACE_SECONDS`, waiting on the connection: a client that leaves is seen at once.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+PACE_SECONDS = 0.01
+MOST_EVENTS = 100
+
+
+@dataclass
+class Endless:
+    """Where it listens and what it sent."""
+
+    url: str
+    sent: int = 0
+    left: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def endless_server(opening: Sequence[bytes], more: bytes) -> Iterator[Endless]:
+    """Serve until the block is left."""
+    server = Endless("")
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            self.close_connection = True
+            try:
+                for piece in opening:
+                    self._send(piece)
+                while not over.is_set() and server.sent < MOST_EVENTS:
+                    # Whoever listens to an endless answer has nothing to say: what can be read is that nobody is there.
+                    if select.select([self.connection], [], [], PACE_SECONDS)[0]:
+                        break
+                    self._send(more)
+            except ConnectionError:
+                pass
+            if not over.is_set() and server.sent < MOST_EVENTS:
+                server.left.set()
+
+        def _send(self, piece: bytes) -> None:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.wfile.flush()
+            server.sent += 1
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener.daemon_threads = True
+    thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    server.url = f"http://127.0.0.1:{listener.server_address[1]}"
+    try:
+        yield server
+    finally:
+        over.set()
+        listener.shutdown()
+        listener.server_close()
+        thread.join(5)
