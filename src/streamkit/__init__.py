@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from streamkit.clients.models import Model as Model
     from streamkit.clients.models import model as model
     from streamkit.clients.openai import from_openai as from_openai
+    from streamkit.clients.recordings import body as body
+    from streamkit.clients.recordings import record as record
+    from streamkit.clients.recordings import replay as replay
     from streamkit.clients.request import Request as Request
     from streamkit.clients.request import Turn as Turn
     from streamkit.errors import (
@@ -80,6 +83,9 @@ if TYPE_CHECKING:
     )
     from streamkit.errors import (
         StreamTruncated as StreamTruncated,
+    )
+    from streamkit.errors import (
+        ToolError as ToolError,
     )
     from streamkit.events import (
         Citation as Citation,
@@ -168,6 +174,7 @@ if TYPE_CHECKING:
     from streamkit.operators.text import stop as stop
     from streamkit.operators.timing import timeout as timeout
     from streamkit.operators.tool_calls import partial_json as partial_json
+    from streamkit.operators.tool_calls import run_tools as run_tools
     from streamkit.operators.transform import (
         filter as filter,
     )
@@ -201,11 +208,12 @@ _HOMES = {
     "streamkit.clients.decoding": "decode",
     "streamkit.clients.models": "Model model",
     "streamkit.clients.openai": "from_openai",
+    "streamkit.clients.recordings": "body record replay",
     "streamkit.clients.request": "Request Turn",
     "streamkit.errors": (
         "AuthError BadRequestError BufferFull ConfigError ContentBlockedError LocalProtocolError MissingExtra "
         "OverloadedError ProtocolError RateLimitError RemoteProtocolError SinkClosed SourceError StreamBusy "
-        "StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated"
+        "StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated ToolError"
     ),
     "streamkit.events": (
         "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start "
@@ -222,7 +230,7 @@ _HOMES = {
     "streamkit.operators.selection": "limit_bytes skip take take_while",
     "streamkit.operators.text": "lines on_text printable sentences stop",
     "streamkit.operators.timing": "timeout",
-    "streamkit.operators.tool_calls": "partial_json",
+    "streamkit.operators.tool_calls": "partial_json run_tools",
     "streamkit.operators.transform": "filter flat_map map operator scan stage tap",
     "streamkit.stages.partial_json": "PartialValue",
     "streamkit.stages.stage": "Stage TimedStage",

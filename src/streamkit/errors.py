@@ -18,6 +18,7 @@
     ├── StreamConsumed            a one-shot source was used up by an earlier Run
     ├── BufferFull                a buffer with overflow="error" had no room
     ├── SinkClosed                the receiving end is gone
+    ├── ToolError                 a tool's call failed; `reason` says how, `call` which
     ├── MissingExtra              also an ImportError; the message is the pip line
     └── ConfigError               also a ValueError; arguments that cannot work together
 
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Literal
+from typing import Literal, TypeAlias
 
 __all__ = [
     "AuthError",
@@ -56,10 +57,11 @@ __all__ = [
     "StreamTimeout",
     "StreamTruncated",
     "StreamkitError",
+    "ToolError",
     "scrub",
 ]
 
-EXCERPT_CHARS = 120
+EXCERPT_CHARS = 200
 
 _SECRETS = re.compile(
     r"(?P<scheme>\b(?:bearer|basic)\s+)[\w.+/=~-]{8,}"
@@ -248,6 +250,31 @@ class SinkClosed(StreamkitError):
     def __init__(self, message: str, *, events_sent: int = 0, partial: object = None) -> None:
         super().__init__(message, partial=partial)
         self.events_sent = events_sent
+
+
+ToolFailure: TypeAlias = Literal["cut", "unknown", "arguments", "failed", "timeout"]
+
+
+class ToolError(StreamkitError):
+    """A tool was not run, or failed. A tool may raise it too: its message is then all that the model is told.
+
+    Attributes:
+        call: The `ToolCall`, or None as long as the tool's own code holds the error.
+        reason: "cut" (the arguments never became complete), "unknown" (there is no such tool), "arguments" (they do
+            not fit), "failed" (the tool raised, see `__cause__`, or gave what is no JSON) or "timeout".
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        call: object = None,
+        reason: ToolFailure = "failed",
+        partial: object = None,
+    ) -> None:
+        super().__init__(message, partial=partial)
+        self.call = call
+        self.reason: ToolFailure = reason
 
 
 class MissingExtra(StreamkitError, ImportError):

@@ -26,7 +26,7 @@ and named in a ResourceWarning.
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -36,7 +36,7 @@ from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
 from streamkit.flow.plan import Part, Step
 from streamkit.flow.sources import Feed, Source
-from streamkit.flow.tasks import Backend, Main, Task, Timer, current_backend
+from streamkit.flow.tasks import Backend, Task, Timer, current_backend
 from streamkit.flow.unfused import unfused
 
 __all__ = ["CLOSE_TIMEOUT", "Job", "Pump", "Run", "Strand"]
@@ -233,7 +233,7 @@ class Job:
 
     __slots__ = ("_main", "_run", "_task", "abandon", "label", "left")
 
-    def __init__(self, main: Main, run: Run[Any], label: str) -> None:
+    def __init__(self, main: Callable[[Job], Coroutine[Any, Any, None]], run: Run[Any], label: str) -> None:
         self.label = label
         self.left = False
         # How to let go of what no cancel can end, a thread; None where a cancel can.
@@ -249,7 +249,7 @@ class Job:
         if self.left:
             return
         try:
-            await self._main()
+            await self._main(self)
         except (Exception, KeyboardInterrupt, SystemExit):
             return
         except BaseExceptionGroup as group:  # a cancel, and what went wrong in a clean-up beside it
@@ -353,8 +353,8 @@ class Run(Generic[T_co]):
         self._pumps.append(pump)
         return pump
 
-    def job(self, main: Main, label: str) -> Job:
-        """Begin a task of this Run now, in the context of the caller; one that is over by then begins nothing."""
+    def job(self, main: Callable[[Job], Coroutine[Any, Any, None]], label: str) -> Job:
+        """Begin a task of this Run now, in the context of the caller; a Run that is over begins none."""
         job = Job(main, self, label)
         if self._closed:
             job.left = True
@@ -507,7 +507,12 @@ class Run(Generic[T_co]):
         return next((pump.failure for pump in self._pumps if pump.failure is not None), None)
 
     def _pumps_done(self) -> bool:
-        return self._given_up or all(task.done for task in (*self._pumps, *self._jobs))
+        return self._given_up or not self._refusing()
+
+    def _refusing(self) -> list[Pump | Job]:
+        """The tasks that are not done."""
+        tasks: list[Pump | Job] = [*self._pumps, *self._jobs]
+        return [task for task in tasks if not task.done]
 
     async def _wait_for_pumps(self) -> None:
         if self._deadline is None:
@@ -519,7 +524,7 @@ class Run(Generic[T_co]):
                 self._deadline.cancel()
 
     def _lose_patience(self) -> None:
-        refusing = [task for task in (*self._pumps, *self._jobs) if not task.done]
+        refusing = self._refusing()
         if not self._insisted:
             self._insisted = True
             for task in refusing:

@@ -1,4 +1,4 @@
-"""A synchronous iterator as an asynchronous one, on one dedicated thread.
+"""A synchronous iterator as an asynchronous one, on one dedicated thread; and a single call.
 
 The thread runs in the caller's context and is at most `AHEAD` items in front of its reader. Leaving
 tells it to stop. A thread that sits inside `next()` cannot be interrupted: if the object has a
@@ -17,7 +17,7 @@ from typing import Any
 
 from streamkit.flow.tasks import Backend
 
-__all__ = ["ThreadIterator", "readers_waiting"]
+__all__ = ["ThreadCall", "ThreadIterator", "readers_waiting"]
 
 AHEAD = 2
 
@@ -140,3 +140,60 @@ class ThreadIterator:
                 self._backend.soon_from_thread(self._waiter.wake)
             except RuntimeError:
                 return  # the loop is closed: nobody is there to be told
+
+
+class ThreadCall:
+    """One call of a function, on a daemon thread of its own, in the caller's context.
+
+    A thread cannot be interrupted: a cancel is kept back until the function has returned, or `abandon` lets go of it.
+    """
+
+    def __init__(self, call: Callable[[], object], backend: Backend, name: str) -> None:
+        self._call = call
+        self._backend = backend
+        self._waiter = backend.waiter()
+        self._over = False
+        self._abandoned = False
+        self._value: object = None
+        self._error: BaseException | None = None
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._work,), name=f"streamkit {name}", daemon=True)
+
+    async def result(self) -> object:
+        """What the function returned, or raised; None if it was abandoned."""
+        self._thread.start()
+        wait = object()
+        _WAITING.add(wait)
+        try:
+            await self._backend.finish(self._park, self._let_go)
+        finally:
+            _WAITING.discard(wait)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def abandon(self) -> None:
+        """Wait no longer: the function runs on, and what comes of it is lost."""
+        self._abandoned = True
+        self._waiter.wake()
+
+    def _let_go(self) -> bool:
+        return self._over or self._abandoned
+
+    async def _park(self) -> None:
+        # `_answer` runs in the event loop, so it cannot come between the look at `_over` and this wait.
+        await self._waiter.wait()
+
+    def _work(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:  # whatever it is, it is the caller's to see
+            self._error = error
+        try:
+            self._backend.soon_from_thread(self._answer)
+        except RuntimeError:
+            return  # the loop is closed: nobody is there to be told
+
+    def _answer(self) -> None:
+        self._over = True
+        self._waiter.wake()

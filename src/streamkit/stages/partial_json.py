@@ -62,7 +62,6 @@ _WANTED: Final = {
     COLON: "a colon",
     FIRST_VALUE: "a value or ]",
     FIRST_KEY: "a key in double quotes or }",
-    OVER: "nothing more: the value is complete, and one text holds one value",
 }
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
@@ -326,7 +325,7 @@ class JsonReader:
                 else:
                     self._unexpected(state, text, i - 1)
             elif state == OVER:
-                self._unexpected(state, text, i)
+                self._fail("text behind a complete JSON value: one text holds one value", text[i : i + 40])
             elif c == '"':  # from here on: VALUE or FIRST_VALUE
                 i += 1
                 holder = self._holder
