@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
 import anyio
 import pytest
+from byte_server import Answer, byte_server
 from endless_server import Endless, endless_server
 from event_loops import asyncio_only
 from sdk_wires import CHAT, MESSAGES, RESPONSES, Wire
@@ -194,3 +196,34 @@ async def test_leaving_plain_http_leaves_the_server(wire: Wire, server: Endless)
         request = client.stream("POST", server.url + wire.path, json=wire.arguments)
         assert 10 == len(await sk.decode(request, wire.dialect).take(10).collect())
         assert_left(server, server.sent)
+
+
+@asyncio_only
+@pytest.mark.parametrize("way", SYNC_WAYS)
+async def test_a_thread_that_waits_for_a_silent_server_lets_go(way: str, wire: Wire) -> None:
+    said = b"".join(wire.frame(value) for value in (*wire.opening, wire.text("more"), wire.text("more")))
+    with byte_server({wire.path: Answer([said], end="hold")}) as server, wire.client(sync=True, base_url=server.url) as client:
+        source = sync_source(way, wire, client)
+        with anyio.CancelScope() as scope:
+            async with wire.adapter(source) as events:
+                async for event in events:
+                    if isinstance(event, sk.TextDelta):
+                        scope.cancel()
+        assert scope.cancelled_caught
+        assert server.left.wait(5)
+
+
+@asyncio_only
+async def test_a_generator_that_blocks_is_left_without_a_word() -> None:
+    go = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield CHAT.body("a")[:200]
+        go.wait(20)
+
+    with anyio.CancelScope() as scope:
+        async with sk.decode(chunks(), "openai-chat") as events:
+            async for _ in events:
+                threading.Timer(0.05, go.set).start()
+                scope.cancel()
+    assert scope.cancelled_caught

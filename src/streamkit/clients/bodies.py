@@ -24,6 +24,7 @@ from streamkit.errors import RemoteProtocolError
 from streamkit.flow.plan import describe
 from streamkit.flow.runs import Run
 from streamkit.flow.sources import Closer, source_of
+from streamkit.flow.streams import Stream
 from streamkit.wire.inflate import Inflater, inflater_for
 
 __all__ = ["Adapt", "Body", "at_most", "check_body", "drop_unopened", "is_response", "open_body"]
@@ -106,6 +107,8 @@ async def open_body(value: Any, run: Run[Any], closers: list[Closer], adapt: Ada
             break
     if hasattr(value, "__iter__") and not hasattr(value, "__aiter__") and not hasattr(value, "__len__"):
         return _threaded(value, run, closers, adapt)
+    if isinstance(value, Stream):
+        return _of_stream(value, closers)  # pyright: ignore[reportUnknownArgumentType]  # of Any
     feed = source_of(value).open(run)
     closers += feed.closers
     iterator = feed.iterator if feed.start is None else await feed.start()
@@ -157,6 +160,31 @@ def _is_manager(value: Any) -> bool:
     return (hasattr(value, "__aenter__") and hasattr(value, "__aexit__")) or (
         hasattr(value, "__enter__") and hasattr(value, "__exit__")
     )
+
+
+def _of_stream(source: Stream[Any], closers: list[Closer]) -> Body:
+    """A stream of bytes, with what its source tells of the response that they are from."""
+    run = source.open()
+    closers.append(("the stream", run.aclose))
+    body = Body(run)
+
+    def learn() -> None:
+        status, content_type = run.about.get("status"), run.about.get("content_type")
+        body.status = status if isinstance(status, int) else None
+        body.headers = {"content-type": content_type} if isinstance(content_type, str) else {}
+
+    async def chunks() -> AsyncGenerator[Any]:
+        try:
+            async for chunk in run:
+                if body.status is None:
+                    learn()
+                yield chunk
+        finally:
+            learn()
+
+    body.items = items = chunks()
+    closers.append(("its items", items.aclose))
+    return body
 
 
 async def _singly(batches: AsyncIterator[Any]) -> AsyncGenerator[Any]:
@@ -337,7 +365,7 @@ class BlockingBody:
 
 def _wake_reader(response: Any) -> None:
     """End a read that blocks in another thread: closing a socket does not, and the server would not see us leave."""
-    response = getattr(response, "response", response)  # an SDK's stream object holds it
+    response = getattr(response, "response", None) or getattr(response, "_response", response)  # an SDK's stream holds it
     raw = getattr(response, "raw", response)
     if hasattr(raw, "drain_conn") and hasattr(raw, "shutdown"):  # requests and urllib3
         with suppress(OSError, ValueError, RuntimeError):
@@ -359,7 +387,8 @@ def _wake_reader(response: Any) -> None:
 
 def _close(value: Any) -> None:
     close = getattr(value, "close", None)
-    if close is not None:
+    # A generator in which another thread waits cannot be closed from here: that thread leaves it when it can.
+    if close is not None and not getattr(value, "gi_running", False):
         close()
 
 
