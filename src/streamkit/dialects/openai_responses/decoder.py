@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, cast
@@ -216,6 +217,7 @@ class OpenAIResponsesDecoder:
         "_hot_item",
         "_hot_part",
         "_items",
+        "_open_items",
         "_provider",
         "_response_id",
         "_resumed",
@@ -234,6 +236,7 @@ class OpenAIResponsesDecoder:
         self._resumed = False
         self._response_id: str | None = None
         self._items: list[_Item] = []
+        self._open_items: dict[str, list[_Item]] = {}
         self._by_id: dict[str, _Item] = {}
         self._by_place: dict[int, _Item] = {}
         self._blocks = 0
@@ -460,14 +463,15 @@ class OpenAIResponsesDecoder:
             item = self._by_place.get(place)
             # A done one of another id is not meant: some servers give every item the same place.
             return item if item is not None and item.kind == kind and not (item.done and item_id) else None
-        for item in reversed(self._items):
-            if item.kind == kind and not item.done:
-                return item
-        return None
+        items = self._open_items.get(kind, [])
+        while items and items[-1].done:
+            items.pop()
+        return items[-1] if items else None
 
     def _new_item(self, kind: str, item_id: str | None, place: int | None) -> _Item:
-        item = _Item(kind)
+        item = _Item(kind, len(self._items))
         self._items.append(item)
+        self._open_items.setdefault(kind, []).append(item)
         if item_id:
             self._by_id[item_id] = item
         if place is not None:
@@ -475,9 +479,11 @@ class OpenAIResponsesDecoder:
         return item
 
     def _item_added(self, value: dict[str, object], out: list[Event]) -> None:
+        shape = as_dict(value.get("item"))
+        if not shape:
+            return
         self._begin(out)
         self._give_custom_calls(out)
-        shape = as_dict(value.get("item"))
         kind, item_id, place = _kind(shape), text(shape.get("id")), number(value.get("output_index"))
         item = self._by_id.get(item_id) if item_id else None
         if item is None and place is not None:
@@ -493,8 +499,10 @@ class OpenAIResponsesDecoder:
                 self._start_call(item, out)
 
     def _item_done(self, value: dict[str, object], out: list[Event]) -> None:
-        self._begin(out)
         shape = as_dict(value.get("item"))
+        if not shape:
+            return
+        self._begin(out)
         item = self._find(_kind(shape), text(shape.get("id")), number(value.get("output_index")))
         self._finish_item(item, shape, out)
 
@@ -534,17 +542,18 @@ class OpenAIResponsesDecoder:
 
     def _whole_parts(self, item: _Item, parts: list[object], out: list[Event]) -> None:
         shapes: list[dict[str, object]] = [as_dict(part) or {"text": part} for part in parts]
-        kinds = [_PARTS.get(text(shape.get("type")) or "output_text") for shape in shapes]
-        for place, (shape, found) in enumerate(zip(shapes, kinds, strict=True)):
-            if found is None:
+        channels = [_PARTS.get(text(shape.get("type")) or "output_text", ("", ""))[0] for shape in shapes]
+        told: dict[str, list[_Part]] = {}
+        for (channel, _), part in item.parts.items():
+            if part.told:
+                told.setdefault(channel, []).append(part)
+        wanted = Counter(channels)
+        for place, (shape, channel) in enumerate(zip(shapes, channels, strict=True)):
+            if not channel:
                 continue
-            channel = found[0]
             part = item.part(channel, place)
-            if not part.told:
-                # Servers that count their parts otherwise have told it at another place.
-                told = [other for (its, _), other in item.parts.items() if its == channel and other.told]
-                if len(told) >= kinds.count(found):
-                    part = told[-1]
+            if not part.told and len(told.get(channel, ())) >= wanted[channel]:
+                part = told[channel][-1]  # a server that counts its parts otherwise has told it at another place
             self._whole_part(item, part, shape, out)
 
     def _whole_part(self, item: _Item, part: _Part, shape: dict[str, object], out: list[Event]) -> None:
@@ -602,7 +611,7 @@ class OpenAIResponsesDecoder:
             item.name = text(shape.get("name")) or item.name
         else:
             item.name = kind.removesuffix("_call")
-        made_up = f"call_{self._response_id or 'response'}_{self._items.index(item)}"
+        made_up = f"call_{self._response_id or 'response'}_{item.number}"
         item.call_id = text(shape.get("call_id")) or text(shape.get("id")) or item.call_id or made_up
         if kind == "tool_search_call":
             item.server = shape.get("execution") == "server"
@@ -644,6 +653,8 @@ class OpenAIResponsesDecoder:
         if item.ended:
             return
         item.ended = True
+        if whole and not item.started:
+            item.arguments[:] = [whole]
         told = "".join(item.arguments)
         self._start_call(item, out)
         if item.kind == "code_interpreter_call" and told and not whole:
@@ -722,29 +733,37 @@ class OpenAIResponsesDecoder:
     def _catch_up(self, output: list[object], out: list[Event]) -> None:
         """What the last event holds and no other told."""
         shapes = [as_dict(shape) for shape in output]
-        left = list(self._items)
-        matched: list[_Item | None] = [None] * len(shapes)
+        found: list[_Item | None] = [None] * len(shapes)
+        taken: set[int] = set()
+        in_order: dict[str, deque[_Item]] = {}
+        for item in self._items:
+            in_order.setdefault(item.kind, deque()).append(item)
+
+        def by_name(place: int, shape: dict[str, object]) -> _Item | None:
+            return self._by_id.get(text(shape.get("id")) or "") or self._by_id.get(text(shape.get("call_id")) or "")
+
+        def by_place(place: int, shape: dict[str, object]) -> _Item | None:
+            item = self._by_place.get(place)
+            return item if item is not None and item.kind == _kind(shape) else None
+
+        def by_order(place: int, shape: dict[str, object]) -> _Item | None:
+            items = in_order.get(_kind(shape), _NO_ITEMS)
+            while items and items[0].number in taken:
+                items.popleft()
+            return items[0] if items else None
+
         # Three passes, the surest sign first: what was told under another name must not be told again.
-        for sign in (self._by_name, self._by_output_index, _by_kind):
+        for sign in (by_name, by_place, by_order):
             for place, shape in enumerate(shapes):
-                if matched[place] is None:
-                    item = sign(shape, place, left)
-                    if item is not None and item in left:
-                        left.remove(item)
-                        matched[place] = item
-        for shape, item in zip(shapes, matched, strict=True):
+                if found[place] is None and (match := sign(place, shape)) is not None and match.number not in taken:
+                    taken.add(match.number)
+                    found[place] = match
+        for shape, known in zip(shapes, found, strict=True):
             kind = _kind(shape)
-            if item is None and self._resumed:
+            if known is None and self._resumed:  # told before this stream began
                 self._called = self._called or kind in ("function_call", "custom_tool_call")
-            else:
-                self._finish_item(item or self._new_item(kind, text(shape.get("id")), None), shape, out)
-
-    def _by_name(self, shape: dict[str, object], place: int, left: list[_Item]) -> _Item | None:
-        return self._by_id.get(text(shape.get("id")) or "") or self._by_id.get(text(shape.get("call_id")) or "")
-
-    def _by_output_index(self, shape: dict[str, object], place: int, left: list[_Item]) -> _Item | None:
-        item = self._by_place.get(place)
-        return item if item is not None and item.kind == _kind(shape) else None
+            elif shape:
+                self._finish_item(known or self._new_item(kind, text(shape.get("id")), None), shape, out)
 
     def _complete(self, reason: FinishReason | None, said: str | None, out: list[Event]) -> None:
         """The last events; without a reason the answer says itself how it ended."""
@@ -784,14 +803,16 @@ class _Item:
         "index",
         "kind",
         "name",
+        "number",
         "parts",
         "place",
         "server",
         "started",
     )
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, number: int) -> None:
         self.kind = kind
+        self.number = number
         self.announced = False
         self.done = False
         self.index = -1
@@ -827,6 +848,7 @@ class _Part:
 
 
 _NONE: Final = Delta("\0")  # equal to no delta that comes
+_NO_ITEMS: Final[deque[_Item]] = deque()
 _REASONING: Final = frozenset({"content", "summary"})
 
 
@@ -836,11 +858,6 @@ def _kind(shape: dict[str, object]) -> str:
 
 def _is_call(kind: str) -> bool:
     return kind.endswith("_call") or kind in _CALLS_BY_OTHER_NAMES
-
-
-def _by_kind(shape: dict[str, object], place: int, left: list[_Item]) -> _Item | None:
-    kind = _kind(shape)
-    return next((item for item in left if item.kind == kind), None)
 
 
 def _arguments(kind: str, shape: dict[str, object]) -> str:
@@ -858,7 +875,8 @@ def _arguments(kind: str, shape: dict[str, object]) -> str:
                 return json_text(shape["arguments"])
     rest = {name: value for name, value in shape.items() if name not in _NOT_ARGUMENTS and value not in (None, [], "")}
     if len(rest) == 1 and isinstance(only := next(iter(rest.values())), dict):
-        rest = as_dict(cast("object", only))
+        # The sources of a search are what it found, not what was asked.
+        rest = {name: value for name, value in as_dict(cast("object", only)).items() if name != "sources"}
     return dump(rest).decode() if rest else ""
 
 

@@ -68,7 +68,7 @@ def flat(value: object) -> str | None:
 def json_text(value: object) -> str:
     """Arguments, which should be JSON in a string and sometimes are the value itself."""
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text(value) or ""
 
 
