@@ -4,16 +4,27 @@
         ... f"{server.url}/" ...
 
 Each answer goes out chunked. `hold` keeps the connection open and silent after the last piece, until the client
-leaves; `server.left` is set then.
+leaves; `server.left` is set then. A path may have several answers, one for each request in turn (the last one stays), or a
+function that makes one from what was asked. `server.asked` is what came.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request. The names of its headers are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,9 @@ class Answer:
     end: str = "whole"  # "whole" ends the body as HTTP demands, "torn" closes the socket, "hold" waits for the client to leave
 
 
+Script = Answer | Sequence[Answer] | Callable[[Asked], Answer]
+
+
 @dataclass
 class Server:
     """Where it listens and what it saw."""
@@ -34,12 +48,28 @@ class Server:
     url: str
     left: threading.Event = field(default_factory=threading.Event)
     ports: list[int] = field(default_factory=list[int])
+    asked: list[Asked] = field(default_factory=list[Asked])
+
+    @property
+    def other_name(self) -> str:
+        """The same server by another name, which is another origin."""
+        return self.url.replace("127.0.0.1", "localhost")
 
 
 @contextmanager
-def byte_server(answers: Mapping[str, Answer]) -> Iterator[Server]:
+def byte_server(answers: Mapping[str, Script]) -> Iterator[Server]:
     """Serve until the block is left."""
     server = Server("")
+    turns: dict[str, int] = {}
+
+    def answer_to(asked: Asked) -> Answer:
+        script = answers[asked.path.partition("?")[0]]
+        if isinstance(script, Answer):
+            return script
+        if callable(script):
+            return script(asked)
+        turn = turns[asked.path] = turns.get(asked.path, -1) + 1
+        return script[min(turn, len(script) - 1)]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -48,24 +78,37 @@ def byte_server(answers: Mapping[str, Answer]) -> Iterator[Server]:
             """Quiet."""
 
         def do_GET(self) -> None:
-            self._answer()
+            self._answer(b"")
+
+        def do_HEAD(self) -> None:
+            self._answer(b"")
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            self._answer()
+            self._answer(self.rfile.read(int(self.headers.get("content-length", 0))))
 
-        def _answer(self) -> None:
+        def _answer(self, body: bytes) -> None:
+            asked = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             server.ports.append(self.client_address[1])
-            answer = answers[self.path]
+            server.asked.append(asked)
+            answer = answer_to(asked)
             self.send_response(answer.status)
-            self.send_header("content-type", answer.content_type)
-            self.send_header("transfer-encoding", "chunked")
+            if answer.content_type:
+                self.send_header("content-type", answer.content_type)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
+            if self.command == "HEAD" or answer.status == 204:
+                self.end_headers()
+                return
+            self.send_header("transfer-encoding", "chunked")
             self.end_headers()
-            for piece in answer.pieces:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                self.wfile.flush()
+            try:
+                for piece in answer.pieces:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    self.wfile.flush()
+            except ConnectionError:
+                server.left.set()
+                self.close_connection = True
+                return
             if answer.end == "hold":
                 self.connection.settimeout(20)
                 try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sse_cases import CASES, Case, recorded, recorded_sse_cases, require_recorded
 from sse_reference import Reference
 
-from streamkit.errors import ConfigError, LocalProtocolError, RemoteProtocolError
+from streamkit.errors import EXCERPT_CHARS, ConfigError, LocalProtocolError, RemoteProtocolError
 from streamkit.wire.sse import Decoder, Frame, encode
 
 RECORDED = recorded_sse_cases()
@@ -223,7 +223,7 @@ def test_an_error_quotes_little_of_a_large_line() -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decoder.feed(b"data: " + b"x" * 200_000)
     assert 100_000 == caught.value.offset
-    assert 0 < len(caught.value.excerpt) <= 120
+    assert 0 < len(caught.value.excerpt) <= EXCERPT_CHARS
     assert len(str(caught.value)) < 400
 
 

@@ -35,7 +35,7 @@ from anyio.lowlevel import current_token
 from streamkit.errors import RemoteProtocolError, scrub
 from streamkit.extras import require
 
-__all__ = ["CONNECT_SECONDS", "MAX_REDIRECTS", "HttpClient", "refused_redirect"]
+__all__ = ["CONNECT_SECONDS", "MAX_REDIRECTS", "HttpClient", "refused_redirect", "shown"]
 
 CONNECT_SECONDS: Final = 10.0
 """How long a connection may take to open. How long a stream may be silent is for `sk.timeout` to say."""
@@ -129,7 +129,8 @@ class HttpClient:
         asked.seconds = _WARM_UP_SECONDS
         try:
             if self._kind == "sync":
-                await to_thread.run_sync(lambda: _send_blocking(self._client, asked).close())
+                # Read to its end, which closes it too: closed unread, its connection would be gone.
+                await to_thread.run_sync(lambda: _send_blocking(self._client, asked).read())
             else:
                 response = await self._send(asked)
                 await _read_to_end(response)
@@ -207,7 +208,7 @@ class _Exchange:
             await _close_async(self._response)
 
     def __repr__(self) -> str:
-        return f"{self._asked.method} {_shown(self._asked.url)}"
+        return f"{self._asked.method} {shown(self._asked.url)}"
 
 
 class _BlockingExchange:
@@ -239,7 +240,7 @@ class _BlockingExchange:
             self._response.close()
 
     def __repr__(self) -> str:
-        return f"{self._asked.method} {_shown(self._asked.url)}"
+        return f"{self._asked.method} {shown(self._asked.url)}"
 
 
 # ---- the libraries ------------------------------------------------------------------------------
@@ -264,9 +265,9 @@ def _request_of(client: Any, asked: _Asked) -> tuple[Any, dict[str, Any]]:
         more["timeout"] = library.Timeout(asked.seconds, connect=CONNECT_SECONDS)
     elif client.timeout == library.Timeout(5.0):  # what the library has when nobody chose
         more["timeout"] = library.Timeout(None, connect=CONNECT_SECONDS)
-    request = client.build_request(
-        asked.method, asked.url, headers=asked.headers, content=asked.content, params=asked.params, **more
-    )
+    # Its default is ASCII, and an event id may be anything.
+    headers = {name: value.encode() for name, value in asked.headers.items()}
+    request = client.build_request(asked.method, asked.url, headers=headers, content=asked.content, params=asked.params, **more)
     if not asked.abroad:
         return request, {}
     for name in [name for name in request.headers if name.lower() not in _HARMLESS]:
@@ -344,7 +345,7 @@ def _is_unreachable(error: Exception) -> bool:
 
 def refused_redirect(status: int, location: str, why: str) -> RemoteProtocolError:
     """The error for a redirect that is not followed. Its text shows where to, without a query."""
-    return RemoteProtocolError(f"the server redirects (status {status}) to {_shown(location) or 'nowhere'}, {why}")
+    return RemoteProtocolError(f"the server redirects (status {status}) to {shown(location) or 'nowhere'}, {why}")
 
 
 def _onward(asked: _Asked, response: Any) -> _Asked | None:
@@ -398,7 +399,7 @@ def _too_many() -> RemoteProtocolError:
     return RemoteProtocolError(f"more than {MAX_REDIRECTS} redirects, one after the other")
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """An address for a message: without user, password, query and fragment, which may hold secrets."""
     try:
         parts = urlsplit(url)

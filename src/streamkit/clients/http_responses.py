@@ -85,10 +85,10 @@ def from_http(
         adapt=_unwrapped,
         objects=_frames,
     )
-    value = _unwrapped(response)
+    value: Any = _unwrapped(response)
     if isinstance(value, Collection) and not is_response(value):
         raise TypeError(f"from_http takes what an HTTP client gives, got a {type(response).__name__}: sk.decode takes bytes")
-    name = f"{describe(value)}()" if callable(value) else describe(value)
+    name = f"{describe(response)}()" if callable(response) else describe(response)
     return events_of(value, recipe, f"from_http({name}, {dialect.name!r})")
 
 

@@ -59,6 +59,7 @@ class Decoder:
     Args:
         max_event_bytes: The largest block, at least 1: the bytes of its fields with one for each
             line end, and of the line that is coming in. Comments that have ended do not count.
+        last_event_id: The id that a resumed stream goes on from: its frames have it until one brings another.
 
     Attributes:
         retry: The reconnection time the server asked for, in milliseconds, or None. It is what the
@@ -97,19 +98,19 @@ class Decoder:
         "retry",
     )
 
-    def __init__(self, *, max_event_bytes: int = 1_048_576) -> None:
+    def __init__(self, *, max_event_bytes: int = 1_048_576, last_event_id: str = "") -> None:
         if max_event_bytes.__class__ is not int or max_event_bytes < 1:
             raise ConfigError(f"max_event_bytes must be an int of at least 1, got {max_event_bytes!r}")
         self._max = max_event_bytes
         self.retry: int | None = None
-        self.last_event_id = ""
+        self.last_event_id = last_event_id
         self.comments = 0
         self.error: RemoteProtocolError | None = None
         self._line = bytearray()  # The line that has not ended.
         self._data = bytearray()  # The open block's data, an LF after each line.
         self._size = 0  # What the open block's ended lines count; 0 at a block's start.
         self._type = ""
-        self._id = ""  # Becomes last_event_id at the block's end.
+        self._id = last_event_id  # Becomes last_event_id at the block's end.
         self._offset = 0  # Bytes fed so far.
         self._skip_lf = False  # The last byte was a CR: an LF now is its other half.
         self._started = False  # Whether there is a byte order mark has been settled.
