@@ -502,6 +502,11 @@ def test_a_call_without_arguments_before_the_seam_is_not_complete() -> None:
     assert [False] == [call.complete for call in got.message.tool_calls]
 
 
+def test_text_behind_the_seam_without_a_start_is_another_block() -> None:
+    got = answer(opening(), start(0), delta(0, text="a"), opening("msg_2"), delta(0, text="b"), ending(), END)
+    assert [TextDelta("a", 0), TextDelta("b", 1)] == [event for event in got.events if isinstance(event, TextDelta)]
+
+
 def test_a_second_start_with_another_id_before_any_block_is_marked_and_not_a_second_start() -> None:
     got = answer(opening(), opening("msg_2"), delta(0, text="b"), ending(), END)
     assert [Start, Raw, TextDelta, Finish] == [type(event) for event in got.events]
@@ -582,6 +587,11 @@ def test_indexes_that_no_block_can_have_count_as_missing() -> None:
 
 def test_indexes_out_of_order_stay_as_they_are() -> None:
     assert [TextDelta("a", 5), TextDelta("b", 1)] == events(start(5), delta(5, text="a"), start(1), delta(1, text="b"), stop(9))
+
+
+def test_the_stop_of_an_unknown_block_stops_no_other() -> None:
+    piece, rest = (delta(0, "input_json_delta", partial_json=text) for text in ('{"x":', "1}"))
+    assert [ToolCall("a", "f", '{"x":1}', True, 0)] == calls(start(0, "tool_use", id="a", name="f"), piece, stop(9), rest, stop(0))
 
 
 def test_text_behind_its_stop_is_given_and_arguments_are_not() -> None:

@@ -227,6 +227,8 @@ def test_a_call_with_whole_arguments_lets_the_next_block_begin_before_its_end_is
     names = [frame.event for frame in encoder.encode(ToolCallStart("b", "g", 1))]
     assert ["content_block_stop", "content_block_start"] == names
     assert [] == encoder.encode(ToolCall("a", "f", '{"x":1}', True, 0))
+    names = [frame.event for frame in encoder.encode(ToolCall("b", "g", "", True, 1))]
+    assert ["content_block_stop"] == names
 
 
 def test_what_never_got_its_turn_is_written_at_the_end_and_before_an_error() -> None:
@@ -301,6 +303,17 @@ def test_results_are_blocks_of_their_tool_or_of_any_tool_where_the_shape_is_not_
     assert kinds == [block["type"] for block in blocks(row)]
     assert [True, True, False] == [result.is_error for result in back(row).message.tool_results]
     assert '{"n":1}' == back(row).message.tool_results[-1].output
+
+
+def test_a_file_that_its_result_names_is_not_written_twice() -> None:
+    made = {"type": "code_execution_result", "content": [{"type": "code_execution_output", "file_id": "f_1"}]}
+    row: list[Event] = [
+        ToolCall("a", "code_execution", "{}", server=True),
+        ToolResult("a", made),
+        File("application/octet-stream", url="/v1/files/f_1/content", index=1, name="f_1"),
+    ]
+    assert ["server_tool_use", "code_execution_tool_result"] == [block["type"] for block in blocks(row)]
+    assert Message(row).files == back(row).message.files
 
 
 def test_a_failure_is_an_error_frame_and_no_end() -> None:
