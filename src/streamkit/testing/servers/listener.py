@@ -307,6 +307,12 @@ class _Connection(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve()
 
+    def do_HEAD(self) -> None:
+        """A client opens its connection before it has a question: that is none, and the connection stays."""
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
     def do_DELETE(self) -> None:
         self._serve()
 
