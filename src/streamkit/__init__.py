@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from streamkit.clients.anthropic import from_anthropic as from_anthropic
     from streamkit.clients.callables import from_callable as from_callable
     from streamkit.clients.decoding import decode as decode
+    from streamkit.clients.event_source import sse as sse
+    from streamkit.clients.http_responses import from_http as from_http
     from streamkit.clients.models import Model as Model
     from streamkit.clients.models import model as model
     from streamkit.clients.openai import from_openai as from_openai
@@ -206,6 +208,8 @@ _HOMES = {
     "streamkit.clients.anthropic": "from_anthropic",
     "streamkit.clients.callables": "from_callable",
     "streamkit.clients.decoding": "decode",
+    "streamkit.clients.event_source": "sse",
+    "streamkit.clients.http_responses": "from_http",
     "streamkit.clients.models": "Model model",
     "streamkit.clients.openai": "from_openai",
     "streamkit.clients.recordings": "body record replay",

@@ -107,7 +107,7 @@ def sse(
         Errors of the client pass untouched, when the attempts are used up. All of these have `last_event_id`, to go on from.
 
     >>> sse("https://api.example/events")
-    Stream(sse(GET https://api.example/events))
+    <Stream sse(GET https://api.example/events)>
     """
     asked = _checked_request(url, method, json, headers)
     _check_numbers(max_retries, min_wait, max_wait, idle, max_body_bytes)
