@@ -129,31 +129,6 @@ async def test_a_callable_can_be_run_again() -> None:
         await once.join()
 
 
-@pytest.mark.parametrize("way", ["create", "with_streaming_response.create", "with_raw_response.create", "stream"])
-async def test_every_way_of_both_clients_is_read(way: str) -> None:
-    async def given(sync: bool) -> Any:
-        completions = sdk(answer("a", "b"), sync=sync).chat.completions
-        if way == "stream":
-            return completions.stream(model="m", messages=[])
-        for name in way.split("."):
-            completions = getattr(completions, name)
-        return completions(**CALL)
-
-    assert "ab" == await sk.from_openai(await given(False)).join()
-    assert "ab" == await sk.from_openai(await given(True)).join()
-
-
-async def test_a_call_that_is_never_wanted_is_closed_without_a_word() -> None:
-    client = sdk(answer("a"))
-    for source in (
-        client.chat.completions.create(**CALL),
-        client.chat.completions.with_streaming_response.create(**CALL),
-    ):
-        run = sk.from_openai(source).open()
-        await run.aclose()
-        assert "" == cast("sk.Message", run.partial).text
-
-
 async def test_the_provider_is_openai_unless_told() -> None:
     for options, expected in (({}, "openai"), ({"provider": "vllm"}, "vllm"), ({"provider": None}, None)):
         first = await sk.from_openai(sdk(answer("a")).chat.completions.create(**CALL), **cast("Any", options)).first()
@@ -177,18 +152,6 @@ async def test_an_error_that_the_sdk_raises_itself_passes_untouched() -> None:
             async for _ in run:
                 pass
     assert "a" == cast("sk.Message", run.partial).text
-
-
-async def test_a_whole_answer_is_no_stream() -> None:
-    whole = openai.types.chat.ChatCompletion.model_construct(id="c", choices=[])
-    with pytest.raises(TypeError, match="stream=True"):
-        sk.from_openai(whole)
-
-    async def forgot() -> Any:
-        return whole
-
-    with pytest.raises(TypeError, match="stream=True"):
-        await sk.from_openai(forgot()).collect()
 
 
 async def test_a_raw_response_without_stream_says_what_to_ask_for() -> None:
@@ -218,11 +181,6 @@ async def test_half_a_character_in_an_object_is_replaced() -> None:
 def test_wrong_arguments_fail_at_the_call(call: Callable[[], object], kind: type[Exception], word: str) -> None:
     with pytest.raises(kind, match=word):
         call()
-
-
-async def test_items_that_are_no_chunks_are_a_type_error() -> None:
-    with pytest.raises(TypeError, match="got a int"):
-        await sk.from_openai([1]).collect()
 
 
 def test_no_sdk_and_no_http_client_is_imported() -> None:
