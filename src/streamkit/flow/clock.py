@@ -10,7 +10,7 @@ import contextvars
 from collections.abc import Callable
 from typing import Protocol
 
-from streamkit.flow.tasks import Timer, current_backend
+from streamkit.flow.tasks import Backend, Timer, current_backend
 
 __all__ = ["Clock", "current_clock", "use_clock"]
 
@@ -26,9 +26,9 @@ class Clock(Protocol):
 _clock: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("streamkit_clock", default=None)
 
 
-def current_clock() -> Clock:
-    """The clock of this context, or the running event loop's."""
-    return _clock.get() or current_backend()
+def current_clock(backend: Backend | None = None) -> Clock:
+    """The clock of this context, or the running event loop's: that of `backend`, where one is at hand."""
+    return _clock.get() or backend or current_backend()
 
 
 def use_clock(clock: Clock | None) -> contextvars.Token[Clock | None]:

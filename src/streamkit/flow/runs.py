@@ -300,7 +300,7 @@ class Run(Generic[T_co]):
         released: Callable[[], None] | None = None,
     ) -> None:
         self.backend: Backend = current_backend()
-        self.clock: Clock = current_clock()
+        self.clock: Clock = current_clock(self.backend)
         self.close_timeout = close_timeout
         self.fused = fused
         # When the wire last gave a sign of life, told by its source as long as somebody listens.
