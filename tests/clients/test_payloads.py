@@ -291,7 +291,7 @@ def test_messages_dicts_are_translated_for_others() -> None:
     } == messages[1]
     assert {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "rain"}]} == messages[2]
     items = responses(CLAUDE_TURNS)["input"]
-    assert [None, None, "function_call", "function_call_output"] == [item.get("type") for item in items]
+    assert [None, "message", "function_call", "function_call_output"] == [item.get("type") for item in items]
     assert {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": "rain"}]} == items[-1]
 
 
@@ -390,7 +390,7 @@ def test_a_round_of_tools_in_each_shape() -> None:
     ] == chat(asked)["messages"]
     assert [
         {"role": "user", "content": "hi"},
-        {"role": "assistant", "content": "well"},
+        {"type": "message", "role": "assistant", "content": "well"},
         {"type": "function_call", "call_id": "1", "name": "weather", "arguments": '{"city":"Bonn"}'},
         {"type": "function_call", "call_id": "2", "name": "now", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "1", "output": '{"sky":"grey"}'},
@@ -426,6 +426,7 @@ def test_reasoning_goes_back_to_whom_it_came_from_or_not_at_all() -> None:
     hidden = sk.Turn.of(sk.Message([sk.ReasoningDelta("", redacted="hidden"), text]))
     proven = sk.Turn.of(sk.Message([sk.ReasoningDelta("hm"), sk.ReasoningDelta("", signature="proof"), text]))
     said = {"role": "assistant", "content": "a"}
+    message = {"type": "message", **said}
     block = {"type": "text", "text": "a"}
     item = {
         "type": "reasoning",
@@ -433,14 +434,14 @@ def test_reasoning_goes_back_to_whom_it_came_from_or_not_at_all() -> None:
         "summary": [{"type": "summary_text", "text": "hm"}],
         "encrypted_content": "sealed",
     }
-    assert [item, said] == responses([sealed])["input"]
+    assert [item, message] == responses([sealed])["input"]
     assert [{"type": "redacted_thinking", "data": "hidden"}, block] == claude([hidden])["messages"][0]["content"]
     thinking = {"type": "thinking", "thinking": "hm", "signature": "proof"}
     assert [thinking, block] == claude([proven])["messages"][0]["content"]
     for turn in (bare, sealed, hidden, proven):
         assert [said] == chat([turn])["messages"]
     for turn in (bare, hidden, proven):
-        assert [said] == responses([turn])["input"]
+        assert [message] == responses([turn])["input"]
     for turn in (bare, sealed):
         assert [block] == claude([turn])["messages"][0]["content"]
 

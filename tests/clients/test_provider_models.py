@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 from event_loops import asyncio_only
 
@@ -251,12 +253,12 @@ async def test_the_sdk_keeps_its_retries() -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_cut_answer_is_told_with_what_came(dialect: str) -> None:
     with servers.provider(dialect, ANSWER, servers.cut(after=3)) as server:
-        for make in (ours, lambda server, dialect: None):
+        for way in ("ours", "sdk"):
             async with AsyncExitStack() as stack:
-                model = make(server, dialect)
-                if model is None:
+                if way == "ours":
+                    model = await stack.enter_async_context(ours(server, dialect))
+                else:
                     model = await stack.enter_async_context(sdk_model(server, dialect, sync=False))
-                await stack.enter_async_context(model)
                 with pytest.raises(sk.StreamTruncated) as caught:
                     await model.stream("hi").run()
                 partial = cast("sk.Message", caught.value.partial)
@@ -370,6 +372,73 @@ async def test_a_round_of_tools() -> None:
             assert tool.function is not None
             result = tool.function(**tool.call_arguments(call.input()))
             assert "It is noon in utc." == await model.stream(request.then(message, sk.ToolResult(call.id, result))).join()
+
+
+# ---- a real server --------------------------------------------------------------------------------
+
+# The noise of a random model: the same for the same prompt, which is all that is compared.
+ROUND = [
+    sk.Turn("system", "short"),
+    sk.Turn("user", ("What is ", {"type": "text", "text": "a stream?"})),
+    sk.Turn("assistant", "well"),
+    sk.Turn("user", "go on"),
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_real_llama_answers_all_ways_alike(llama: str, dialect: str) -> None:
+    request = sk.Request.of(ROUND, model="tiny-random", temperature=0, max_tokens=24)
+    messages: list[sk.Message] = []
+    async with sk.model(llama + PATHS[dialect]) as model:
+        await model.warm_up()
+        messages += [await model.stream(request).message(), await model.stream(request).message()]
+    for sync in (False, True):
+        url = llama if dialect == "anthropic" else f"{llama}/v1"
+        kind = {"anthropic": (anthropic.AsyncAnthropic, anthropic.Anthropic)}.get(dialect, (openai.AsyncOpenAI, openai.OpenAI))[
+            sync
+        ]
+        client = kind(base_url=url, api_key="none", max_retries=0)
+        messages.append(await on_sdk(client, dialect).stream(request).message())
+        closing = client.close()
+        if closing is not None:
+            await closing
+    assert 1 == len({message.text for message in messages})
+    assert 10 < len(messages[0].text)
+    for message in messages:
+        assert message.finish is not None and message.usage is not None
+        # Of Responses, this server says "completed" even where it stopped at the limit.
+        reason = "stop" if dialect == "openai-responses" else "length"
+        assert (reason, 24) == (message.finish.reason, message.usage.output_tokens)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_real_llama_takes_a_round_of_tools_and_a_schema(llama: str, dialect: str) -> None:
+    tool = sk.Tool("now", "The time.", {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]})
+    said = sk.Message([sk.TextDelta("let me see"), sk.ToolCall("call_1", "now", '{"zone":"utc"}')])
+    request = sk.Request.of("time?", temperature=0, max_tokens=12, tools=[tool], tool_choice="none")
+    async with sk.model(llama + PATHS[dialect], model="tiny-random") as model:
+        message = await model.stream(request.then(said, sk.ToolResult("call_1", {"hour": 12}))).message()
+        assert message.complete
+        if dialect != "openai-chat":
+            return  # this server keeps to a schema only there
+        schema = {"type": "object", "properties": {"ok": {"enum": ["yes"]}}, "required": ["ok"], "additionalProperties": False}
+        formed = await model.stream(sk.Request.of("ok?", output=schema, max_tokens=400, temperature=0)).message()
+        assert "yes" == json.loads(formed.text)["ok"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_leaving_a_real_llama_ends_its_work(llama: str, dialect: str) -> None:
+    async with (
+        sk.model(llama + PATHS[dialect], model="tiny-random", extra={"ignore_eos": True}) as model,
+        httpx2.AsyncClient() as http,
+    ):
+        async with model.stream(sk.Request.of("go on", max_tokens=30_000)) as run:
+            async for event in run:
+                if isinstance(event, sk.TextDelta):
+                    break
+        with anyio.fail_after(20):
+            while any(slot["is_processing"] for slot in (await http.get(f"{llama}/slots")).json()):
+                await anyio.lowlevel.checkpoint()
 
 
 # ---- arguments ------------------------------------------------------------------------------------

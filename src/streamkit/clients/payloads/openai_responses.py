@@ -71,6 +71,8 @@ def payload(request: Request, *, relative: bool = False) -> Body:
 def _items(turn: Turn) -> list[Body]:
     """The items of a turn: what is said goes into messages, all else stands beside them, in order."""
     extra = extra_of(turn, "responses")
+    if turn.role == "assistant":
+        extra = {"type": "message", **extra}  # llama.cpp tells an answer only by this
     if isinstance(turn.content, str) and not turn.extra.keys() & {"tool_calls", "tool_call_id"}:
         return [{"role": turn.role, "content": turn.content, **extra}]
     out: list[Body] = []
