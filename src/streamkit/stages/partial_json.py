@@ -43,6 +43,8 @@ MAX_DEPTH = 1000
 MAX_NUMBER_CHARS = 4300
 
 # States. A value's string and the text of a key come first: most characters are there.
+CUT_KEY: Final = -2  # -1 - KEY: an escape of it was cut in two
+CUT_TEXT: Final = -1  # -1 - TEXT
 TEXT: Final = 0
 KEY: Final = 1
 NEXT: Final = 2  # behind a value: a comma or the end of the container
@@ -106,6 +108,7 @@ class JsonReader:
 
     Attributes:
         complete: The value is complete: only white space may follow.
+        root: A list with the value in it, once it has begun: `value` at the price of an attribute.
 
     Memory: the value. Time is linear in the text, whatever its cuts.
 
@@ -127,10 +130,10 @@ class JsonReader:
         "_key",
         "_max_chars",
         "_max_depth",
-        "_root",
         "_stack",
         "_state",
         "complete",
+        "root",
     )
 
     def __init__(self, *, max_chars: int = MAX_CHARS, max_depth: int = MAX_DEPTH) -> None:
@@ -141,10 +144,10 @@ class JsonReader:
         self.complete = False
         self._max_chars = max_chars
         self._max_depth = max_depth
-        self._root: list[Any] = []
-        # The innermost container last; the first is `_root`, so that every value has one.
-        self._stack: list[Any] = [self._root]
-        self._holder: Any = self._root
+        self.root: list[Any] = []
+        # The innermost container last; the first is `root`, so that every value has one.
+        self._stack: list[Any] = [self.root]
+        self._holder: Any = self.root
         # Where the string that grows stands in its container: a key, or the last index.
         self._at: Any = 0
         self._state: int = VALUE
@@ -156,12 +159,12 @@ class JsonReader:
     @property
     def begun(self) -> bool:
         """Whether there is a value yet, be it an empty one."""
-        return bool(self._root)
+        return bool(self.root)
 
     @property
     def value(self) -> object:
         """The value so far; None before it has begun."""
-        return self._root[0] if self._root else None
+        return self.root[0] if self.root else None
 
     def feed(self, text: str) -> bool:
         """Take more text; whether the value has changed.
@@ -172,14 +175,7 @@ class JsonReader:
         """
         self._chars += len(text)
         # `isprintable` rules out control characters at the least cost; what else it rules out goes the long way.
-        if (
-            self._state == TEXT
-            and text.isprintable()
-            and '"' not in text
-            and "\\" not in text
-            and not self._held
-            and self._chars <= self._max_chars
-        ):
+        if self._state == TEXT and text.isprintable() and '"' not in text and "\\" not in text and self._chars <= self._max_chars:
             if not text:
                 return False
             holder, at = self._holder, self._at
@@ -188,47 +184,32 @@ class JsonReader:
             grown += text
             holder[at] = grown
             return True
-        return self._read(text)
-
-    def finish(self) -> bool:
-        """The text has ended, and was not cut off: a number that stands alone is complete now. Whether the value has changed.
-
-        An incomplete value stays as it is, with `complete` False.
-
-        Raises:
-            RemoteProtocolError: the number is none, or an error was raised before.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._state != NUMBER or len(self._stack) > 1 or _NUMBER.fullmatch(self._held) is None:
-            return False
-        self._put(self._number(self._held))
-        self._state = OVER
-        return self.complete
-
-    def _read(self, text: str) -> bool:
-        """The long way: one turn of the loop per token. Long and plain on purpose (`bench_json`)."""
+        # The long way: one turn of the loop per token. One long function on purpose (`bench_json`).
         if self._error is not None:
             raise self._error
         if self._chars > self._max_chars:
             self._fail(f"a JSON value of more than max_chars={self._max_chars} characters", "")
         state = self._state
-        if self._held and state <= KEY:  # an escape that was cut: read again with its rest
+        if state < 0:  # an escape was cut: it is read again with its rest
+            state = -1 - state
             text = self._held + text
             self._held = ""
         stack = self._stack
         changed = False
+        # Asked once, of the whole piece: most pieces have neither.
+        escapes = "\\" in text
+        printable = text.isprintable()
         i = 0
         n = len(text)
         while i < n:
             if state <= KEY:
                 quote = text.find('"', i)
                 end = n if quote < 0 else quote
-                slash = text.find("\\", i, end)
+                slash = text.find("\\", i, end) if escapes else -1
                 if slash >= 0:
                     end = slash
                 run = text[i:end]
-                if not run.isprintable() and (control := _CONTROL.search(run)) is not None:
+                if not printable and (control := _CONTROL.search(run)) is not None:
                     self._fail(f"a control character (U+{ord(control[0]):04X}) in a JSON string, where it must be escaped", run)
                 i = end
                 if slash >= 0:
@@ -245,7 +226,9 @@ class JsonReader:
                         holder[at] = None
                         grown += run
                         holder[at] = grown
-                    if i == quote:
+                    if self._held:
+                        state = CUT_TEXT
+                    elif i == quote:
                         i += 1
                         if len(stack) > 1:
                             state = NEXT
@@ -254,7 +237,9 @@ class JsonReader:
                             self.complete = changed = True
                 else:
                     self._key += run
-                    if i == quote:
+                    if self._held:
+                        state = CUT_KEY
+                    elif i == quote:
                         i += 1
                         state = COLON
                         if i < n and text[i] == ":":  # as nearly always: a turn less
@@ -366,6 +351,22 @@ class JsonReader:
         self._state = state
         return changed
 
+    def finish(self) -> bool:
+        """The text has ended, and was not cut off: a number that stands alone is complete now. Whether the value has changed.
+
+        An incomplete value stays as it is, with `complete` False.
+
+        Raises:
+            RemoteProtocolError: the number is none, or an error was raised before.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._state != NUMBER or len(self._stack) > 1 or _NUMBER.fullmatch(self._held) is None:
+            return False
+        self._put(self._number(self._held))
+        self._state = OVER
+        return self.complete
+
     def _put(self, value: object) -> None:
         """A value that is whole, or a container that begins, at its place."""
         holder = self._holder
@@ -398,6 +399,8 @@ class JsonReader:
         return "\ufffd", found.end()
 
     def _number(self, text: str) -> int | float:
+        if text.isdigit() and text[0] != "0" and len(text) < 100:
+            return int(text)
         found = _NUMBER.fullmatch(text)
         if found is None:
             self._fail("no JSON number", text)
@@ -469,7 +472,7 @@ class PartialJson(Stage[str | Event, PartialValue]):
         if kind is str:
             reader = self._plain
             if reader.feed(item):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # they do not narrow by __class__
-                return (PartialValue(reader.value, reader.complete),)
+                return (PartialValue(reader.root[0], reader.complete),)
             return ()
         if kind is ToolCallDelta:
             return self._delta(item)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # same
@@ -525,7 +528,7 @@ class PartialJson(Stage[str | Event, PartialValue]):
                     excerpt=event.text,
                 ) from None
             raise
-        return (PartialValue(reader.value, reader.complete, None, None, event.index, event.choice),)
+        return (PartialValue(reader.root[0], reader.complete, None, None, event.index, event.choice),)
 
     def _delta(self, event: ToolCallDelta) -> Iterable[PartialValue]:
         if self._of == "text":
@@ -537,7 +540,7 @@ class PartialJson(Stage[str | Event, PartialValue]):
         reader = call.reader
         if not reader.feed(event.delta):
             return ()
-        return (PartialValue(reader.value, reader.complete, event.id, call.name, event.index, event.choice),)
+        return (PartialValue(reader.root[0], reader.complete, event.id, call.name, event.index, event.choice),)
 
     def _whole(self, event: ToolCall) -> Iterable[PartialValue]:
         """The end of a call: what its deltas have not given."""
@@ -550,7 +553,7 @@ class PartialJson(Stage[str | Event, PartialValue]):
             changed = reader.finish() or changed
         if not changed:
             return ()
-        return (PartialValue(reader.value, reader.complete, event.id, event.name, event.index, event.choice),)
+        return (PartialValue(reader.root[0], reader.complete, event.id, event.name, event.index, event.choice),)
 
     def _finish(self, keys: list[tuple[int, int]]) -> list[PartialValue]:
         records: list[PartialValue] = []
