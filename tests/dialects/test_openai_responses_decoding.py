@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def done(kind: str, place: int | None = None, **item: object) -> dict[str, objec
     return {**added(kind, place, **item), "type": "response.output_item.done"}
 
 
-def ended(item: dict[str, object]) -> dict[str, object]:
+def ended(item: Mapping[str, object]) -> dict[str, object]:
     return {"type": "response.output_item.done", "item": item}
 
 
@@ -307,6 +308,26 @@ def test_a_server_that_gives_every_item_the_same_place_is_understood_by_ids() ->
         completed(*({"type": "message", "id": name, "content": [said("?")]} for name in "abc")),
     )
     assert [TextDelta("one", 0), TextDelta("two", 1), TextDelta("three", 2)] == got.events[1:-1]
+
+
+def test_a_server_that_gives_every_item_the_same_id_is_understood() -> None:
+    got = events(
+        added("function_call", id="f", call_id="c1", name="one"),
+        done("function_call", id="f", call_id="c1", name="one", arguments="{}"),
+        added("function_call", id="f", call_id="c2", name="two"),
+        done("function_call", id="f", call_id="c2", name="two", arguments="{}"),
+    )
+    assert ["c1", "c2"] == [event.id for event in got if isinstance(event, ToolCall)]
+
+
+def test_deltas_that_name_no_item_belong_to_the_one_that_is_done_after_them() -> None:
+    text_done = {"type": "response.output_text.done", "item_id": "a", "output_index": 0, "content_index": 0, "text": "Hi"}
+    assert [TextDelta("Hi")] == events(delta("Hi"), text_done, done("message", 0, id="a", content=[said("Hi")]))
+    got = events(
+        delta("{}", "function_call_arguments"),
+        done("function_call", 0, id="f", call_id="c", name="now", arguments="{}"),
+    )
+    assert [ToolCallStart("c", "now"), ToolCallDelta("c", "{}"), ToolCall("c", "now", "{}")] == got
 
 
 def test_parts_that_are_counted_otherwise_are_not_told_twice() -> None:

@@ -327,7 +327,7 @@ COUNT = st.none() | st.integers(0, 1 << 40)
 
 
 @st.composite
-def call_events(draw: st.DrawFn, id: str) -> list[Event]:
+def call_events(draw: Any, id: str) -> list[Event]:
     name, server = draw(WORD), draw(st.booleans())
     arguments = json.dumps(draw(st.dictionaries(TEXT, TEXT | st.integers(), max_size=2)), ensure_ascii=draw(st.booleans()))
     complete = draw(st.booleans())
@@ -462,7 +462,7 @@ async def test_the_openai_sdks_stream_helper_reads_it_async() -> None:
 
 
 def test_the_openai_sdk_tells_an_incomplete_answer() -> None:
-    events = [TextDelta("so far"), Finish("length")]
+    events: list[Event] = [TextDelta("so far"), Finish("length")]
     with sync_client(body(events)) as client, client.responses.create(model="m", input="hi", stream=True) as stream:
         last = list(stream)[-1]
     assert ("response.incomplete", "max_output_tokens") == (last.type, last.response.incomplete_details.reason)
@@ -496,3 +496,19 @@ def test_the_openai_sdks_stream_helper_reads_calls_at_the_provider_and_pictures(
     assert ("mcp_call", "search", "High at 6.") == (call.type, call.name, call.output)
     assert ("image_generation_call", "iVBORw==") == (picture.type, picture.result)
     assert "High at 6." == message.content[0].text
+
+
+@settings(max_examples=40, deadline=None)
+@given(answers())
+def test_the_openai_sdks_stream_helper_reads_any_whole_answer(events: list[Event]) -> None:
+    events = [*events[:-1], Finish("stop")]
+    message = Message(events)
+    with sync_client(body(events)) as client, client.responses.stream(model="m", input="hi") as stream:
+        response = stream.get_final_response()
+    assert "completed" == response.status
+    assert message.text == response.output_text
+    calls = [(item.call_id, item.name, item.arguments) for item in response.output if item.type == "function_call"]
+    assert [(call.id, call.name, call.arguments) for call in message.tool_calls if not call.server] == calls
+    assert message.usage is not None
+    if message.usage.input_tokens is not None:
+        assert message.usage.input_tokens == response.usage.input_tokens

@@ -461,8 +461,18 @@ class OpenAIResponsesDecoder:
             return item
         if place is not None:
             item = self._by_place.get(place)
-            # A done one of another id is not meant: some servers give every item the same place.
-            return item if item is not None and item.kind == kind and not (item.done and item_id) else None
+            if item is not None:
+                # A done one of another id is not meant: some servers give every item the same place.
+                return item if item.kind == kind and not (item.done and item_id) else None
+            item = self._last_open(kind)
+            if item is None or item.placed:
+                return None
+            self._by_place[place] = item  # begun by events that did not say it
+            item.placed = True
+            return item
+        return self._last_open(kind)
+
+    def _last_open(self, kind: str) -> _Item | None:
         items = self._open_items.get(kind, [])
         while items and items[-1].done:
             items.pop()
@@ -476,6 +486,7 @@ class OpenAIResponsesDecoder:
             self._by_id[item_id] = item
         if place is not None:
             self._by_place[place] = item
+            item.placed = True
         return item
 
     def _item_added(self, value: dict[str, object], out: list[Event]) -> None:
@@ -490,6 +501,8 @@ class OpenAIResponsesDecoder:
             item = self._by_place.get(place)
             if item is not None and (item.announced or item.kind != kind):
                 item = None
+        if item is not None and item.done:  # a server that gives every item the same id
+            item = None
         if item is None:
             item = self._new_item(kind, item_id, place)
         item.announced = True
@@ -789,7 +802,8 @@ class OpenAIResponsesDecoder:
 class _Item:
     """One item of the output while it is told.
 
-    `place` is the part that goes on where an event does not say which; `announced` says that its beginning was seen.
+    `place` is the part that goes on where an event does not say which; `announced` says that its beginning was seen,
+    `placed` that its own place in the output is known.
     """
 
     __slots__ = (
@@ -806,6 +820,7 @@ class _Item:
         "number",
         "parts",
         "place",
+        "placed",
         "server",
         "started",
     )
@@ -814,6 +829,7 @@ class _Item:
         self.kind = kind
         self.number = number
         self.announced = False
+        self.placed = False
         self.done = False
         self.index = -1
         self.parts: dict[tuple[str, int], _Part] = {}
