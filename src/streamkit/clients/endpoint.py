@@ -24,7 +24,7 @@ from streamkit.clients.payloads import payload
 from streamkit.clients.payloads.shapes import to_json
 from streamkit.clients.request import Question, Request
 from streamkit.dialects.registry import get
-from streamkit.errors import AuthError, ConfigError, scrub
+from streamkit.errors import AuthError, ConfigError
 from streamkit.events import Event
 from streamkit.flow.streams import Stream
 
@@ -37,7 +37,6 @@ __all__ = [
     "is_openai_sdk",
     "over_http",
     "over_sdk",
-    "shown",
 ]
 
 ENDPOINTS: Final = {"openai-chat": "/chat/completions", "openai-responses": "/responses", "anthropic": "/messages"}
@@ -289,16 +288,6 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         pass
     raise ConfigError("an address begins with http:// or https:// and names a host")
-
-
-def shown(url: str) -> str:
-    """An address as it may be printed: no user, no password, no query.
-
-    >>> shown("https://me:pass@example.org/v1?key=1")
-    'https://example.org/v1'
-    """
-    parts = _split(url)
-    return scrub(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 200)
 
 
 # ---- over an SDK ----------------------------------------------------------------------------------

@@ -201,15 +201,17 @@ def _anthropic(
 
 def _address(url: str, options: dict[str, Any]) -> ModelClient:
     from streamkit.clients import endpoint
+    from streamkit.clients.http_client import shown
 
     path = url.partition("?")[0].rstrip("/")
     told = next((dialect for dialect, own in endpoint.ENDPOINTS.items() if path.endswith(own)), "openai-chat")
     dialect = options.pop("dialect", None) or told
     client = options.pop("client", None)
     _refuse_sdk(client, None)
-    label = f"model({endpoint.shown(url)!r})"
+    where = endpoint.endpoint_of(url, dialect)  # says first what is wrong with the address
+    label = f"model({shown(url)!r})"
     transport = endpoint.over_http(
-        endpoint.endpoint_of(url, dialect),
+        where,
         dialect,
         client=client,
         label=label,
