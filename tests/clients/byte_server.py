@@ -97,6 +97,8 @@ def byte_server(answers: Mapping[str, Script]) -> Iterator[Server]:
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             if self.command == "HEAD" or answer.status == 204:
+                if self.command == "HEAD":
+                    self.send_header("content-length", "0")
                 self.end_headers()
                 return
             self.send_header("transfer-encoding", "chunked")

@@ -329,7 +329,7 @@ async def _read_to_end(response: Any) -> None:
             async for _ in response.aiter_raw():
                 return
         else:
-            response.release()
+            await response.read()
     finally:
         if hasattr(response, "aclose"):
             await response.aclose()
@@ -359,7 +359,10 @@ def _onward(asked: _Asked, response: Any) -> _Asked | None:
     if status not in (301, 302, 303, 307, 308) or location is None:
         return None
     here = str(response.url)
-    there = urljoin(here, location)
+    try:
+        there = urljoin(here, location)
+    except ValueError:
+        raise refused_redirect(status, "", "which is no address") from None
     if asked.content is not None or asked.method not in ("GET", "HEAD"):
         raise refused_redirect(status, there, "and a request with a body goes only where it was addressed: ask there")
     try:
