@@ -1,8 +1,12 @@
 """The command line: `python -m streamkit`, installed as `streamkit-ai`.
 
-arguments   what may be typed
-demo        the main job, once, on this machine: a model's answer over SSE and back
-endpoint    the demo's ASGI app, and the local server that runs it
+arguments       what may be typed
+demo            the main job, once, on this machine: a model's answer over SSE and back
+endpoint        the demo's ASGI app, and the local server that runs it
+record          an address asked once, its answer kept as it was cut and timed
+replay          a recording given back, here or by
+replay_server   a server on this machine that answers every request with it
+printing        text that commands no terminal
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Sequence
 
 from streamkit.cli.arguments import parser
 from streamkit.errors import StreamkitError
+from streamkit.stages.printable import printable_text
 
 __all__ = ["main"]
 
@@ -28,12 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(argv)
     try:
-        # Imported here: `--help` and `--version` need nothing that a demo needs.
-        from streamkit.cli.demo import run_demo
+        # Imported here: `--help` and `--version` need nothing that a command needs.
+        match options.command:
+            case "record":
+                from streamkit.cli.record import run_record
 
-        return run_demo(options)
+                return run_record(options)
+            case "replay":
+                from streamkit.cli.replay import run_replay
+
+                return run_replay(options)
+            case _:
+                from streamkit.cli.demo import run_demo
+
+                return run_demo(options)
     except StreamkitError as error:
-        print(f"streamkit: {error}", file=sys.stderr)
+        print(f"streamkit: {printable_text(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstreamkit: interrupted; everything is closed", file=sys.stderr)

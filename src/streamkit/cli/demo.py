@@ -12,16 +12,16 @@ import sys
 from http import HTTPStatus
 from socket import socket
 from textwrap import indent
-from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 from streamkit.cli.arguments import Options
 from streamkit.cli.endpoint import listen, make_app, serving
+from streamkit.cli.printing import Printer
 from streamkit.clients.decoding import decode
 from streamkit.clients.models import model
 from streamkit.errors import ConfigError, SourceError
-from streamkit.events import Event, Message, Stats, TextDelta
+from streamkit.events import Event, Message, Stats
 from streamkit.extras import require
 from streamkit.flow.streams import Stream
 from streamkit.operators.buffering import coalesce
@@ -80,20 +80,20 @@ async def _ask(url: str, options: Options) -> Message:
     require("httpx", extra="demo", wanted_by="the demo")
     import httpx
 
-    stats = Stats(started=monotonic())
+    stats = Stats(started=asyncio.get_running_loop().time())
     message = Message()
     asked = {"question": options.question}
     # Proxies of the environment are for other machines.
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http, http.stream("GET", url, params=asked) as response:
         if response.status_code != HTTPStatus.OK:
             raise SourceError(f"the demo's own server answered {response.status_code}", status=response.status_code)
-        async with decode(response, options.dialect) as events:
+        printer = Printer(sys.stdout)
+        async with decode(response, options.dialect).measure(stats) as events:
             async for event in events:
-                stats.add(event, monotonic())
                 message.add(event)
-                if isinstance(event, TextDelta):
-                    print(event.text, end="", flush=True)
-    print("" if message.text.endswith("\n") else "\n")
+                printer.show(event)
+    printer.end()
+    print()
     _report(stats, message)
     return message
 
