@@ -154,6 +154,35 @@ def test_the_blocks_of_a_fixture_are_counted_without_gaps(path: Any) -> None:
     assert list(range(len(seen))) == seen
 
 
+LEFT_OUT = ("sequence_number", "item_id", "output_index", "content_index", "summary_index", "annotation_index", "event:", "item.id")
+
+
+@pytest.mark.parametrize("renamed", [False, True], ids=["same-ids", "new-ids"])
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
+def test_a_fixture_says_the_same_whatever_fields_are_left_out(path: Any, renamed: bool) -> None:
+    body = path.read_bytes()
+    values = [json.loads(line[5:]) for line in body.splitlines() if line.startswith(b"data:")]
+    whole = read(OpenAIResponsesDecoder(), [body])
+    names = {"item_id", "item.id"} if renamed else set()
+    for chosen in range(1 << len(LEFT_OUT)):
+        left_out = {name for bit, name in enumerate(LEFT_OUT) if chosen >> bit & 1}
+        if renamed and ("output_index" in left_out or left_out & names):
+            continue  # nothing would tell
+        out = b""
+        for number, value in enumerate(values):
+            bare = {name: item for name, item in value.items() if name not in left_out}
+            if "item.id" in left_out and "call_id" in bare.get("item", {}):
+                bare["item"] = {name: item for name, item in bare["item"].items() if name != "id"}
+            if renamed and "item_id" in bare:
+                bare["item_id"] += f"-{number}"
+            if renamed and "call_id" in bare.get("item", {}):
+                bare["item"] = {**bare["item"], "id": f"new-{number}"}
+            out += sse.encode_json(bare, event=None if "event:" in left_out else bare["type"])
+        got = read(OpenAIResponsesDecoder(), [out])
+        assert whole.events == got.events, left_out
+        assert str(whole.error) == str(got.error)
+
+
 def test_a_web_search_tells_its_call_its_result_and_its_sources() -> None:
     got = told("web_search")
     assert [
