@@ -210,3 +210,11 @@ def test_repr_shows_sizes_and_names_and_no_contents() -> None:
 def test_new_options_are_checked_at_the_call(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Request.of("a", **options)
+
+
+def test_a_result_of_a_call_that_was_cut_off_is_left_out_as_the_call_is() -> None:
+    answer = Message([ToolCall("1", "now"), ToolCall("2", "add", '{"a', complete=False)])
+    request = Request.of("hello").then(answer, ToolResult("1", "noon"), ToolResult("2", "cut off", is_error=True))
+    assert (ToolResult("1", "noon"),) == request.messages[-1].content
+    only_cut = Message([ToolCall("2", "add", '{"a', complete=False)])
+    assert 1 == len(Request.of("hello").then(only_cut, ToolResult("2", "cut off", is_error=True)).messages)

@@ -209,7 +209,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             answer: The model's message, or a turn.
-            results: The results of its tool calls; or a text, the user's next words.
+            results: The results of its tool calls; or a text, the user's next words. One of a call that was cut off
+                is left out, as the call is.
 
         A `tool_choice` that forces a call is lifted to "auto" when results are sent, or the model would never answer.
 
@@ -220,7 +221,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """
         said = Turn.of(answer) if isinstance(answer, Message) else answer
         turns: list[Turn] = [said] if said.content or said.extra else []  # an answer without words is no turn
-        outputs = tuple(result for result in results if isinstance(result, ToolResult))
+        # A result of a call that is not sent back answers nothing, and providers refuse it.
+        cut_off = {call.id for call in answer.tool_calls if not call.complete} if isinstance(answer, Message) else set[str]()
+        outputs = tuple(result for result in results if isinstance(result, ToolResult) and result.id not in cut_off)
         if outputs:
             turns.append(Turn("tool", outputs))
         turns += [Turn("user", result) for result in results if isinstance(result, str)]
