@@ -287,6 +287,7 @@ def test_an_error_ends_the_stream_and_is_told_twice_as_openai_does() -> None:
     outcome = outcome_of(RateLimitError("secret words", retryable=True, retry_after=2.5), correlation_id="corr-1")
     error, failed = values([TextDelta("so far"), ToolCallStart("c", "f")], outcome)[-2:]
     assert ("error", "rate-limited", 2.5) == (error["type"], error["error"]["code"], error["error"]["retry_after"])
+    assert ("rate-limited", outcome.message, None) == (error["code"], error["message"], error["param"])
     assert ("response.failed", "failed") == (failed["type"], failed["response"]["status"])
     assert {"code": "rate_limit_exceeded", "message": outcome.message} == failed["response"]["error"]
     assert ["so far", ""] == [

@@ -382,7 +382,9 @@ class OpenAIResponsesEncoder:
             error["retry_after"] = outcome.retry_after
         if outcome.correlation_id is not None:
             error["correlation_id"] = outcome.correlation_id
-        frames = [self._frame("error", b'"error":' + dump(error))]
+        # The reference has these beside `type`, and the service sends them inside `error`: clients look for either.
+        flat = {"code": outcome.code, "message": outcome.message, "param": None, "error": error}
+        frames = [self._frame("error", dump(flat)[1:-1])]
         output = list(self._output)
         for place, item in [(call.place, call.item("incomplete")) for call in self._open_calls()]:
             output[place] = dump(item)
