@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -44,3 +46,17 @@ def test_usage_that_was_not_told_is_none_and_not_zero() -> None:
     assert sk.Usage().input_tokens is None
     assert sk.Usage().final
     assert not sk.Usage().estimated
+
+
+def test_a_file_is_read_with_its_name_and_kind(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(b"pixels")
+    (tmp_path / "odd").write_bytes(b"x")
+    assert sk.File("image/png", data=b"pixels", name="cat.png") == sk.File.read(tmp_path / "cat.png")
+    assert sk.File("text/plain", data=b"x", name="odd") == sk.File.read(str(tmp_path / "odd"), "text/plain")
+    with pytest.raises(sk.ConfigError, match="'odd' is cannot be told from its name"):
+        sk.File.read(tmp_path / "odd")
+
+
+def test_a_file_shows_its_size_and_not_its_contents() -> None:
+    assert "<File image/png, 6 bytes, 'cat.png'>" == repr(sk.File("image/png", data=b"pixels", name="cat.png"))
+    assert "<File image/png, an address>" == repr(sk.File("image/png", url="data:image/png;base64,AAAA"))

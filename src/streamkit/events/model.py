@@ -11,11 +11,12 @@ The order that a complete stream keeps: `Start` first if there is one, deltas, `
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import ClassVar, Literal, TypeAlias, TypeVar, final
 
 import msgspec
 
-from streamkit.errors import RemoteProtocolError
+from streamkit.errors import ConfigError, RemoteProtocolError
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool-calls", "content-filter", "cancelled", "other"]
 
@@ -157,7 +158,11 @@ class Citation(_Event, frozen=True, tag="citation", gc=False):
 
 @final
 class File(_Event, frozen=True, tag="file", gc=False):
-    """A finished file, by value or by address; `name` is its name, where it has one."""
+    """A finished file, by value or by address; `name` is its name, where it has one.
+
+    >>> File("image/png", data=b"pixels", name="cat.png")
+    <File image/png, 6 bytes, 'cat.png'>
+    """
 
     type: ClassVar[Literal["file"]] = "file"
     media_type: str
@@ -166,6 +171,31 @@ class File(_Event, frozen=True, tag="file", gc=False):
     index: int = 0
     choice: int = 0
     name: str | None = None
+
+    @classmethod
+    def read(cls, path: str | PathLike[str], media_type: str | None = None) -> File:
+        """A file of this machine, read whole and at once.
+
+        Args:
+            media_type: What it is; None guesses from the ending of its name.
+
+        Raises:
+            ConfigError: the ending says nothing.
+            OSError: it cannot be read.
+        """
+        from mimetypes import guess_type  # loads tables of the system, for those who need them
+        from pathlib import Path
+
+        kind = media_type or guess_type(str(path))[0]
+        if kind is None:
+            raise ConfigError(f"what {Path(path).name!r} is cannot be told from its name: pass media_type=...")
+        return cls(kind, data=Path(path).read_bytes(), name=Path(path).name)
+
+    def __repr__(self) -> str:
+        """The kind and the size, not the contents."""
+        where = [] if self.url is None else ["an address"]
+        size = [] if self.data is None else [f"{len(self.data)} bytes"]
+        return f"<File {', '.join([self.media_type, *size, *where, *([] if self.name is None else [repr(self.name)])])}>"
 
 
 @final
