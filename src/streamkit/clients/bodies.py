@@ -12,6 +12,7 @@ Nothing is awaited, entered or called before the first item is wanted.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import socket
 import threading
@@ -33,6 +34,9 @@ __all__ = ["Adapt", "Body", "at_most", "check_body", "drop_unopened", "is_respon
 Adapt: TypeAlias = Callable[[Any], Any]
 
 _MOST_WRAPPERS = 8
+
+# What `contextlib.asynccontextmanager` makes; nothing need be asked of it before the request goes out.
+_UNENTERED = contextlib._AsyncGeneratorContextManager  # pyright: ignore[reportPrivateUsage]  # it has no other name
 _READ_BYTES = 65_536
 
 
@@ -82,6 +86,8 @@ class Body:
 
 def check_body(value: Any) -> None:
     """Raise TypeError, at the call, for what can never give bytes."""
+    if value.__class__ is _UNENTERED:  # what `client.stream(...)` gives, and most bodies are
+        return
     if not (_response_of(value) is not None or _is_manager(value) or inspect.isawaitable(value)):
         source_of(value)
 
@@ -90,6 +96,9 @@ async def open_body(value: Any, run: Run[Any], closers: list[Closer], adapt: Ada
     """Open whatever `value` is, in the task that will iterate it; how to close it goes into `closers` as soon as it is open."""
     for _ in range(_MOST_WRAPPERS):
         value = adapt(value)
+        if value.__class__ is _UNENTERED:
+            value = await _enter(value, closers)
+            continue
         response = _response_of(value)
         if response is not None:
             return _open_response(response, run, closers)
@@ -207,9 +216,15 @@ def _response_of(value: Any) -> Any:
 
 
 def _reads(value: Any) -> bool:
-    if any(hasattr(value, name) for name in ("aiter_raw", "aiter_bytes", "iter_raw", "iter_bytes", "iter_content")):
-        return True
-    if _is_low_level(value):
+    # Asked of each thing that is read, before its first byte: no loop, the most usual first.
+    if (
+        hasattr(value, "aiter_raw")
+        or hasattr(value, "aiter_bytes")
+        or hasattr(value, "iter_raw")
+        or hasattr(value, "iter_bytes")
+        or hasattr(value, "iter_content")
+        or _is_low_level(value)
+    ):
         return True
     # httpx's `content` is the whole body, and raises before that was read: it has been told apart above.
     return hasattr(getattr(value, "content", None), "iter_any")

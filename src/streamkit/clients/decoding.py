@@ -117,7 +117,8 @@ class Recipe:
             raise ConfigError(f"the dialect {dialect.name!r} is written only: it has no decoder")
         if dialect.framing != "sse":
             raise ConfigError(f"the dialect {dialect.name!r} travels on {dialect.framing!r}, which is not read yet: only 'sse' is")
-        sse.Decoder(max_event_bytes=max_event_bytes)  # says at the call what is wrong with the number
+        if max_event_bytes != MAX_EVENT_BYTES:
+            sse.Decoder(max_event_bytes=max_event_bytes)  # says at the call what is wrong with the number
         if max_body_bytes is not None and (max_body_bytes.__class__ is not int or max_body_bytes < 1):
             raise ConfigError(f"max_body_bytes must be an int of at least 1, or None, got {max_body_bytes!r:.40}")
         self.max_body_bytes = max_body_bytes

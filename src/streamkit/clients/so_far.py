@@ -36,7 +36,7 @@ class AnswerSoFar:
     __slots__ = ("_joined", "_loose", "_message", "pending")
 
     def __init__(self) -> None:
-        self._message = Message()
+        self._message: Message | None = None  # made when it is first wanted, which is not before the first byte
         self.pending: list[Event] = []
         self._loose = 0  # Events folded since the message's texts were joined ...
         self._joined = 0  # ... when they had this many characters.
@@ -54,8 +54,7 @@ class AnswerSoFar:
         Args:
             held: What the decoder holds back, for the usage in it. Where nobody counted tokens they are estimated.
         """
-        self.fold()
-        message = self._message
+        message = self.fold()
         if message.usage is None or message.usage.estimated:
             for event in held:
                 message.add(event)
@@ -69,12 +68,16 @@ class AnswerSoFar:
                 message.add(Usage(output_tokens=tokens, final=False, estimated=True))
         return message
 
-    def fold(self) -> None:
+    def fold(self) -> Message:
         """Put what is pending into the message."""
-        self._message.add_all(self.pending)
+        message = self._message
+        if message is None:
+            message = self._message = Message()
+        message.add_all(self.pending)
         self._loose += len(self.pending)
         self.pending.clear()
         # A message joins its texts when it is asked for them. After a sixteenth of growth: more often is quadratic.
         if self._loose * 16 > self._joined:
             self._loose = 0
-            self._joined = len(self._message.text) + len(self._message.reasoning)
+            self._joined = len(message.text) + len(message.reasoning)
+        return message
