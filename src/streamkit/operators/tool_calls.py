@@ -287,7 +287,7 @@ class _Calls:
             self._running.add(entry)
             label = f"the tool {entry.call.name!r}"
             entry.job = entry.context.run(self._run.job, partial(self._call, entry), label)
-            if self._timeout is not None:
+            if self._timeout is not None and not entry.settled:  # a loop may begin a task at once, and end it
                 clock = self._run.clock
                 entry.timer = clock.call_at(clock.now() + self._timeout, partial(self._too_late, entry))
 
