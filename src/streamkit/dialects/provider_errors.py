@@ -35,7 +35,7 @@ _WORDS: Final[tuple[tuple[type[SourceError], frozenset[str]], ...]] = (
         ContentBlockedError,
         _words(
             "contentfilter contentfiltered contentpolicyviolation responsibleaipolicyviolation contentblocked moderation"
-            " moderationblocked safety promptblocked guardrailintervened"
+            " moderationblocked sensitive safety promptblocked guardrailintervened"
         ),
     ),
     (
@@ -58,6 +58,7 @@ _WORDS: Final[tuple[tuple[type[SourceError], frozenset[str]], ...]] = (
         _words(
             "overloaded overloadederror engineoverloaded modeloverloaded servererror apierror internalservererror internalerror"
             " serviceunavailable serviceunavailableexception unavailable badgateway gatewaytimeout timeout timeouterror"
+            " networkerror insufficientsystemresource incompletegeneration"
             " requesttimeout internalserverexception modelstreamerrorexception modeltimeoutexception modelnotreadyexception"
             " deadlineexceeded"
         ),
@@ -66,7 +67,7 @@ _WORDS: Final[tuple[tuple[type[SourceError], frozenset[str]], ...]] = (
         BadRequestError,
         _words(
             "invalidrequesterror badrequest badrequesterror contextlengthexceeded invalidargument invalidparameter notfound"
-            " notfounderror modelnotfound unprocessableentity requesttoolarge validationexception failedprecondition"
+            " validation notfounderror modelnotfound unprocessableentity requesttoolarge validationexception failedprecondition"
         ),
     ),
 )
@@ -126,8 +127,8 @@ def source_error(
 def error_from_payload(payload: object, *, status: int | None = None, provider: str | None = None) -> SourceError:
     """The exception for an error as providers write it in JSON, in any of the shapes seen.
 
-    `{"error": {"message", "code", "type"}}`, `{"error": "text"}`, `{"message", "code"}`, `{"detail": ...}`, a list
-    holding one of these, or plain text.
+    `{"error": {"message", "code", "type"}}`, `{"error": "text", "error_type"}`, `{"message", "code"}`, `{"detail": ...}`,
+    `{"errors": [...]}`, a list holding one of these, or plain text.
 
     >>> error_from_payload({"error": {"message": "bad key", "code": "invalid_api_key"}}).code
     'invalid_api_key'
@@ -140,19 +141,42 @@ def error_from_payload(payload: object, *, status: int | None = None, provider: 
     outer = cast("dict[str, object]", payload)
     inner = outer.get("error")
     error = cast("dict[str, object]", inner) if isinstance(inner, dict) else outer
-    message = next((_text(error[key]) for key in ("message", "detail", "error", "msg") if error.get(key)), "")
+    if error is outer:
+        several = outer.get("errors") or outer.get("base_resp")
+        if isinstance(several, list):
+            several = next(iter(cast("list[object]", several)))
+        if isinstance(several, dict):
+            error = cast("dict[str, object]", several)
+        elif isinstance(several, str):
+            error = {"message": several}
+    message = next((_text(error[key]) for key in _MESSAGES if error.get(key)), "")
     retry_after = error.get("retry_after")
     retryable = error.get("retryable")
+    metadata = error.get("metadata")
+    kind = error.get("type") or outer.get("error_type")
+    if not kind and isinstance(metadata, dict):
+        kind = cast("dict[str, object]", metadata).get("error_type")
     return source_error(
         message or _text(error),
-        code=error.get("code") or error.get("status"),
-        type=error.get("type"),
-        status=status if status is not None else _status(error.get("status_code") or outer.get("status")),
+        code=error.get("code") or error.get("error_code") or error.get("status"),
+        type=kind,
+        status=status
+        if status is not None
+        else next(filter(None, (_status(holder.get(key)) for holder, key in _statuses(error, outer))), None),
         provider=provider,
         request_id=_request_id(error) or _request_id(outer),
         retryable=retryable if isinstance(retryable, bool) else None,
         retry_after=float(retry_after) if isinstance(retry_after, int | float) and not isinstance(retry_after, bool) else None,
     )
+
+
+_MESSAGES: Final = ("message", "detail", "error", "msg", "error_msg", "status_msg", "title")
+
+
+def _statuses(error: Mapping[str, object], outer: Mapping[str, object]) -> Iterable[tuple[Mapping[str, object], str]]:
+    for holder in (error, outer):
+        for key in ("status_code", "http_status_code", "status", "statusCode"):
+            yield holder, key
 
 
 def is_foreign_body(head: bytes) -> bool:

@@ -33,7 +33,7 @@ import msgspec
 
 from streamkit.dialects.openai_chat.shapes import Call, Choice, Chunk, Delta, FirstChunk, Function, UsageShape, lenient_chunk
 from streamkit.dialects.protocol import InFrame
-from streamkit.dialects.provider_errors import error_from_payload
+from streamkit.dialects.provider_errors import error_from_payload, source_error
 from streamkit.errors import RemoteProtocolError, StreamkitError, StreamTruncated
 from streamkit.events import (
     Citation,
@@ -60,21 +60,36 @@ FINISH_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
         "eos_token": "stop",
         "stop_sequence": "stop",
         "end_turn": "stop",
+        "complete": "stop",
         "length": "length",
         "max_tokens": "length",
         "model_length": "length",
+        "max_output_tokens": "length",
+        "model_context_window_exceeded": "length",
         "tool_calls": "tool-calls",
+        "tool_call": "tool-calls",
         "tool_use": "tool-calls",
         "function_call": "tool-calls",
         "content_filter": "content-filter",
         "safety": "content-filter",
         "refusal": "content-filter",
+        "sensitive": "content-filter",
+        "recitation": "content-filter",
+        "blocklist": "content-filter",
+        "prohibited_content": "content-filter",
+        "spii": "content-filter",
         "abort": "cancelled",
         "aborted": "cancelled",
         "cancelled": "cancelled",
     }
 )
 """The providers' words for why an answer ended; any other word is "other"."""
+
+# Reasons that say that the server failed: what came is no answer, however it ended. (Routers; z.ai; DeepSeek.)
+_FAILURES: Final = frozenset({"error", "network_error", "insufficient_system_resource"})
+
+# Kinds of frames that keep a connection open, whatever they hold.
+_PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 _END_MARK: Final = "[DONE]"
 
@@ -197,6 +212,10 @@ class OpenAIChatDecoder:
         state = self._choices.get(number)
         if state is None:
             state = self._choices[number] = _ChoiceState(number)
+            if choice.message and choice.delta is None:  # a server that does not stream sends it whole, in one chunk
+                whole = lenient_chunk({"choices": [{"index": number, "delta": _value(bytes(choice.message))}]})
+                for part in whole.choices or ():
+                    self._take_choice(part, out)
         delta = choice.delta
         if delta is not None:
             # In the order in which a model produces them, where one chunk holds several.
@@ -204,7 +223,10 @@ class OpenAIChatDecoder:
             if reasoning or delta.reasoning_details:
                 _take_reasoning(reasoning, delta, number, out)
             if delta.content:
-                out.append(TextDelta(delta.content, 0, number))
+                if delta.extra_content is None and not state.thinking:
+                    out.append(TextDelta(delta.content, 0, number))
+                else:
+                    state.take_marked(delta.content, delta.extra_content, out)
             if delta.tool_calls is not None:
                 for call in delta.tool_calls:
                     state.take_call(call, self._answer_id, out)
@@ -214,9 +236,13 @@ class OpenAIChatDecoder:
             out.append(TextDelta(choice.text, 0, number))
         if choice.finish_reason or choice.error:
             state.finish = choice.finish_reason or None
-            if choice.finish_reason == "error" or choice.error:
-                said = choice.error or "the answer ended with finish_reason 'error'"
-                raise error_from_payload({"error": said}, provider=self._provider)
+            if choice.usage is not None:
+                self._usage = choice.usage
+            if choice.error:
+                raise error_from_payload({"error": choice.error}, provider=self._provider)
+            word = (choice.finish_reason or "").lower()
+            if word in _FAILURES:
+                raise source_error(f"the answer ended with finish_reason {word!r}", code=word, provider=self._provider)
 
     def _take_rare(self, delta: Delta, state: _ChoiceState, out: list[Event]) -> None:
         if delta.refusal:
@@ -261,6 +287,8 @@ class OpenAIChatDecoder:
         except (ValueError, RecursionError):
             if frame.type == "error":
                 raise error_from_payload(data, provider=self._provider) from None
+            if frame.type in _PINGS:
+                return FirstChunk(choices=[])
             raise RemoteProtocolError(f"frame {self._frames} is not JSON", excerpt=data) from None
         if not isinstance(value, dict):
             if frame.type == "error":
@@ -274,15 +302,18 @@ class OpenAIChatDecoder:
     def _check(self, chunk: Chunk, frame: InFrame) -> None:
         """Raise what a chunk without choices, or with an error, has to say."""
         if chunk.error:
-            raise error_from_payload({"error": chunk.error}, provider=self._provider)
+            # The whole frame, where it can be read again: some tell the kind of the error beside it.
+            try:
+                payload = _value(frame.data)
+            except RemoteProtocolError:
+                payload = {"error": chunk.error}
+            raise error_from_payload(payload, provider=self._provider)
         if chunk.x_groq is not None and chunk.x_groq.error:
             raise error_from_payload({"error": chunk.x_groq.error}, provider=self._provider)
         if chunk.choices is not None and frame.type != "error":
             return
         value = _value(frame.data)
-        body = _as_dict(value)
-        named = isinstance(body.get("message"), str) and ("code" in body or "status" in body or "request_id" in body)
-        if frame.type == "error" or body.get("object") == "error" or body.get("type") == "error" or "detail" in body or named:
+        if frame.type == "error" or _is_bare_error(_as_dict(value)):
             raise error_from_payload(value, provider=self._provider)
 
     # ---- sources ----------------------------------------------------------------------------
@@ -333,22 +364,39 @@ class OpenAIChatDecoder:
 class _ChoiceState:
     """What one choice has said so far."""
 
-    __slots__ = ("by_id", "by_index", "calls", "finish", "number", "refused")
+    __slots__ = ("by_id", "by_index", "calls", "finish", "number", "refused", "thinking")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.finish: str | None = None
         self.refused = False
+        self.thinking = False
         self.calls: list[_CallState] = []
         self.by_id: dict[str, _CallState] = {}
         self.by_index: dict[int, _CallState] = {}
 
+    def take_marked(self, text: str, extra: object, out: list[Event]) -> None:
+        """Content of Gemini's, where a thought is marked beside it and, at its borders, inside it."""
+        thought = _as_dict(_as_dict(extra).get("google")).get("thought") is True
+        if thought and not self.thinking:
+            text = text.removeprefix("<thought>")
+        elif self.thinking and not thought:
+            text = text.removeprefix("</thought>")
+        self.thinking = thought
+        if thought and text.endswith("</thought>"):
+            text = text.removesuffix("</thought>")
+            self.thinking = False
+        if text:
+            out.append(ReasoningDelta(text, 0, self.number) if thought else TextDelta(text, 0, self.number))
+
     def take_call(self, delta: Call, answer_id: str | None, out: list[Event]) -> None:
         function = delta.function
         custom = delta.custom
+        if delta.id == "null":  # written so by older servers of Mistral's
+            delta.id = None
         if function is None:
             function = Function(custom.name, custom.input) if custom is not None else _NO_FUNCTION
-        call = self._call_of(delta, bool(function.name))
+        call = self._call_of(delta, function.name or "")
         if call is None:
             call = self._begin(delta, answer_id)
             call.is_json = custom is None
@@ -364,23 +412,24 @@ class _ChoiceState:
         elif call.started and function.arguments:
             out.append(ToolCallDelta(call.id, function.arguments, call.index, self.number))
 
-    def _call_of(self, delta: Call, named: bool) -> _CallState | None:
+    def _call_of(self, delta: Call, name: str) -> _CallState | None:
         """The call that a delta goes on with; None when it begins one.
 
         The index tells, except where servers leave it out or give every call the same one: there a new id with
-        a name begins a call. A new id alone does not: some servers make one up for each delta.
+        a name begins a call. A new id alone does not: some servers make one up for each delta. Nor does a name
+        that is repeated while the arguments are still on their way.
         """
         if delta.index is not None:
             call = self.by_index.get(delta.index)
         elif delta.id:
             call = self.by_id.get(delta.id)
-            if call is None and not named and self.calls:
+            if call is None and self.calls and (not name or self.calls[-1].lacks(name)):
                 call = self.calls[-1]
         else:
             call = self.calls[-1] if self.calls else None
-            if call is not None and named and call.name and call.parts:
+            if call is not None and name and call.name and not call.lacks(name) and (call.parts or name != call.name):
                 return None
-        if call is not None and delta.id and call.given_id and delta.id != call.given_id and named:
+        if call is not None and delta.id and call.given_id and delta.id != call.given_id and name and not call.lacks(name):
             return None
         return call
 
@@ -429,6 +478,13 @@ class _CallState:
         self.parts: list[str] = []
         self.started = False
 
+    def lacks(self, name: str) -> bool:
+        """Whether this is a call of `name` whose arguments have begun and are not whole yet."""
+        if name != self.name or not self.parts or not self.is_json:
+            return False
+        # Looked at only where neither index nor id tells calls apart, and parsed only where they could end.
+        return not (self.parts[-1].rstrip().endswith("}") and _is_json("".join(self.parts)))
+
 
 _LEGACY: Final = -1  # the one call of `function_call`, beside those with an index
 _NO_FUNCTION: Final = Function()
@@ -448,14 +504,19 @@ def _take_reasoning(text: str | None, delta: Delta, number: int, out: list[Event
 def _usage_event(usage: UsageShape, *, final: bool) -> Usage:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     cached = prompt.cached_tokens if prompt is not None else None
+    written = prompt.cache_write_tokens if prompt is not None else None
     return Usage(
         usage.prompt_tokens,
         usage.completion_tokens,
-        usage.prompt_cache_hit_tokens if cached is None else cached,
-        prompt.cache_write_tokens if prompt is not None else None,
+        _first(cached, usage.prompt_cache_hit_tokens, usage.cached_tokens, usage.cache_read_input_tokens),
+        _first(written, usage.cache_creation_input_tokens),
         completion.reasoning_tokens if completion is not None else None,
         final=final,
     )
+
+
+def _first(*counts: int | None) -> int | None:
+    return next((count for count in counts if count is not None), None)
 
 
 def _file(url: str, number: int) -> File:
@@ -478,6 +539,26 @@ def _is_json(text: str) -> bool:
     except (msgspec.DecodeError, ValueError, RecursionError):
         return False
     return True
+
+
+def _is_bare_error(body: dict[str, object]) -> bool:
+    """Whether a frame without choices is an error that stands there by itself; vendors have frames of their own too."""
+    return (
+        body.get("object") == "error"
+        or body.get("type") == "error"
+        or "detail" in body
+        or bool(body.get("errors"))
+        or body.get("success") is False
+        or _says(body, "message", "code", "status", "status_code", "request_id")
+        or _says(body, "msg", "code")
+        or _says(body, "title", "status")
+        or _says(body, "error_msg", "error_code")
+        or bool(_as_dict(body.get("base_resp")).get("status_code"))
+    )
+
+
+def _says(body: dict[str, object], text: str, *marks: str) -> bool:
+    return isinstance(body.get(text), str) and any(mark in body for mark in marks)
 
 
 def _as_dict(value: object) -> dict[str, object]:

@@ -78,6 +78,8 @@ class Delta(msgspec.Struct, gc=False):
     annotations: list[object] | None = None
     audio: object = None
     images: list[object] | None = None
+    # Gemini's: whether the content is a thought.
+    extra_content: object = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -88,6 +90,10 @@ class Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
     text: str | None = None
     error: object = None
+    # A whole answer in one chunk. Perplexity repeats it on every chunk, beside the delta: it is decoded only where it is needed.
+    message: msgspec.Raw = NOTHING
+    # Moonshot counts here.
+    usage: UsageShape | None = None
 
 
 class Details(msgspec.Struct, gc=False):
@@ -106,6 +112,9 @@ class UsageShape(msgspec.Struct, gc=False):
     prompt_tokens_details: Details | None = None
     completion_tokens_details: Details | None = None
     prompt_cache_hit_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
 
 
 class Groq(msgspec.Struct, gc=False):
@@ -164,6 +173,8 @@ def _choices(value: object) -> list[Choice]:
         finish_reason=_text(choice.get("finish_reason")),
         text=_text(choice.get("text")),
         error=choice.get("error"),
+        message=_raw(choice.get("message")),
+        usage=_usage(choice.get("usage")),
     )
     content = delta.get("content")
     if isinstance(content, dict):
@@ -204,6 +215,7 @@ def _delta(delta: dict[str, object]) -> Delta:
         annotations=_list(delta.get("annotations")),
         audio=delta.get("audio"),
         images=_list(delta.get("images")),
+        extra_content=delta.get("extra_content"),
     )
 
 
@@ -242,7 +254,7 @@ def _usage(value: object) -> UsageShape | None:
         _number(usage.get("completion_tokens")),
         _details(usage.get("prompt_tokens_details")),
         _details(usage.get("completion_tokens_details")),
-        _number(usage.get("prompt_cache_hit_tokens")),
+        *(_number(usage.get(name)) for name in UsageShape.__struct_fields__[4:]),
     )
 
 
@@ -261,11 +273,12 @@ def _raw(value: object) -> msgspec.Raw:
 
 
 def _flat(value: object) -> str | None:
-    """Text that may be nested: a string, or parts with `text`, or a list of either."""
+    """Text that may be nested: a string, parts with `text` or `content`, or a list of either."""
     if isinstance(value, list):
         return "".join(_flat(item) or "" for item in cast("list[object]", value))
     if isinstance(value, dict):
-        return _flat(cast("dict[str, object]", value).get("text"))
+        part = cast("dict[str, object]", value)
+        return next((_flat(part[name]) for name in ("text", "content", "summary") if part.get(name)), None)
     return _text(value)
 
 
