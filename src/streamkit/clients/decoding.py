@@ -212,7 +212,7 @@ class _Reading:
                     if decoder.done or decoder.error is not None or wire.error is not None:
                         break
                 elif silent >= 0:
-                    if plain:
+                    if plain or chunk.__class__ is bytes:
                         self._head += chunk[: _HEAD_BYTES - len(self._head)]
                     silent += 1
                     if len(self._head) >= _HEAD_BYTES and not _is_event_stream(self._head):
