@@ -427,6 +427,59 @@ def test_a_call_of_an_unknown_kind_is_nothing_to_run() -> None:
     assert ToolResult("x", "full") == got[-1]
 
 
+def test_a_search_for_tools_runs_where_it_says() -> None:
+    here = done("tool_search_call", id="s", call_id="c", execution="client", arguments={"goal": "tides"})
+    there = done("tool_search_call", id="s", call_id="c", execution="server", arguments={"goal": "tides"})
+    assert [ToolCall("c", "tool_search", '{"goal":"tides"}')] == answer(CREATED, here, COMPLETED).message.tool_calls
+    assert [ToolCall("c", "tool_search", '{"goal":"tides"}', server=True)] == answer(CREATED, there, COMPLETED).message.tool_calls
+
+
+def test_code_whose_item_does_not_repeat_it_is_the_code_that_was_told() -> None:
+    got = events(
+        added("code_interpreter_call", id="ci"),
+        delta("1+", "code_interpreter_call_code", item_id="ci"),
+        delta("1", "code_interpreter_call_code", item_id="ci"),
+        done("code_interpreter_call", id="ci", outputs=[]),
+        delta("late", "code_interpreter_call_code", item_id="ci"),
+    )
+    assert ToolCall("ci", "code_interpreter", '{"code":"1+1"}', server=True) == got[-2]
+    assert ToolResult("ci", []) == got[-1]
+
+
+def test_a_call_keeps_its_own_id_where_its_beginning_was_missed() -> None:
+    row = [
+        delta("1}", "function_call_arguments", item_id="f", sequence_number=9),
+        {"type": "response.function_call_arguments.done", "item_id": "f", "name": "add", "arguments": '{"a":1}'},
+    ]
+    item = {"type": "function_call", "id": "f", "call_id": "c", "name": "add", "arguments": '{"a":1}'}
+    for last in ([ended(item), COMPLETED], [completed(item)]):
+        assert [ToolCall("c", "add", '{"a":1}')] == answer(*row, *last).message.tool_calls
+    assert [ToolCall("call_r_0", "add", '{"a":1}')] == answer(*row, COMPLETED).message.tool_calls
+
+
+def test_items_that_end_out_of_order_are_found_again() -> None:
+    row = [added("message", id="a"), added("message", id="b"), delta("two", item_id="b"), done("message", id="b")]
+    assert [TextDelta("two", 0), TextDelta("one", 1)] == events(*row, delta("one"))
+
+
+def test_messages_without_any_id_are_told_apart_by_their_ends() -> None:
+    row = [
+        added("message"),
+        delta("one"),
+        done("message", content=[said("one")]),
+        delta("two"),
+        done("message", content=[said("two")]),
+    ]
+    output = [{"type": "message", "content": [said("one")]}, {"type": "message", "content": [said("two")]}]
+    assert [TextDelta("one", 0), TextDelta("two", 1)] == answer(CREATED, *row, completed(*output)).events[1:-1]
+
+
+def test_parts_and_sources_of_unknown_kinds_say_nothing() -> None:
+    part = {**said("Hi"), "annotations": [{"type": "star"}, None]}
+    assert [TextDelta("Hi")] == events(done("message", id="a", content=[{"type": "hologram", "text": "!"}, part]))
+    assert [TextDelta("Hi")] == events(done("message", id="a", content="Hi"))
+
+
 def test_results_that_are_items_come_as_results() -> None:
     got = events(
         done("shell_call", id="s", call_id="c", action={"commands": ["ls"]}, environment={"type": "container_reference"}),
@@ -511,7 +564,7 @@ def test_gaps_in_the_numbers_do_no_harm() -> None:
         ),
         ({"type": "response.incomplete", "response": {"status": "incomplete"}}, Finish("other", "incomplete")),
         ({"type": "response.cancelled", "response": {"status": "cancelled"}}, Finish("cancelled", "cancelled")),
-        ({"type": "response.completed", "response": {"status": "cancelled"}}, Finish("cancelled", "cancelled")),
+        ({"type": "response.completed", "response": {"status": "canceled"}}, Finish("cancelled", "cancelled")),
     ],
     ids=["completed", "done", "bare", "filtered", "done-incomplete", "unsaid", "cancelled", "status-cancelled"],
 )
@@ -621,9 +674,10 @@ def test_an_error_event_and_the_failure_after_it_are_one_error() -> None:
 
 
 def test_an_error_event_of_plain_text_is_an_error() -> None:
-    got = read(OpenAIResponsesDecoder(), [b"event: error\ndata: upstream is gone\n\n"])
-    assert isinstance(got.error, SourceError)
-    assert "upstream is gone" in str(got.error)
+    for said_so in (b"upstream is gone", b'"upstream is gone"'):
+        got = read(OpenAIResponsesDecoder(), [b"event: error\ndata: " + said_so + b"\n\n"])
+        assert isinstance(got.error, SourceError)
+        assert "upstream is gone" in str(got.error)
 
 
 @pytest.mark.parametrize(

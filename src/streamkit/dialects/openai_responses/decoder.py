@@ -359,8 +359,6 @@ class OpenAIResponsesDecoder:
         item.arguments.append(words)
         if item.started:
             out.append(ToolCallDelta(item.call_id, words, item.index))
-        elif item.name:
-            self._start_call(item, out)
 
     # ---- all other events -------------------------------------------------------------------
 
@@ -589,12 +587,11 @@ class OpenAIResponsesDecoder:
             place = number(value.get("summary_index" if channel == "summary" else "content_index"))
             self._whole_text(item, item.part(channel, item.place if place is None else place), flat(value.get(field)), out)
             return
-        if not item.name and text(value.get("name")):
-            self._name_call(item, value)
+        item.name = item.name or text(value.get("name")) or ""
         whole = _code(value) if field == "code" else json_text(value.get(field))
-        if item.name:
+        if item.call_id and item.name:
             self._end_call(item, whole, None, out)
-        elif whole:
+        elif whole:  # its item will say what it is called
             item.arguments[:] = [whole]
 
     def _cite(self, part: _Part, value: object, out: list[Event]) -> None:
@@ -788,6 +785,7 @@ class OpenAIResponsesDecoder:
         self._give_custom_calls(out)
         for item in self._items:
             if _is_call(item.kind) and not item.ended:
+                self._name_call(item, {})
                 self._end_call(item, "", "incomplete" if cut else None, out)
         self._give_custom_calls(out)
         if self._usage is not None:
