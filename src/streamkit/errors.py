@@ -66,7 +66,8 @@ EXCERPT_CHARS = 200
 _SECRETS = re.compile(
     r"(?P<scheme>\b(?:bearer|basic)\s+)[\w.+/=~-]{8,}"
     r"|\b(?:sk|pk|rk|gsk|xai|hf|ghp|gho|github_pat|AKIA|ASIA|AIza|ya29)[-_.]?[\w-]{12,}"
-    r"|(?P<field>(?:api[-_]?key|authorization|token|secret|password|signature)[\"']?\s*[:=]\s*[\"']?)[^\s\"',&}]{6,}",
+    r"|(?P<field>(?:api[-_]?key|authorization|token|secret|password|signature)[\"']?\s*[:=]\s*[\"']?)[^\s\"',&}]{6,}"
+    r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,100}:)[^\s/@]{1,200}(?=@)",
     re.IGNORECASE,
 )
 
@@ -83,7 +84,7 @@ def scrub(text: str, limit: int = 400) -> str:
     """
     # Cut before matching too: a hostile body must not cost more than its excerpt.
     text = text[: limit * 4]
-    text = _SECRETS.sub(lambda m: (m["scheme"] or m["field"] or "") + "***", text)
+    text = _SECRETS.sub(lambda m: (m["scheme"] or m["field"] or m["url"] or "") + "***", text)
     text = _CONTROLS.sub("\ufffd", " ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

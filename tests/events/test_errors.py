@@ -70,6 +70,11 @@ def test_no_secret_survives_in_a_message(secret: str) -> None:
     assert secret not in f"{error} {error!r}"
 
 
+def test_the_password_in_an_address_is_masked_and_the_rest_stays() -> None:
+    assert "no route to postgres://ada:***@db.example/x" == scrub("no route to postgres://ada:s3cret@db.example/x")
+    assert "see https://example.org:8080/a@b" == scrub("see https://example.org:8080/a@b")
+
+
 def test_words_that_only_look_a_little_like_secrets_stay() -> None:
     assert "the token limit was reached; ask-me later" == scrub("the token limit was reached;\n ask-me later")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -337,6 +338,52 @@ async def test_tools_see_the_context_of_the_caller_also_those_that_a_timer_start
     calls = [call(1, "who", "{}"), waiting(2, 9), call(3, "who", "{}"), call(4, "who_on_a_thread", "{}")]
     got = await results_of(*calls, tools=[who, wait, who_on_a_thread], concurrency=1, timeout=3)
     assert ["me", True, "me", "me"] == [result.is_error or result.output for result in got]
+
+
+# -- at random
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_takes_how_long_results_come_in_order_and_the_events_as_they_came(seed: int, clock: VirtualClock) -> None:
+    chooser = random.Random(seed)
+    running: dict[int, float] = {}
+    most = [0]
+
+    async def work(n: int, seconds: float, fails: bool) -> int:
+        running[n] = clock.now()
+        # A call whose time is up does not count any more.
+        most[0] = max(most[0], sum(clock.now() - began < 4 for began in running.values()))
+        try:
+            await current_clock().sleep(seconds)
+            if fails:
+                raise LookupError
+            return n
+        finally:
+            del running[n]
+
+    script: list[object] = []
+    wanted: list[tuple[str, bool]] = []
+    for n in range(chooser.randrange(1, 12)):
+        seconds, failing, complete = chooser.choice([0, 0.5, 1, 3, 9]), chooser.random() < 0.2, chooser.random() < 0.9
+        arguments = f'{{"n": {n}, "seconds": {seconds}, "fails": {str(failing).lower()}}}'
+        script += [TextDelta(str(n)), call(n, "work", arguments, complete=complete)]
+        wanted.append((str(n), not complete or failing or seconds > 4))
+        if chooser.random() < 0.5:
+            script.append(chooser.choice([0.25, 1.0, 2.5]))
+    script += [Usage(), Finish("tool-calls")]
+    concurrency = chooser.randrange(1, 4)
+    events = await (timed(*script) | sk.run_tools([work], timeout=4, concurrency=concurrency)).collect()
+    assert wanted == [(event.id, event.is_error) for event in events if isinstance(event, ToolResult)]
+    assert [step for step in script if not isinstance(step, float)] == [
+        event for event in events if not isinstance(event, ToolResult)
+    ]
+    assert [Usage(), Finish("tool-calls")] == events[-2:]
+    for event in events:
+        if isinstance(event, ToolResult):
+            asked = next(one for one in events if isinstance(one, ToolCall) and one.id == event.id)
+            assert events.index(asked) < events.index(event)
+    assert most[0] <= concurrency
+    assert {} == running
 
 
 # -- ends

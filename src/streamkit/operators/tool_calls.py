@@ -85,7 +85,8 @@ def run_tools(
         tools: What `Tool.of` takes: typed functions, sync or async, or `Tool`s; or a mapping from the names that
             the model uses. A call of a tool without a function is left to whoever runs it.
         timeout: Most seconds for one call, from its start. None sets no limit.
-        concurrency: Most calls that run at once, at least 1; the others wait in their order.
+        concurrency: Most calls that run at once, at least 1; the others wait in their order. One whose time is up does
+            not count any more.
         on_error: "result" tells the model of a failure, as a `ToolResult` with `is_error`; "raise" raises a
             `ToolError` in its place.
 
