@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal
 
 import anthropic
@@ -15,6 +16,8 @@ import openai
 import pydantic
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsBase
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
@@ -349,8 +352,8 @@ def test_tool_dicts_reach_their_provider_unchanged_and_others_translated() -> No
         "claude": {"name": "weather", "description": "Tells it.", "input_schema": SCHEMA},
     }
     for write in shapes:
-        for given in shapes.values():
-            assert [shapes[write]] == own[write]("hi", tools=[given])["tools"]
+        for shape in shapes.values():
+            assert [shapes[write]] == own[write]("hi", tools=[shape])["tools"]
     cached = {**shapes["claude"], "cache_control": {"type": "ephemeral"}}
     assert [cached] == claude("hi", tools=[cached])["tools"]
 
@@ -526,6 +529,24 @@ RICH: dict[str, Any] = {
 }
 
 
+def test_azure_finds_its_deployment_and_gets_the_rest() -> None:
+    sent: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        body = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+
+    with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
+        azure = openai.AzureOpenAI(
+            api_key="none", azure_endpoint="https://me.openai.azure.com", api_version="2024-10-21", http_client=http
+        )
+        model = sk.model("openai:deployed", client=azure, max_tokens=5)
+        assert ["Hi"] == [event.text for event in model.stream("hi").iter() if isinstance(event, sk.TextDelta)]
+    assert "/openai/deployments/deployed/chat/completions" == sent[0].url.path
+    assert 5 == json.loads(sent[0].content)["max_completion_tokens"]
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_sdk_given_the_same_values_sends_the_same_body(dialect: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
@@ -544,3 +565,34 @@ def test_the_sdk_given_the_same_values_sends_the_same_body(dialect: str, caplog:
             sdk = openai.OpenAI(api_key="none", http_client=http)
             (sdk.chat.completions.create(**body) if dialect == "openai-chat" else sdk.responses.create(**body)).close()
     assert [body] == sent
+
+
+# ---- any conversation -----------------------------------------------------------------------------
+
+WORDS = st.text(alphabet="ab ü\n", max_size=4)
+IDS = st.sampled_from(["1", "2"])
+SAID = st.one_of(
+    WORDS, st.just(PNG), st.just(FAR), st.just(PDF), st.just(NOTE), st.builds(lambda t: {"type": "text", "text": t}, WORDS)
+)
+ANSWERED = st.one_of(
+    WORDS,
+    st.builds(sk.ToolCall, IDS, st.just("weather"), st.sampled_from(["", '{"city":"x"}'])),
+    st.builds(sk.ReasoningDelta, WORDS, signature=st.sampled_from([None, "p"]), redacted=st.sampled_from([None, "r"])),
+)
+RESULTS = st.builds(sk.ToolResult, IDS, st.one_of(WORDS, st.none(), st.just({"a": [1]})), st.booleans())
+TURNS = st.one_of(
+    st.builds(sk.Turn, st.sampled_from(["system", "developer", "user", "assistant"]), WORDS),
+    st.builds(sk.Turn, st.just("user"), st.lists(SAID, max_size=3)),
+    st.builds(sk.Turn, st.just("assistant"), st.lists(ANSWERED, max_size=3)),
+    st.builds(sk.Turn, st.just("tool"), st.lists(RESULTS, min_size=1, max_size=2)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TURNS, min_size=1, max_size=4), st.sampled_from([chat, responses, claude]))
+def test_any_conversation_is_one_that_the_sdk_knows(turns: list[sk.Turn], write: Callable[..., dict[str, Any]]) -> None:
+    body = write(turns)
+    if write is claude:
+        messages = body["messages"]
+        assert all(before["role"] != after["role"] for before, after in pairwise(messages))
+        assert all(message["content"] for message in messages)

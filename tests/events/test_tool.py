@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
@@ -204,3 +205,45 @@ def test_a_type_that_holds_itself_has_a_schema_that_resolves() -> None:
 
 class Node(msgspec.Struct):
     children: list[Node] = []
+
+
+class Doubler:
+    """Callable, and without a name."""
+
+    def __call__(self, number: int) -> int:
+        return number * 2
+
+
+def plain(first, second=2):  # type: ignore[no-untyped-def]  # what is tested
+    return first + second
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "expected"),
+    [
+        (plain, {"first": "a"}, {"first": "a"}),
+        (lambda **arguments: arguments, {"x": 1}, {"x": 1}),
+        (Doubler(), {"number": 4}, {"number": 4}),
+        (functools.partial(weather, unit="c"), {"place": {"city": "Bonn"}}, {"place": Place("Bonn")}),
+        (dict, {"x": 1}, {"x": 1}),
+    ],
+)
+def test_a_tool_made_by_hand_may_run_anything(function: Any, given: Any, expected: object) -> None:
+    assert expected == sk.Tool("x", "", SCHEMA, function).call_arguments(given)
+
+
+def test_a_tool_made_by_hand_still_knows_its_functions_parameters() -> None:
+    with pytest.raises(RemoteProtocolError, match="missing required field `first`"):
+        sk.Tool("x", "", SCHEMA, plain).call_arguments({})
+    with pytest.raises(RemoteProtocolError, match="Expected `int`, got `str` - at `number`"):
+        sk.Tool("x", "", SCHEMA, Doubler()).call_arguments({"number": "4"})
+    with pytest.raises(ConfigError, match="has no name to call it by"):
+        sk.Tool.of(Doubler())
+
+
+def test_an_annotation_that_json_cannot_become_is_named() -> None:
+    def look(where: Doubler) -> None: ...
+
+    tool = sk.Tool("look", "", SCHEMA, _with_hints(look, where=Doubler))
+    with pytest.raises(ConfigError, match="tool 'look' cannot be made of JSON: Doubler is not one"):
+        tool.call_arguments({"where": 1})

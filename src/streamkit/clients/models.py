@@ -35,7 +35,13 @@ _LIST_ITEMS: Final = 256
 _OURS: Final = ("anthropic", "local", "openai")
 _OPENAI: Final = "https://api.openai.com/v1"
 _ANTHROPIC: Final = "https://api.anthropic.com"
-_OPENAI_HOSTS: Final = ("api.openai.com", ".api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com")
+_OPENAI_HOSTS: Final = (
+    "api.openai.com",
+    ".api.openai.com",
+    ".openai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".services.ai.azure.com",
+)
 _APIS: Final = {"chat": "openai-chat", "responses": "openai-responses"}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast, get_args, get_type_hints
 
 import msgspec
@@ -94,12 +95,13 @@ class Tool(msgspec.Struct, frozen=True):
             value: The arguments as a JSON value (`ToolCall.input()`).
 
         Values are converted to the annotations (a dict becomes the dataclass, "2026-01-31" the date). What was
-        left out is left out, so the function's own defaults apply. Without a function, the value must only be an
-        object.
+        left out is left out, so the function's own defaults apply. What has no annotation is taken as it is, and
+        without a function the value must only be an object.
 
         Raises:
             RemoteProtocolError: they do not fit, which is the model's doing: the message names the argument and is
                 fit to be sent back as the tool's result.
+            ConfigError: an annotation that no JSON value can become.
 
         >>> def add(a: int, b: int = 0) -> int:
         ...     return a + b
@@ -112,7 +114,7 @@ class Tool(msgspec.Struct, frozen=True):
         if self.function is None:
             return dict(given)
         try:
-            shape, takes_more = _shape_of(self.function)
+            shape, takes_more = _shape_of(self.function, strict=False)
             known = {field: given[field] for field in shape.__struct_fields__ if field in given}
             unknown = [name for name in given if name not in known]
             if unknown and not takes_more:
@@ -121,6 +123,8 @@ class Tool(msgspec.Struct, frozen=True):
         except msgspec.ValidationError as error:
             said = scrub(str(error), 200).replace("`$.", "`").replace("object missing", "missing")
             raise RemoteProtocolError(f"the arguments of tool call {self.name!r} do not fit: {said}") from None
+        except (NotImplementedError, TypeError) as error:
+            raise ConfigError(f"the arguments of tool {self.name!r} cannot be made of JSON: {scrub(str(error), 120)}") from None
         arguments: dict[str, object] = {name: getattr(filled, name) for name in known}
         arguments.update((name, given[name]) for name in unknown)
         return arguments
@@ -218,26 +222,38 @@ def _of_function(function: Callable[..., object]) -> Tool:
     return Tool(name, description, parameters, function)
 
 
-def _shape_of(function: Callable[..., object]) -> tuple[type[msgspec.Struct], bool]:
-    """A struct with the function's parameters as fields, and whether it takes others too."""
+def _shape_of(function: Callable[..., object], *, strict: bool = True) -> tuple[type[msgspec.Struct], bool]:
+    """A struct with the function's parameters as fields, and whether it takes others too.
+
+    Strict is for a schema, which needs to know all; else what is not said is anything.
+    """
     name = getattr(function, "__name__", type(function).__name__)
     hints = _hints_of(function)
     fields: list[tuple[str, Any, Any]] = []
     takes_more = False
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in _parameters_of(function):
         if parameter.kind is parameter.VAR_KEYWORD:
             takes_more = True
             continue
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            if not strict:
+                continue
             raise ConfigError(
                 f"tool {name!r}: the parameter {parameter.name!r} cannot be given by name, and a model only does that"
             )
-        if parameter.name not in hints:
+        if strict and parameter.name not in hints:
             raise ConfigError(
                 f"tool {name!r}: the parameter {parameter.name!r} has no annotation, and the model must know what to send"
             )
-        fields.append((parameter.name, hints[parameter.name], _default(parameter)))
+        fields.append((parameter.name, hints.get(parameter.name, Any), _default(parameter)))
     return msgspec.defstruct(f"{name}_arguments", fields, kw_only=True), takes_more
+
+
+def _parameters_of(function: Callable[..., object]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:  # some that are written in C say nothing
+        return [inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)]
 
 
 def _default(parameter: inspect.Parameter) -> Any:
@@ -250,6 +266,10 @@ def _default(parameter: inspect.Parameter) -> Any:
 
 
 def _hints_of(function: Callable[..., object]) -> dict[str, Any]:
+    if isinstance(function, partial):
+        function = cast("Callable[..., object]", function.func)
+    elif not inspect.isroutine(function):
+        function = type(function).__call__
     try:
         return get_type_hints(function, include_extras=True)
     except (NameError, TypeError) as error:
@@ -292,7 +312,7 @@ def _is_pydantic(kind: object) -> bool:
 
 def _decode_other(kind: type, value: object) -> object:
     if not _is_pydantic(kind):
-        raise NotImplementedError
+        raise NotImplementedError(f"{kind.__name__} is not one of the types that msgspec and pydantic know")
     try:
         return cast("Any", kind).model_validate(value)
     except ValueError as error:
