@@ -219,18 +219,18 @@ def as_it_came(item: Any) -> Any:
 
 
 def fields_of(item: Any) -> dict[str, Any]:
-    """The fields of an object that were set, as a new dict, none of them asked for by name: a model takes
-    longer to say that it has no such field than to be read.
-    """
+    """The fields of an object that were set, as a new dict."""
     fields: dict[str, Any] = item.__dict__
     given = getattr(item, "__pydantic_fields_set__", None)
     if given is None:
         return dict(fields)
-    # Unset fields stay out, so that the decoder sees what the server sent.
-    found = {name: fields[name] for name in fields if name in given and name not in _PARSED}
+    # Unset fields stay out, so that the decoder sees what the server sent; null is the same to it as nothing.
+    found = {name: value for name, value in fields.items() if value is not None and name in given}
     extra = item.__pydantic_extra__
     if extra:
         found.update(extra)
+    for name in _PARSED & found.keys():
+        del found[name]
     return found
 
 
