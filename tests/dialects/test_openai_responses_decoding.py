@@ -698,6 +698,22 @@ def test_what_cannot_be_read_is_a_remote_protocol_error(data: str) -> None:
     assert "Hi" == got.message.text
 
 
+def test_nesting_of_any_depth_is_read_or_refused() -> None:
+    for depth in (1, 50, 200, 400, 600, 800, 900, 950, 1_000, 3_000):
+        value = "[" * depth + "]" * depth
+        for data in (
+            '{"type":"response.output_text.delta","delta":' + value + "}",
+            '{"type":"response.output_item.done","item":{"type":"function_call","call_id":"c","name":"f","arguments":'
+            + value
+            + "}}",
+            '{"type":"response.output_item.done","item":{"type":"moon_call","id":"c","phase":' + value + "}}",
+            '{"type":"response.output_item.done","item":{"type":"moon_call","id":"c","phase":' + "9" * depth + "}}",
+        ):
+            got = answer(CREATED, data, COMPLETED)
+            assert got.error is None or isinstance(got.error, RemoteProtocolError)
+            assert (got.error is None) is got.message.complete
+
+
 def test_a_picture_that_is_not_base64_is_a_remote_protocol_error() -> None:
     assert isinstance(answer(CREATED, done("image_generation_call", id="i", result="%%%")).error, RemoteProtocolError)
 

@@ -44,7 +44,19 @@ from typing import Final, cast
 
 import msgspec
 
-from streamkit.dialects.json_line import dump, escape
+from streamkit.dialects.json_line import escape
+from streamkit.dialects.openai_responses.items import (
+    ANSWERED_APART,
+    NAMED,
+    OURS_TO_RUN,
+    arguments_of,
+    code_of,
+    image_type,
+    is_call,
+    kind_of,
+    result_of,
+    usage_of,
+)
 from streamkit.dialects.openai_responses.shapes import (
     Delta,
     as_dict,
@@ -73,7 +85,6 @@ from streamkit.events import (
     ToolCall,
     ToolCallDelta,
     ToolCallStart,
-    ToolResult,
     Usage,
 )
 
@@ -143,49 +154,6 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "response.done": "completed",
 }
 _TERMINAL: Final = frozenset({"completed", "incomplete", "cancelled", "failed"})
-
-# Calls that the caller must answer; every other `..._call` runs at the provider, or is not known to us and cannot be run here.
-_OURS_TO_RUN: Final = frozenset(
-    {
-        "function_call",
-        "custom_tool_call",
-        "computer_call",
-        "local_shell_call",
-        "shell_call",
-        "apply_patch_call",
-        "mcp_approval_request",
-        "tool_search_call",
-    }
-)
-
-# Calls whose results are items of their own.
-_ANSWERED_APART: Final = frozenset({"shell_call", "tool_search_call", "program"})
-
-# The items that are calls though their names do not end so.
-_CALLS_BY_OTHER_NAMES: Final = frozenset({"mcp_approval_request", "mcp_list_tools", "program"})
-
-# Calls that have a name of their own; the others are called by their kind.
-_NAMED: Final = frozenset({"function_call", "custom_tool_call", "mcp_call"})
-
-_NOT_ARGUMENTS: Final = frozenset(
-    {
-        "async",
-        "call_id",
-        "caller",
-        "created_by",
-        "environment",
-        "error",
-        "id",
-        "name",
-        "output",
-        "outputs",
-        "result",
-        "results",
-        "status",
-        "tools",
-        "type",
-    }
-)
 
 _read_delta: Final[Callable[[str | bytes], Delta]] = msgspec.json.Decoder(Delta).decode
 
@@ -290,8 +258,10 @@ class OpenAIResponsesDecoder:
                         self._take(frame, out)
                 if self.done:
                     break
-        except StreamkitError as error:
-            self.error = error
+        except (StreamkitError, RecursionError) as error:
+            # What the reader of JSON takes in its stride may still be too deep for what comes after it.
+            deep = RemoteProtocolError(f"frame {self._frames} is nested too deep")
+            self.error = error if isinstance(error, StreamkitError) else deep
             out += self.held()
             self._usage = None
         return out
@@ -406,7 +376,7 @@ class OpenAIResponsesDecoder:
                 if picture := text(value.get("partial_image_b64")):
                     self._begin(out)
                     # A whole picture each time: a block of its own, so that nobody joins it with the next.
-                    out.append(DataDelta(_from_base64(picture), _image_type(value), self._next_index()))
+                    out.append(DataDelta(_from_base64(picture), image_type(value), self._next_index()))
             case "response.audio.delta":
                 if sound := text(value.get("delta")):
                     self._begin(out)
@@ -493,7 +463,7 @@ class OpenAIResponsesDecoder:
             return
         self._begin(out)
         self._give_custom_calls(out)
-        kind, item_id, place = _kind(shape), text(shape.get("id")), number(value.get("output_index"))
+        kind, item_id, place = kind_of(shape), text(shape.get("id")), number(value.get("output_index"))
         item = self._by_id.get(item_id) if item_id else None
         if item is None and place is not None:
             item = self._by_place.get(place)
@@ -504,7 +474,7 @@ class OpenAIResponsesDecoder:
         if item is None:
             item = self._new_item(kind, item_id, place)
         item.announced = True
-        if _is_call(kind):
+        if is_call(kind):
             self._name_call(item, shape)
             if item.name:
                 self._start_call(item, out)
@@ -514,7 +484,7 @@ class OpenAIResponsesDecoder:
         if not shape:
             return
         self._begin(out)
-        item = self._find(_kind(shape), text(shape.get("id")), number(value.get("output_index")))
+        item = self._find(kind_of(shape), text(shape.get("id")), number(value.get("output_index")))
         self._finish_item(item, shape, out)
 
     def _finish_item(self, item: _Item, shape: dict[str, object], out: list[Event]) -> None:
@@ -533,10 +503,10 @@ class OpenAIResponsesDecoder:
                 if item.index < 0:
                     item.index = self._next_index()
                 out.append(ReasoningDelta("", item.index, signature=text(shape.get("id")), redacted=sealed))
-        elif _is_call(kind):
+        elif is_call(kind):
             self._finish_call(item, shape, out)
         elif kind.endswith("_output"):
-            out.append(_result(text(shape.get("call_id")) or text(shape.get("id")) or "", shape))
+            out.append(result_of(text(shape.get("call_id")) or text(shape.get("id")) or "", shape))
         else:
             # A compaction, say: it must be sent back, and has no event of its own.
             out.append(Raw(shape))
@@ -588,7 +558,7 @@ class OpenAIResponsesDecoder:
             self._whole_text(item, item.part(channel, item.place if place is None else place), flat(value.get(field)), out)
             return
         item.name = item.name or text(value.get("name")) or ""
-        whole = _code(value) if field == "code" else json_text(value.get(field))
+        whole = code_of(value) if field == "code" else json_text(value.get(field))
         if item.call_id and item.name:
             self._end_call(item, whole, None, out)
         elif whole:  # its item will say what it is called
@@ -617,7 +587,7 @@ class OpenAIResponsesDecoder:
         if item.started:
             return
         kind = item.kind
-        if kind in _NAMED:
+        if kind in NAMED:
             item.name = text(shape.get("name")) or item.name
         else:
             item.name = kind.removesuffix("_call")
@@ -628,7 +598,7 @@ class OpenAIResponsesDecoder:
         elif kind == "shell_call":
             item.server = as_dict(shape.get("environment")).get("type") == "container_reference"
         else:
-            item.server = kind not in _OURS_TO_RUN
+            item.server = kind not in OURS_TO_RUN
         # Some servers say the call's id where the item's is expected.
         self._by_id.setdefault(item.call_id, item)
 
@@ -645,12 +615,12 @@ class OpenAIResponsesDecoder:
     def _finish_call(self, item: _Item, shape: dict[str, object], out: list[Event]) -> None:
         self._name_call(item, shape)
         status = text(shape.get("status"))
-        self._end_call(item, _arguments(item.kind, shape), status, out)
+        self._end_call(item, arguments_of(item.kind, shape), status, out)
         picture = text(shape.get("result")) if item.kind == "image_generation_call" else None
         if picture:
-            out.append(File(_image_type(shape), _from_base64(picture), index=self._next_index()))
-        if item.server and item.kind not in _ANSWERED_APART:
-            result = _result(item.call_id, {**shape, "result": None} if picture else shape)
+            out.append(File(image_type(shape), _from_base64(picture), index=self._next_index()))
+        if item.server and item.kind not in ANSWERED_APART:
+            result = result_of(item.call_id, {**shape, "result": None} if picture else shape)
             if result.output is not None or status != "incomplete":  # one that was cut has none
                 out.append(result)
 
@@ -696,7 +666,7 @@ class OpenAIResponsesDecoder:
         self._response_id = text(response.get("id")) or self._response_id
         usage = response.get("usage")
         if isinstance(usage, dict):
-            self._usage = _usage(as_dict(cast("object", usage)))
+            self._usage = usage_of(as_dict(cast("object", usage)))
         model = text(response.get("model"))
         if not self._started and (self._response_id or model):
             self._started = True
@@ -754,10 +724,10 @@ class OpenAIResponsesDecoder:
 
         def by_place(place: int, shape: dict[str, object]) -> _Item | None:
             item = self._by_place.get(place)
-            return item if item is not None and item.kind == _kind(shape) else None
+            return item if item is not None and item.kind == kind_of(shape) else None
 
         def by_order(place: int, shape: dict[str, object]) -> _Item | None:
-            items = in_order.get(_kind(shape), _NO_ITEMS)
+            items = in_order.get(kind_of(shape), _NO_ITEMS)
             while items and items[0].number in taken:
                 items.popleft()
             return items[0] if items else None
@@ -769,7 +739,7 @@ class OpenAIResponsesDecoder:
                     taken.add(match.number)
                     found[place] = match
         for shape, known in zip(shapes, found, strict=True):
-            kind = _kind(shape)
+            kind = kind_of(shape)
             if known is None and self._resumed:  # told before this stream began
                 self._called = self._called or kind in ("function_call", "custom_tool_call")
             elif shape:
@@ -784,7 +754,7 @@ class OpenAIResponsesDecoder:
             item.cut = item.cut or (cut and item is self._items[-1])
         self._give_custom_calls(out)
         for item in self._items:
-            if _is_call(item.kind) and not item.ended:
+            if is_call(item.kind) and not item.ended:
                 self._name_call(item, {})
                 self._end_call(item, "", "incomplete" if cut else None, out)
         self._give_custom_calls(out)
@@ -864,64 +834,6 @@ class _Part:
 _NONE: Final = Delta("\0")  # equal to no delta that comes
 _NO_ITEMS: Final[deque[_Item]] = deque()
 _REASONING: Final = frozenset({"content", "summary"})
-
-
-def _kind(shape: dict[str, object]) -> str:
-    return text(shape.get("type")) or "message"
-
-
-def _is_call(kind: str) -> bool:
-    return kind.endswith("_call") or kind in _CALLS_BY_OTHER_NAMES
-
-
-def _arguments(kind: str, shape: dict[str, object]) -> str:
-    """The arguments of a call that is done, as JSON; those of a custom tool are any text."""
-    match kind:
-        case "custom_tool_call":
-            return flat(shape.get("input")) or ""
-        case "code_interpreter_call":
-            return _code(shape)
-        case "mcp_approval_request":
-            asked: dict[str, object] = {name: shape.get(name) for name in ("server_label", "name", "arguments")}
-            return dump(asked).decode()
-        case _:
-            if "arguments" in shape:
-                return json_text(shape["arguments"])
-    rest = {name: value for name, value in shape.items() if name not in _NOT_ARGUMENTS and value not in (None, [], "")}
-    if len(rest) == 1 and isinstance(only := next(iter(rest.values())), dict):
-        # The sources of a search are what it found, not what was asked.
-        rest = {name: value for name, value in as_dict(cast("object", only)).items() if name != "sources"}
-    return dump(rest).decode() if rest else ""
-
-
-def _code(shape: dict[str, object]) -> str:
-    code = flat(shape.get("code"))
-    return dump({"code": code}).decode() if code else ""
-
-
-def _result(call_id: str, shape: dict[str, object]) -> ToolResult:
-    found = (shape.get(name) for name in ("output", "outputs", "results", "result", "tools"))
-    output = next((value for value in found if value is not None), None)
-    if output is None:
-        output = as_dict(shape.get("action")).get("sources")
-    failed = bool(shape.get("error")) or shape.get("status") in ("failed", "incomplete")
-    return ToolResult(call_id, shape.get("error") if output is None and shape.get("error") else output, failed)
-
-
-def _usage(shape: dict[str, object]) -> Usage:
-    read, written = as_dict(shape.get("input_tokens_details")), as_dict(shape.get("output_tokens_details"))
-    return Usage(
-        number(shape.get("input_tokens")),
-        number(shape.get("output_tokens")),
-        number(read.get("cached_tokens")),
-        number(read.get("cache_write_tokens")),
-        number(written.get("reasoning_tokens")),
-    )
-
-
-def _image_type(shape: dict[str, object]) -> str:
-    format = text(shape.get("output_format")) or "png"
-    return "image/svg+xml" if format == "svg" else f"image/{format}"
 
 
 def _from_base64(data: str) -> bytes:
