@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import random
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import streamkit as sk
 from streamkit.clients.recordings import VERSION
-from streamkit.testing import VirtualClock, timed
+from streamkit.testing import VirtualClock, check_operator, check_source, servers, timed
 
 pytestmark = pytest.mark.anyio
 
@@ -445,3 +446,42 @@ async def test_recording_adds_no_delay_and_reads_stay_together(tmp_path: Path) -
     times = [line["t"] for line in kept(path)[1:-1]]
     assert sum(reads) == len(times)
     assert len(set(times)) <= len(reads)
+
+
+# ---- the contract, and real clients
+
+
+async def test_recording_holds_the_contract_of_operators_and_replaying_that_of_sources(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    report = await check_operator(sk.record(path), items=["a", "b", "c"], expected=["a", "b", "c"], ahead=0)
+    assert 40 <= report.cases
+    await (sk.stream(["a", "b", "c"]) | sk.record(path)).run()
+    assert 4 <= (await check_source(lambda: sk.replay(path), items=["a", "b", "c"])).cases
+    assert 4 <= (await check_source(lambda: sk.body([b"a", b"b"]), items=[b"a", b"b"])).cases
+
+
+@asyncio_only
+async def test_the_raw_response_of_an_sdk_is_recorded_on_the_wire(tmp_path: Path) -> None:
+    openai = pytest.importorskip("openai")
+    path = tmp_path / "a.jsonl"
+    with servers.provider("openai-chat", "Hello from the wire.") as server:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-0123456789abcdef", max_retries=0) as client:
+            messages = [{"role": "user", "content": "Hi"}]
+            asked = client.chat.completions.with_streaming_response.create(model="m", messages=messages, stream=True)
+            first = await sk.decode(sk.body(asked) | sk.record(path), "openai-chat").collect()
+    assert first == await sk.decode(sk.replay(path, speed=None), "openai-chat").collect()
+    assert "Hello from the wire." == "".join(event.text for event in first if isinstance(event, sk.TextDelta))
+    assert "sk-0123456789abcdef" not in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_recordings_of_all_providers_come_back_byte_for_byte(shared_data: Path, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    bodies = sorted((shared_data / "transcripts").glob("*.sse"))
+    assert len(bodies) > 20
+    for source in bodies:
+        content = source.read_bytes()
+        borders = sorted({0, len(content), *(chance.randrange(len(content) + 1) for _ in range(30))})
+        chunks = [content[a:b] for a, b in pairwise(borders)]
+        await (sk.stream(chunks) | sk.record(tmp_path / "a.jsonl")).run()
+        assert chunks == await sk.replay(tmp_path / "a.jsonl", speed=None).collect()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
 
 import streamkit as sk
-from streamkit.testing import CUT, ScriptedModel, VirtualClock, timed
+from streamkit.testing import CUT, ScriptedModel, VirtualClock, check_operator, timed
 
 pytestmark = pytest.mark.anyio
 
@@ -267,3 +269,27 @@ async def test_measures_of_a_decoded_stream_are_taken_once_per_read() -> None:
     stats = Counting()
     await sk.decode([chunk * 50, chunk * 50, b"data: [DONE]\n\n"], "openai-chat").measure(stats).run()
     assert (100, True) == (stats.chunks, Counting.reads <= 4)
+
+
+# ---- the contract
+
+ITEMS = ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("op", "refuses"),
+    [
+        (sk.measure(sk.Stats()), [lambda: sk.measure(3)]),  # type: ignore[arg-type]  # on purpose
+        (sk.progress(file=io.StringIO()), [lambda: sk.progress(every=0), lambda: sk.progress(every="x")]),  # type: ignore[arg-type]  # on purpose
+        (sk.printable(), []),
+        (sk.measure(sk.Stats()) | sk.buffer(1) | sk.measure(sk.Stats()) | sk.map(str), []),
+    ],
+    ids=["measure", "progress", "printable", "a chain"],
+)
+async def test_they_hold_the_contract_of_operators(op: Any, refuses: list[Callable[[], object]]) -> None:
+    report = await check_operator(op, items=ITEMS, expected=ITEMS, refuses=refuses)
+    assert 60 <= report.cases
+
+
+async def test_a_measured_operator_asks_for_nothing_ahead() -> None:
+    await check_operator(sk.measure(sk.Stats()), items=ITEMS, expected=ITEMS, ahead=0)

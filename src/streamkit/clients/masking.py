@@ -34,6 +34,11 @@ _SECRET: Final = re.compile(
     """,
     _FLAGS | re.VERBOSE,
 )
+# One of these is in every secret, in lower case; a text without them is not searched, which is ten times the cost.
+_HINTS: Final = (
+    *("bearer", "sk-", "pk-", "rk-", "xai-", "gsk_", "hf_", "ghp_", "gho_", "ghs_", "github_pat_", "akia", "asia", "aiza"),
+    *("ya29.", "api", "authorization", "access", "refresh", "secret", "password"),
+)
 # How each kind goes on when it reaches the end of what is known.
 _MORE: Final = {
     "token": re.compile(r"[\w.+/=~-]*", _FLAGS),
@@ -90,7 +95,8 @@ class Masker:
             found = _OPEN.search(known, tail)
             assert found is not None  # the empty end, at least
             hold = found.start()
-        for match in _SECRET.finditer(known, at):
+        lowered = known.lower()
+        for match in _SECRET.finditer(known, at) if any(hint in lowered for hint in _HINTS) else ():
             if match.start() >= hold:
                 break
             kind = str(match.lastgroup)

@@ -60,6 +60,7 @@ VERSION: Final = 1
 FileErrors: TypeAlias = Literal["raise", "warn"]
 
 _MOST_WAITING: Final = 256
+_encode: Final = msgspec.json.Encoder().encode
 _read_event: Final = msgspec.json.Decoder(Event).decode
 
 
@@ -319,9 +320,9 @@ class _Recorder:
 
 def _line(value: Mapping[str, object]) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        return _encode(value) + b"\n"
     except UnicodeEncodeError:  # half a character, which an escape can say
-        return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode() + b"\n"
 
 
 def _kept(entry: _Entry) -> dict[str, object]:
@@ -334,10 +335,11 @@ def _kept(entry: _Entry) -> dict[str, object]:
         except UnicodeDecodeError:
             return {"base64": base64.b64encode(chunk).decode()}
     event = entry.item
-    if entry.need:
-        field = "delta" if isinstance(event, ToolCallDelta) else "text"
-        return {"event": {**msgspec.to_builtins(event), field: entry.have}}
-    return {"event": json.loads(masked(dump(event).decode()))}
+    if not entry.need:
+        return {"event": msgspec.Raw(masked(dump(event).decode()).encode())}
+    field = "delta" if isinstance(event, ToolCallDelta) else "text"
+    same = entry.have == getattr(event, field)
+    return {"event": event if same else msgspec.structs.replace(event, **{field: entry.have})}
 
 
 # ---- errors as lines and back

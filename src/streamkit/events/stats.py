@@ -141,7 +141,7 @@ class Stats:
         elif kind is str:
             text = item  # type: ignore[assignment]
         else:
-            if self._other(item):
+            if kind is bytes or self._other(item):
                 self._tick(now)
             return
         self.chars += len(text)
@@ -182,7 +182,7 @@ class Stats:
             elif kind is str:
                 text = item  # type: ignore[assignment]
             else:
-                chunks += self._other(item)
+                chunks += kind is bytes or self._other(item)
                 continue
             chunks += 1
             chars += len(text)
