@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamkit as sk
-from streamkit.clients.recordings import VERSION
+from streamkit.clients.recording_format import VERSION
 from streamkit.testing import VirtualClock, check_operator, check_source, servers, timed
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,8 @@ from streamkit.cli.arguments import RecordOptions
 from streamkit.cli.printing import Printer
 from streamkit.clients.decoding import decode
 from streamkit.clients.http_client import HttpClient, shown
-from streamkit.clients.recordings import body, header_of, recorded_by
+from streamkit.clients.recording_format import header_of
+from streamkit.clients.recordings import body, recorded_by
 from streamkit.errors import ConfigError, SourceError, scrub
 from streamkit.events import Stats
 

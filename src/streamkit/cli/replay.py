@@ -14,7 +14,8 @@ from streamkit.cli.arguments import ReplayOptions
 from streamkit.cli.printing import Printer
 from streamkit.cli.replay_server import serving_recording
 from streamkit.clients.decoding import decode
-from streamkit.clients.recordings import header_of, lines_of, replay
+from streamkit.clients.recording_format import header_of, lines_of
+from streamkit.clients.recordings import replay
 from streamkit.errors import ConfigError
 from streamkit.stages.printable import one_line
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamkit.cli.endpoint import HOST, is_loopback
-from streamkit.clients.recordings import Header, header_of, replay
+from streamkit.clients.recording_format import Header, header_of
+from streamkit.clients.recordings import replay
 from streamkit.dialects.outcomes import DONE, outcome_of
 from streamkit.errors import ConfigError, StreamkitError
 from streamkit.events import EVENT_TYPES

@@ -1,30 +1,19 @@
 """What passed a place in a stream, kept in a file with its times, and given back cut and timed alike.
 
-A recording is JSON, one value a line, version 1. Lines end in LF alone, the text is UTF-8:
+    source --> record --> reader          the items go on at once, as they are
+                  |
+                  masks --> file          in order, each once no secret can begin in it any more
 
-    {"streamkit":"recording","version":1,"created":"2026-01-31T12:00:00Z","status":200,"content_type":"text/event-stream"}
-    {"t":0.41,"data":"data: {...}\\n\\n"}      bytes that are UTF-8, exactly one chunk
-    {"t":0.43,"base64":"4pg="}                bytes that are not, which a chunk cut inside a character is not either
-    {"t":0.44,"text":"Hel"}                   a str
-    {"t":0.44,"event":{"type":"finish"}}      an event, in the native form
-    {"t":0.45,"end":"done"}                   or "left", "cancelled", or "error" with {"error":{"type":...,"message":...}}
-
-`t` is seconds since the stream first asked its source; items of one read have one `t`. Of the response the header has what
-is known and no more: never a request, an address or a header with a key. A reader takes fields that it does not know for
-nothing, and refuses a version that it does not know. Lines are written as they come: a process that is killed leaves what
-it had; a line that was cut, and a missing end, are told by the reader.
-
-Secrets in what is kept are masked (`streamkit.clients.masking`), in the file alone.
+The file is that of `recording_format`. Secrets are masked in it (`masking`), and nowhere else.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import os
 import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,36 +21,27 @@ from typing import IO, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from streamkit import errors as tree
 from streamkit.clients.bodies import check_body, drop_unopened, open_body
 from streamkit.clients.masking import Masker, masked
+from streamkit.clients.recording_format import VERSION, as_line, error_fields, error_of, header_of, lines_of
 from streamkit.dialects.json_line import dump
 from streamkit.errors import (
     ConfigError,
-    RemoteProtocolError,
-    SourceError,
-    StreamDraining,
     StreamkitError,
-    StreamTimeout,
     StreamTruncated,
-    scrub,
 )
-from streamkit.events import EVENT_TYPES, Event, ReasoningDelta, TextDelta, ToolCallDelta
+from streamkit.events import EVENT_TYPES, ReasoningDelta, TextDelta, ToolCallDelta
 from streamkit.flow.observing import ObservedBoundary
 from streamkit.flow.plan import Same, check_seconds, describe
 from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.streams import Stream
 
-__all__ = ["VERSION", "Header", "body", "header_of", "lines_of", "record", "recorded_by", "replay"]
-
-VERSION: Final = 1
+__all__ = ["body", "record", "recorded_by", "replay"]
 
 FileErrors: TypeAlias = Literal["raise", "warn"]
 
 _MOST_WAITING: Final = 256
-_encode: Final = msgspec.json.Encoder().encode
-_read_event: Final = msgspec.json.Decoder(Event).decode
 
 
 # ---- the bytes of a response as a stream
@@ -297,8 +277,8 @@ class _Recorder:
             self._told = True
             created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             header = {"streamkit": "recording", "version": VERSION, "created": created, **self._about, **self._run.about}
-            file.write(_line(header))
-        file.write(_line(line))
+            file.write(as_line(header))
+        file.write(as_line(line))
 
     def _finish(self, how: str, now: float, error: Exception | None) -> None:
         file = self._file
@@ -312,17 +292,10 @@ class _Recorder:
                 self._write_decided(file)
                 end: dict[str, object] = {"t": round(now - self._started, 6), "end": how}
                 if error is not None:
-                    end["error"] = _error_fields(error)
+                    end["error"] = error_fields(error)
                 self._write(file, end)
         except (OSError, StreamkitError) as failure:
             self._failed(failure)
-
-
-def _line(value: Mapping[str, object]) -> bytes:
-    try:
-        return _encode(value) + b"\n"
-    except UnicodeEncodeError:  # half a character, which an escape can say
-        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode() + b"\n"
 
 
 def _kept(entry: _Entry) -> dict[str, object]:
@@ -342,141 +315,7 @@ def _kept(entry: _Entry) -> dict[str, object]:
     return {"event": event if same else msgspec.structs.replace(event, **{field: entry.have})}
 
 
-# ---- errors as lines and back
-
-_OF_SOURCES: Final = ("provider", "code", "request_id", "retryable", "retry_after", "status")
-_FIELDS: Final = (*_OF_SOURCES, "phase", "seconds", "last_id", "offset", "excerpt", "size", "events_sent")
-_TYPES: Final[Mapping[str, type[StreamkitError]]] = {
-    name: kind
-    for name in tree.__all__
-    if isinstance(kind := getattr(tree, name), type) and issubclass(kind, StreamkitError) and name != "MissingExtra"
-}
-
-
-def _error_fields(error: Exception) -> dict[str, object]:
-    fields: dict[str, object] = {"type": type(error).__name__, "message": scrub(str(error))}
-    for name in _FIELDS if isinstance(error, StreamkitError) else ():
-        value: object = getattr(error, name, None)
-        if value is not None:
-            fields[name] = scrub(value) if isinstance(value, str) else value
-    return fields
-
-
-def _error_of(fields: Mapping[str, Any]) -> StreamkitError:
-    """The error that a line tells of; one that was not ours is a `SourceError` with its name as the code."""
-    message, name = str(fields.get("message", "")), str(fields.get("type", ""))
-    kind = _TYPES.get(name)
-    if kind is not None and issubclass(kind, StreamTimeout):
-        return kind(message, phase=fields.get("phase", "idle"), seconds=float(fields.get("seconds", 0.0)))
-    if kind is not None and issubclass(kind, StreamDraining):
-        return kind(message, last_id=fields.get("last_id"))
-    if kind is None or issubclass(kind, SourceError):
-        given: dict[str, Any] = {one: fields.get(one) for one in _OF_SOURCES}
-        given["code"] = given["code"] or name
-        return (kind or SourceError)(message, **given)
-    # Others say their fields in the message too, and would say them twice.
-    error = kind.__new__(kind)
-    Exception.__init__(error, message)
-    for one in _FIELDS:
-        if one in fields:
-            setattr(error, one, fields[one])
-    return error
-
-
 # ---- reading
-
-
-class Header(msgspec.Struct, frozen=True):
-    """The first line of a recording."""
-
-    streamkit: Literal["recording"]
-    version: int
-    created: str = ""
-    status: int | None = None
-    content_type: str | None = None
-    dialect: str | None = None
-
-
-class Line(msgspec.Struct, frozen=True):
-    """One of the others."""
-
-    t: float
-    data: str | None = None
-    base64: str | None = None
-    text: str | None = None
-    event: msgspec.Raw = msgspec.Raw()
-    end: str | None = None
-    error: dict[str, Any] = {}
-
-    def item(self) -> bytes | str | Event:
-        """What was recorded."""
-        if self.data is not None:
-            return self.data.encode()
-        if self.base64 is not None:
-            return base64.b64decode(self.base64, validate=True)
-        if self.text is not None:
-            return self.text
-        event: Event = _read_event(self.event)
-        return event
-
-
-_read_header: Final = msgspec.json.Decoder(Header).decode
-_read_line: Final = msgspec.json.Decoder(Line).decode
-
-
-def header_of(path: str | os.PathLike[str]) -> Header:
-    """The first line of a recording.
-
-    Raises:
-        OSError: no file that can be read.
-        ConfigError: it is no recording, or one of a version to come.
-    """
-    with Path(path).open("rb") as file:
-        return _header(path, file)
-
-
-def _header(path: str | os.PathLike[str], file: IO[bytes]) -> Header:
-    try:
-        header = _read_header(file.readline(1_000_000))
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"{os.fspath(path)} is no recording of streamkit: its first line is not a header ({error})") from None
-    if header.version != VERSION:
-        raise ConfigError(
-            f"{os.fspath(path)} is a recording of version {header.version} and this reads {VERSION}: update streamkit"
-        )
-    return header
-
-
-def lines_of(path: str | os.PathLike[str]) -> Iterator[tuple[Line, Any]]:
-    """The lines behind the header, each with its item; the end has None. A last line that was cut is no line.
-
-    Raises:
-        RemoteProtocolError: a line in the middle that is none.
-    """
-    with Path(path).open("rb") as file:
-        _header(path, file)
-        for number, raw in enumerate(file, 2):
-            try:
-                line, item = _line_of(raw)
-                if line.end is not None and not raw.endswith(b"\n"):
-                    return
-            except (msgspec.DecodeError, ValueError, TypeError, AttributeError, RecursionError) as error:
-                if not raw.endswith(b"\n"):
-                    return
-                raise RemoteProtocolError(f"line {number} of {os.fspath(path)} is no line of a recording ({error})") from None
-            yield line, item
-
-
-def _line_of(raw: bytes) -> tuple[Line, Any]:
-    try:
-        line = _read_line(raw)
-    except msgspec.DecodeError:
-        # Half a character, escaped, is text in Python and JSON, and nothing for msgspec's decoder.
-        value = json.loads(raw)
-        event = msgspec.convert(value.pop("event"), Event) if "event" in value else None
-        line = msgspec.convert(value, Line)
-        return line, line.item() if event is None and line.end is None else event
-    return line, line.item() if line.end is None else None
 
 
 def replay(path: str | os.PathLike[str], *, speed: float | None = 1.0) -> Stream[Any]:
@@ -542,7 +381,7 @@ async def _reads(path: str | os.PathLike[str], pace: float, run: Run[Any]) -> As
             continue
         await _until(started + at * pace, run)
         if line.end == "error":
-            raise _error_of(line.error)
+            raise error_of(line.error)
         return
     if read:
         await _until(started + at * pace, run)
