@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from byte_server import Answer, Asked, Server, byte_server
+from event_loops import asyncio_only
 
 import streamkit as sk
 from streamkit.clients.event_source import sse
@@ -18,6 +20,7 @@ from streamkit.wire.sse import Frame
 
 httpx: Any = pytest.importorskip("httpx")
 httpx2: Any = pytest.importorskip("httpx2")
+aiohttp: Any = pytest.importorskip("aiohttp")
 
 pytestmark = [
     pytest.mark.anyio,
@@ -356,6 +359,54 @@ async def test_it_runs_on_the_users_client_and_leaves_it_open(waits: list[float]
         closing = client.aclose() if hasattr(client, "aclose") else client.close()
         if closing is not None:
             await closing
+
+
+@asyncio_only
+async def test_it_runs_on_a_session_of_aiohttp(waits: list[float]) -> None:
+    refused = Answer([b"no"], 403, "text/plain")
+    answers = [Answer([frame(1)], end="torn"), Answer([frame("ä")], end="hold"), Answer([frame(3)]), refused]
+    async with aiohttp.ClientSession() as session:
+        with byte_server({"/": answers}) as server:
+            frames: list[Frame] = []
+            with pytest.raises(sk.AuthError):
+                async with sse(server.url + "/", client=session, idle=0.3) as events:
+                    async for event in events:
+                        frames.append(event)
+            assert ["1", "ä", "3"] == ids(frames)
+            assert await _left(server)
+        assert not session.closed
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await sse("http://127.0.0.1:1/", client=session, max_retries=1).collect()
+    assert 4 == len(waits)
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: str(library.__name__))
+async def test_leaving_a_silent_server_is_seen_though_the_client_blocks(library: Any) -> None:
+    with library.Client() as client, byte_server({"/": Answer([frame(1)], end="hold")}) as server:
+        started = time.monotonic()
+        async with sse(server.url + "/", client=client) as events:
+            async for _ in events:
+                break
+        assert await _left(server)
+        assert time.monotonic() - started < 3
+
+
+async def test_a_certificate_that_is_wrong_is_not_asked_for_again(waits: list[float]) -> None:
+    def refuse(request: Any) -> Any:
+        raise httpx2.ConnectError("no") from ssl.SSLCertVerificationError("self-signed")
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(refuse)) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await sse("https://api.example/", client=client).collect()
+    assert [] == waits
+
+
+async def test_a_bug_of_the_caller_is_not_tried_again(waits: list[float]) -> None:
+    client = httpx2.AsyncClient()
+    await client.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        await sse("http://127.0.0.1:1/", client=client).collect()
+    assert [] == waits
 
 
 def test_a_script_reads_it_without_async() -> None:

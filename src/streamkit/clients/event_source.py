@@ -253,7 +253,8 @@ class _EventSource:
                 with suppress(AttributeError):
                     error.last_event_id = self._last_id  # type: ignore[attr-defined]  # documented, on whatever it is
                 raise
-            del failure
+            finally:
+                del failure  # this frame is in its traceback
             await run.clock.sleep(wait)
 
     def _headers(self) -> dict[str, str]:
