@@ -75,28 +75,32 @@ def _dialect(frame: InFrame) -> str:
 
 # What the wire says, by its first word, and what the helper puts into it: all that came so far.
 _TOLD: Final[Mapping[str, tuple[str, ...]]] = {
-    "content_block_delta": ("type", "index", "delta"),
     "content_block_stop": ("type", "index"),
     "message_stop": ("type",),
 }
+_NOTHING: Final[dict[str, Any]] = {}
 _OF_THE_WIRE: Final = ("message_", "content_block_", "ping", "error")
 
 
 def _frame(item: Any) -> Frame | None:
     """An event as the frame that it came in; None for the helper's own."""
-    if isinstance(item, Mapping):
-        said = cast("Mapping[str, Any]", item)
-        kind: object = said.get("type")
-        return frame_of(kind, said) if isinstance(kind, str) else _refused(said)
-    fields: dict[str, Any] | None = getattr(item, "__dict__", None)
-    kind = fields.get("type") if fields is not None else None
-    if fields is None or not isinstance(kind, str):
-        return _refused(item)
+    fields: dict[str, Any] = getattr(item, "__dict__", _NOTHING)
+    kind = fields.get("type")
+    if not isinstance(kind, str):
+        return _plain(item)
+    if kind == "content_block_delta":
+        delta = fields.get("delta")
+        if not getattr(delta, "__pydantic_extra__", True):  # nothing but what is declared: its fields are all there is
+            delta = delta.__dict__
+        return frame_of(kind, {"type": kind, "index": fields.get("index"), "delta": delta})
     told = _TOLD.get(kind)
     if told is not None:
         return frame_of(kind, {name: fields.get(name) for name in told})
     return frame_of(kind, fields_of(item)) if kind.startswith(_OF_THE_WIRE) else None
 
 
-def _refused(item: object) -> Frame:
-    raise TypeError(f"an event of a message was expected, got a {type(item).__name__}")
+def _plain(item: Any) -> Frame:
+    kind = cast("Mapping[str, object]", item).get("type") if isinstance(item, Mapping) else None
+    if not isinstance(kind, str):
+        raise TypeError(f"an event of a message was expected, got a {type(cast('object', item)).__name__}")
+    return frame_of(kind, cast("Mapping[str, Any]", item))

@@ -72,11 +72,11 @@ class _OpenAIDecoder(SDKDecoder):
 
     def decode_many(self, frames: Iterable[InFrame]) -> list[Event]:
         """The events of all frames of one read, or of one object."""
-        if frames.__class__ is not tuple:
+        item: Any = cast("tuple[object]", frames)[0] if frames.__class__ is tuple else None
+        fields: dict[str, Any] = getattr(item, "__dict__", _NOTHING)
+        if "choices" not in fields:
             return super().decode_many(frames)
-        item: Any = cast("tuple[object]", frames)[0]
         try:
-            fields = item.__dict__
             (choice,) = fields["choices"]
             said = choice.__dict__
             number, delta = said["index"], said["delta"]
@@ -101,6 +101,8 @@ class _OpenAIDecoder(SDKDecoder):
             self._begun.add(number)
         return events
 
+
+_NOTHING: Final[dict[str, Any]] = {}
 
 _EITHER: Final = Dialect("openai", "sse", decoder=_OpenAIDecoder)
 
@@ -133,26 +135,35 @@ def _dialect(frame: InFrame) -> str | None:
 # ---- objects --------------------------------------------------------------------------------------
 
 
+_OF_A_DELTA: Final = ("type", "delta", "item_id", "output_index", "content_index", "summary_index", "sequence_number")
+
+
 def _frame(item: Any) -> Frame | None:
     """A chunk or an event as the frame that it came in."""
-    if isinstance(item, Mapping):
-        kind = cast("Mapping[str, object]", item).get("type")
-        return frame_of(kind if isinstance(kind, str) else "message", cast("Mapping[str, Any]", item))
-    fields: dict[str, Any] | None = getattr(item, "__dict__", None)
-    if fields is None:
-        raise TypeError(f"a chunk of a chat completion or an event of a response was expected, got a {type(item).__name__}")
+    fields: dict[str, Any] = getattr(item, "__dict__", _NOTHING)
     if "choices" in fields:
         return _chunk(item, fields)
     kind = fields.get("type")
     if not isinstance(kind, str):
-        raise TypeError(f"a chunk of a chat completion or an event of a response was expected, got a {type(item).__name__}")
+        return _plain(item)
     if kind.startswith("response.") or kind == "error":
+        if kind.endswith(".delta") and fields.get("delta").__class__ is str:
+            # Nearly every event: of its fields only these are read.
+            return frame_of(kind, {name: fields[name] for name in _OF_A_DELTA if name in fields})
         said = fields_of(item)
         # The helper's own: all that came so far, in every event.
         said.pop("snapshot", None)
         return frame_of(kind, said)
     # The helper of chat completions gives events of its own, one of which holds the chunk.
     return _frame(fields["chunk"]) if kind == "chunk" else None
+
+
+def _plain(item: Any) -> Frame:
+    if not isinstance(item, Mapping):
+        raise TypeError(f"a chunk of a chat completion or an event of a response was expected, got a {type(item).__name__}")
+    said = cast("Mapping[str, Any]", item)
+    kind = said.get("type")
+    return frame_of(kind if isinstance(kind, str) else "message", said)
 
 
 def _chunk(item: Any, fields: dict[str, Any]) -> Frame:
