@@ -379,8 +379,8 @@ async def test_leaving_at_event_k_stops_the_server_with_the_stream_still_referen
                 async for event in run:
                     seen += isinstance(event, sk.TextDelta)
                     if seen == k:
+                        sent = server.sent[0]
                         break
-            sent = server.sent[0]
             await left(server)
             assert server.sent[0] - sent <= 10
             assert run is not None
@@ -392,9 +392,9 @@ async def test_a_cancel_in_the_middle_stops_the_server(way: Way) -> None:
     async with asking(way, servers.slow(0.005), script=servers.endless()) as (server, stream):
         with anyio.CancelScope() as scope:
             async for event in stream:
-                if isinstance(event, sk.TextDelta):
+                if isinstance(event, sk.TextDelta) and not scope.cancel_called:
+                    sent = server.sent[0]
                     scope.cancel()
-        sent = server.sent[0]
         await left(server)
     assert scope.cancelled_caught
     assert server.sent[0] - sent <= 10
