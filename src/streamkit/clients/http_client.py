@@ -23,6 +23,7 @@ import sys
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
 from types import ModuleType, TracebackType
@@ -263,7 +264,7 @@ def _request_of(client: Any, asked: _Asked) -> tuple[Any, dict[str, Any]]:
     more: dict[str, Any] = {}
     if asked.seconds is not None:
         more["timeout"] = library.Timeout(asked.seconds, connect=CONNECT_SECONDS)
-    elif client.timeout == library.Timeout(5.0):  # what the library has when nobody chose
+    elif client.timeout == _default_of(library):  # what the library has when nobody chose
         more["timeout"] = library.Timeout(None, connect=CONNECT_SECONDS)
     # Its default is ASCII, and an event id may be anything.
     headers = {name: value.encode() for name, value in asked.headers.items()}
@@ -273,6 +274,11 @@ def _request_of(client: Any, asked: _Asked) -> tuple[Any, dict[str, Any]]:
     for name in [name for name in request.headers if name.lower() not in _HARMLESS]:
         del request.headers[name]
     return request, {"auth": None}
+
+
+@cache
+def _default_of(library: Any) -> Any:
+    return library.Timeout(5.0)
 
 
 def _library_of(client: Any) -> str:
