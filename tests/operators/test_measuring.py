@@ -224,6 +224,19 @@ async def test_rich_draws_it_and_gives_the_cursor_back(clock: VirtualClock, monk
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
 
 
+@pytest.mark.parametrize("installed", [True, False])
+async def test_what_is_printed_meanwhile_goes_where_it_was_printed(
+    clock: VirtualClock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    if installed:
+        pytest.importorskip("rich", reason="the line is drawn by rich where that is installed")
+    else:
+        monkeypatch.setattr("streamkit.flow.progress_line.find_spec", lambda name: None)
+    file = Terminal()
+    await timed("a", 1.0, "b").progress(file=file).tap(lambda item: print(item, end="")).run()
+    assert "ab" == capsys.readouterr().out
+
+
 async def test_a_label_cannot_command_the_terminal(clock: VirtualClock, without_rich: None) -> None:
     file = Terminal()
     await timed("\x1b]52;c;ZXZpbA==\x07").progress(file=file, label="\x1b[2Jgpt\r\n[CRITICAL]").run()

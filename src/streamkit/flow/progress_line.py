@@ -17,8 +17,8 @@ _NARROW = 20
 class Line:
     """A line that is drawn until it is ended.
 
-    With rich on a terminal, what others print goes above it, and the cursor is hidden until the end; otherwise a
-    carriage return and blanks do. A file that cannot be written is not tried again.
+    On a terminal rich draws it, the cursor hidden until the end; without rich a carriage return and blanks do. Nothing is
+    redirected: what others print on the same terminal shares the line. A file that cannot be written is not tried again.
 
     Args:
         file: By default `sys.stderr`, as it is when the line is made.
@@ -88,8 +88,9 @@ def _rich_live(file: IO[str]) -> Any:
     from rich.console import Console
     from rich.live import Live
 
-    # Without its own refresh there is no thread: the stream's timer draws.
-    live = Live(console=Console(file=file), auto_refresh=False)
+    # Without its own refresh there is no thread: the stream's timer draws. And it would take all that is printed to stdout,
+    # in a pipe too, into its own file.
+    live = Live(console=Console(file=file), auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     live.start()
     return live
 

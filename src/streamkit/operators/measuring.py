@@ -43,7 +43,7 @@ def progress(*, file: IO[str] | None = None, label: str | None = None, every: fl
 
     Args:
         file: Where to, by default `sys.stderr`. On a terminal the line is drawn again and again (by rich, if that is
-            installed); anything else gets the summary alone.
+            installed), over what is printed there meanwhile; anything else gets the summary alone.
         label: What stands before it; control characters are taken out.
         every: Seconds between two drawings.
 
