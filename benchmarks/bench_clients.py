@@ -116,7 +116,7 @@ def responses_body() -> Body:
 
 def messages_body() -> Body:
     """The same answer of the Messages API."""
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "content": [], "stop_reason": None,
         "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
     }  # fmt: skip
@@ -351,10 +351,13 @@ def _rows_of(wire: Wire, rounds: int) -> list[Row]:
 
 def _rows_of_first_chunk(rounds: int) -> list[Row]:
     """From the request to the first text, over loopback from a server that does not think."""
+    if not _installed("jiter"):
+        return [_row("openai-chat: time to first chunk", None, None, "plain httpx2 + minimal SSE + jiter (not installed)", 1.05)]
     with _first_chunk_server() as url:
         plain, ours = asyncio.run(_first_chunks(url, REQUESTS * rounds))
     row = _row("openai-chat: time to first chunk", ours, plain, "plain httpx2 + minimal SSE + jiter", 1.05)
-    return [row | {"unit": "us, median"}]  # type: ignore[list-item]  # the same keys
+    row["unit"] = "us, median"
+    return [row]
 
 
 @contextmanager
@@ -411,7 +414,7 @@ async def _first_chunks(url: str, count: int) -> tuple[float, float]:
 
 def _rows_of_frameworks(rounds: int) -> list[Row]:
     """Ours beside what frameworks cost, each against the hand-written loop in its own process."""
-    figures = _frameworks(rounds)
+    figures = _frameworks(rounds) if _installed("jiter") else {}
     cost = _measure([(ways := Ways(WIRES[0])).decoded, ways.by_hand], rounds) if figures else {}
     found: list[Row] = []
     for name in FRAMEWORKS:

@@ -23,20 +23,39 @@ def bench() -> ModuleType:
 
 def test_each_row_has_our_figure_beside_a_named_peer(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openai")
+    pytest.importorskip("anthropic")
     monkeypatch.setattr(bench, "CHUNKS", 40)
+    monkeypatch.setattr(bench, "REQUESTS", 5)
+    monkeypatch.setenv("STREAMKIT_PEERS_PYTHON", "nowhere")
     rows = bench.rows(1)
-    assert 4 <= len(rows)
-    assert all(row["peer_name"] and row["ours"] > 0 and row["bound"] in ("most", "figure") for row in rows)
-    promised = [row["what"] for row in rows if row["hold"] is not None]
-    assert "wire to event, per chunk" in promised
-    assert "raw response, per chunk" in promised
+    measured = [row for row in rows if "Stats" not in row["what"] and "frameworks" not in row["what"]]
+    assert all(row["peer_name"] and row["ours"] > 0 and row["bound"] in ("most", "figure") for row in measured)
+    promised = {row["what"] for row in rows if row["hold"] is not None}
+    for dialect in ("openai-chat", "openai-responses", "anthropic"):
+        for what in ("wire to event", "Stats on", "raw response", "object stream", "SDK object to event"):
+            assert f"{dialect}: {what}, per chunk" in promised
+    assert "openai-chat: time to first chunk" in promised
+    assert ["litellm (not installed)", "pydantic-ai (not installed)", "langchain (not installed)"] == [
+        row["peer_name"] for row in rows if "frameworks" in row["what"]
+    ]
+
+
+def test_the_frameworks_are_measured_by_an_interpreter_of_their_own(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("httpx")
+    monkeypatch.setattr(bench, "CHUNKS", 40)
+    monkeypatch.setenv("STREAMKIT_PEERS_PYTHON", sys.executable)
+    figures = bench._frameworks(1)
+    assert (40, 40) == (figures["by hand"]["texts"], figures["by hand"]["chunks"])
+    assert figures["by hand"]["us"] > 0
 
 
 def test_a_peer_that_is_not_installed_is_named(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "CHUNKS", 40)
+    monkeypatch.setattr(bench, "REQUESTS", 2)
     monkeypatch.setattr(bench, "_installed", lambda *names: names == ("httpx2",))
+    monkeypatch.setenv("STREAMKIT_PEERS_PYTHON", "nowhere")
     rows = bench.rows(1)
     absent = [row["peer_name"] for row in rows if row["peer"] is None]
     assert any("openai SDK" in name and "not installed" in name for name in absent)
     assert any("litellm" in name for name in absent)
-    assert all(row["ratio"] is None for row in rows if row["peer"] is None)
+    assert all(row["ratio"] is None for row in rows if row["peer"] is None and row["bound"] != "figure")
