@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ async def langchain_stream() -> int:
     return texts
 
 
-WAYS: dict[str, tuple[str, Callable[[], Awaitable[int]]]] = {
+WAYS: dict[str, tuple[str, Callable[[], Coroutine[Any, Any, int]]]] = {
     "by hand": ("httpx", by_hand),
     "litellm": ("litellm", litellm_stream),
     "pydantic-ai": ("pydantic_ai", pydantic_ai_stream),
@@ -115,7 +115,7 @@ def main() -> None:
     for turn in range(int(sys.argv[2]) + 1):
         for name, way in present.items():
             started = time.process_time()
-            texts = asyncio.run(way())  # type: ignore[arg-type]  # an async function's result
+            texts = asyncio.run(way())
             spent = (time.process_time() - started) / chunks * 1e6
             if turn == 0:  # imports and caches
                 found[name] = {"us": spent, "version": version(DISTRIBUTIONS[name]), "texts": texts, "chunks": chunks}
