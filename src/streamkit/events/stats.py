@@ -15,7 +15,7 @@ that any text has one at least. Good enough to pace and to budget; such a `Usage
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -170,8 +170,11 @@ class Stats:
         elif gap > self.stall:
             self.stalls += 1
 
-    def add_many(self, items: Iterable[object], now: float) -> None:
+    def add_many(self, items: Sequence[object], now: float) -> None:
         """Count the items of one read, which arrived together at `now`."""
+        if len(items) == 1:
+            self.add(items[0], now)
+            return
         chars = chunks = 0
         for item in items:
             kind = item.__class__
