@@ -175,10 +175,26 @@ def _chunk(item: Any, fields: dict[str, Any]) -> Frame:
         said = choice.__dict__
         if said["finish_reason"] is None and not choice.__pydantic_extra__:
             delta = said["delta"]
-            new = {name: value for name, value in delta.__dict__.items() if value is not None}
-            new.update(delta.__pydantic_extra__ or ())
+            new = _said(delta)
+            if "tool_calls" in new:
+                new["tool_calls"] = [_call(call) for call in new["tool_calls"]]
             choices = ({"index": said["index"], "delta": new},)
             return frame_of("message", {"id": fields["id"], "model": fields["model"], "choices": choices})
     except (AttributeError, KeyError, TypeError, ValueError):
         pass
     return frame_of("message", fields_of(item))
+
+
+def _call(call: Any) -> dict[str, Any]:
+    said = _said(call)
+    if "function" in said:
+        said["function"] = _said(said["function"])
+    return said
+
+
+def _said(model: Any) -> dict[str, Any]:
+    said = {name: value for name, value in model.__dict__.items() if value is not None}
+    extra = model.__pydantic_extra__
+    if extra:
+        said.update(extra)
+    return said
