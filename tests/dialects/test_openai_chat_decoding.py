@@ -458,6 +458,7 @@ FIELDS = [
     "annotations",
     "audio",
     "images",
+    "extra_content",
 ]
 odd_chunks = st.fixed_dictionaries(
     {},
@@ -471,16 +472,37 @@ odd_chunks = st.fixed_dictionaries(
         "choices": json_values
         | st.lists(
             st.fixed_dictionaries(
-                {"delta": st.dictionaries(st.sampled_from(FIELDS), json_values)},
-                optional={"index": json_values, "finish_reason": json_values},
+                {},
+                optional={
+                    "delta": st.dictionaries(st.sampled_from(FIELDS), json_values),
+                    "message": json_values | st.dictionaries(st.sampled_from(FIELDS), json_values),
+                    "index": json_values,
+                    "finish_reason": json_values,
+                    "usage": json_values,
+                },
             ),
             max_size=3,
         ),
     },
 )
+ERRORS = [
+    "error",
+    "errors",
+    "message",
+    "code",
+    "status",
+    "detail",
+    "success",
+    "msg",
+    "title",
+    "base_resp",
+    "error_type",
+    "error_msg",
+]
+bare_errors = st.dictionaries(st.sampled_from(ERRORS), json_values | st.dictionaries(st.sampled_from(ERRORS), json_values))
 
 
-@given(st.lists(odd_chunks, max_size=4))
+@given(st.lists(odd_chunks | bare_errors, max_size=4))
 def test_no_value_anywhere_makes_the_decoder_raise_anything_of_its_own(chunks: list[dict[str, object]]) -> None:
     decoder = OpenAIChatDecoder()
     got = decoder.decode_many(sse.Decoder(max_event_bytes=1 << 22).feed(sse_body(*chunks, "[DONE]")))

@@ -688,6 +688,12 @@ def test_nested_errors_without_end_cost_nothing() -> None:
     assert isinstance(got.error, SourceError | RemoteProtocolError)
 
 
+def test_an_error_with_an_empty_list_beside_it_is_told() -> None:
+    text, error = failed(HI, data('{"detail":"gone","errors":[],"base_resp":[]}'))
+    assert "Hi" == text
+    assert "gone" in str(error)
+
+
 def test_text_that_is_no_json_is_an_error_with_what_stood_before_it() -> None:
     got = reading(HI, data("upstream connect error or disconnect/reset before headers"))
     assert isinstance(got.error, RemoteProtocolError)

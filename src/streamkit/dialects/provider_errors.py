@@ -144,7 +144,7 @@ def error_from_payload(payload: object, *, status: int | None = None, provider: 
     if error is outer:
         several = outer.get("errors") or outer.get("base_resp")
         if isinstance(several, list):
-            several = next(iter(cast("list[object]", several)))
+            several = next(iter(cast("list[object]", several)), None)
         if isinstance(several, dict):
             error = cast("dict[str, object]", several)
         elif isinstance(several, str):
