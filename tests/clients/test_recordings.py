@@ -245,6 +245,15 @@ async def test_an_error_of_others_comes_back_as_a_source_error_with_its_name(tmp
     assert "ReadError" == caught.value.code
 
 
+@pytest.mark.parametrize("name", sorted({*sk.errors.__all__} - {"scrub"}))
+async def test_an_error_of_any_name_with_odd_fields_is_raised_as_an_error_of_ours(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jsonl"
+    odd = {"type": name, "message": "m", "seconds": "x", "offset": [], "phase": 5, "retryable": "no", "new": 1}
+    path.write_text('{"streamkit":"recording","version":1}\n' + json.dumps({"t": 0, "end": "error", "error": odd}) + "\n", "utf-8")
+    with pytest.raises(sk.StreamkitError, match="m"):
+        await sk.replay(path).run()
+
+
 # ---- files that are not whole
 
 

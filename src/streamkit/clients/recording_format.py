@@ -168,7 +168,8 @@ def error_of(fields: Mapping[str, Any]) -> StreamkitError:
     message, name = str(fields.get("message", "")), str(fields.get("type", ""))
     kind = _TYPES.get(name)
     if kind is not None and issubclass(kind, StreamTimeout):
-        return kind(message, phase=fields.get("phase", "idle"), seconds=float(fields.get("seconds", 0.0)))
+        seconds = fields.get("seconds")
+        return kind(message, phase=fields.get("phase", "idle"), seconds=seconds if isinstance(seconds, int | float) else 0.0)
     if kind is not None and issubclass(kind, StreamDraining):
         return kind(message, last_id=fields.get("last_id"))
     if kind is None or issubclass(kind, SourceError):
