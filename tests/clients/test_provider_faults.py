@@ -330,6 +330,19 @@ async def test_a_provider_that_goes_silent_runs_into_the_idle_clock_and_what_cam
     assert ("idle", "One two") == (caught.value.phase, text_of(caught.value.partial))
 
 
+@one_loop
+@async_ways
+async def test_a_provider_that_pings_while_it_thinks_is_told_from_a_dead_one_by_the_wire_clock(way: Way) -> None:
+    clocks = sk.timeout(first=20, idle=20, wire=0.4)
+    async with asking(way, servers.pings(after=1, every=0.02, count=30)) as (_, stream):
+        assert TEXT == await (stream | clocks).join()
+    async with asking(way, servers.stall(after=1)) as (server, stream):
+        with pytest.raises(sk.StreamTimeout) as caught:
+            await (stream | clocks).collect()
+        await left(server)
+    assert ("wire", "One") == (caught.value.phase, text_of(caught.value.partial))
+
+
 @every_way
 async def test_content_that_never_ends_runs_into_the_total_clock(way: Way) -> None:
     async with asking(way, servers.slow(0.002), script=servers.endless("on ")) as (server, stream):
