@@ -585,6 +585,15 @@ def test_indexes_that_no_block_can_have_count_as_missing() -> None:
     assert [TextDelta("a", 0), TextDelta("b", 0)] == events(start(-1), delta(-1, text="a"), delta(1 << 40, text="b"))
 
 
+@pytest.mark.parametrize("depth", [500, 900])
+def test_words_nested_deeper_than_can_be_followed_are_a_remote_protocol_error(depth: int) -> None:
+    words = b"[" * depth + b'"x"' + b"]" * depth
+    deep = b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":' + words + b"}}\n\n"
+    got = read(AnthropicDecoder(), [sse_body(start(0), delta(0, text="Hi")) + deep])
+    assert isinstance(got.error, RemoteProtocolError)
+    assert [TextDelta("Hi", 0)] == got.events
+
+
 def test_indexes_out_of_order_stay_as_they_are() -> None:
     assert [TextDelta("a", 5), TextDelta("b", 1)] == events(start(5), delta(5, text="a"), start(1), delta(1, text="b"), stop(9))
 

@@ -682,6 +682,25 @@ def test_no_errors_are_no_error() -> None:
     assert [TextDelta("Hi"), Finish("stop", "stop")] == told(data(chunk), STOP, DONE)
 
 
+@pytest.mark.parametrize("depth", [500, 900])
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content", "refusal"])
+def test_words_nested_deeper_than_can_be_followed_are_a_remote_protocol_error(field: str, depth: int) -> None:
+    deep = data(delta(f'{{"{field}":{"[" * depth}"x"{"]" * depth}}}'))
+    got = read(OpenAIChatDecoder(), [HI + deep])
+    assert isinstance(got.error, RemoteProtocolError)
+    assert "Hi" == got.message.text
+
+
+def test_a_call_that_is_told_in_the_old_form_beside_the_new_is_one_call() -> None:
+    both = [
+        f'{{"function_call":{{"name":"f","arguments":"{piece}"}},'
+        f'"tool_calls":[{{"index":0,"id":"c","type":"function","function":{{"name":"f","arguments":"{piece}"}}}}]}}'
+        for piece in ("{", "}")
+    ]
+    got = told(data(*map(delta, both), delta('{"function_call":null,"tool_calls":null}', '"tool_calls"')), DONE)
+    assert [ToolCallStart("c", "f"), ToolCallDelta("c", "{"), ToolCallDelta("c", "}"), ToolCall("c", "f", "{}")] == got[:-1]
+
+
 def test_nested_errors_without_end_cost_nothing() -> None:
     deep = '{"errors":' * 300 + "[]" + "}" * 300
     got = reading(HI, data(deep))

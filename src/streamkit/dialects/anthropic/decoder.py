@@ -187,8 +187,10 @@ class AnthropicDecoder:
                         out.append(ReasoningDelta(delta.thinking, index))
                 else:
                     self._take_delta(delta, index, out)
-        except StreamkitError as error:
-            self.error = error
+        except (StreamkitError, RecursionError) as error:
+            # What the reader of JSON takes in its stride may still be too deep for what comes after it.
+            deep = RemoteProtocolError(f"frame {self._frames} is nested too deep")
+            self.error = error if isinstance(error, StreamkitError) else deep
             out += self.held()
             self._usage = None
         return out

@@ -162,8 +162,10 @@ class OpenAIChatDecoder:
                         break
                     chunk = odd
                 self._take(chunk, frame, out)
-        except StreamkitError as error:
-            self.error = error
+        except (StreamkitError, RecursionError) as error:
+            # What the reader of JSON takes in its stride may still be too deep for what comes after it.
+            deep = RemoteProtocolError(f"frame {self._frames} is nested too deep")
+            self.error = error if isinstance(error, StreamkitError) else deep
             out += self.held()
             self._usage = None
         return out
@@ -248,7 +250,7 @@ class OpenAIChatDecoder:
         if delta.refusal:
             state.refused = True
             out.append(TextDelta(delta.refusal, 1, state.number))
-        if delta.function_call is not None:
+        if delta.function_call is not None and not delta.tool_calls:  # llama-cpp-python tells every call in both forms
             state.take_call(Call(index=_LEGACY, function=delta.function_call), self._answer_id, out)
         for item in delta.annotations or ():
             source = _as_dict(_as_dict(item).get("url_citation"))
