@@ -308,24 +308,14 @@ def test_a_citation_of_any_kind_of_place_is_given(place: dict[str, object], cita
 # ---- what says nothing ----------------------------------------------------------------------
 
 
-def test_pings_unknown_frames_and_unknown_blocks_give_nothing() -> None:
+def test_pings_and_unknown_frames_give_nothing() -> None:
     assert [TextDelta("a", 4)] == events(
         {"type": "ping"},
-        start(0, "compaction", content=None),
-        delta(0, "compaction_delta", content="summary"),
-        stop(0),
-        start(1, "fallback", **{"from": {"model": "a"}, "to": {"model": "b"}}),
-        stop(1),
-        start(2, "mcp_tool_listing", mcp_server_name="s", tools=[]),
-        stop(2),
-        start(3, "block_of_tomorrow", text="?"),
-        delta(3, "delta_of_tomorrow", text="?"),
-        delta(3, "input_json_delta", partial_json="{}"),
-        stop(3),
         {"type": "frame_of_tomorrow", "delta": [1], "index": "x", "usage": 7},
         start(4),
         delta(4, text="a"),
         delta(4, text=""),
+        delta(4, "delta_of_tomorrow", text="?"),
         stop(4),
     )
 
@@ -333,6 +323,66 @@ def test_pings_unknown_frames_and_unknown_blocks_give_nothing() -> None:
 def test_signs_of_life_before_the_answer_and_the_end_marker_of_others_are_skipped() -> None:
     body = b"event: ping\ndata: alive\n\ndata:\n\n" + sse_body(opening(), delta(0, text="a"), ending(), "[DONE]", END, "junk")
     assert [START, TextDelta("a"), STOP] == read(AnthropicDecoder(), [body]).events
+
+
+# ---- what no event says ---------------------------------------------------------------------
+
+
+def test_a_compaction_is_given_whole_for_it_must_be_sent_back() -> None:
+    made = {"type": "compaction", "content": "What was said.", "encrypted_content": "c2VhbGVk"}
+    got = events(
+        start(0, "compaction", content=None, encrypted_content=None),
+        delta(0, "compaction_delta", content=None),
+        delta(0, "compaction_delta", content="What was", encrypted_content="c2VhbGVk"),
+        delta(0, "compaction_delta", content=" said."),
+        stop(0),
+        start(1),
+        delta(1, text="a"),
+        stop(1),
+    )
+    assert [Raw(made), TextDelta("a", 1)] == got
+
+
+def test_a_delta_tells_what_a_compaction_is_and_its_start_does_not() -> None:
+    assert [Raw({"type": "compaction", "content": "all of it"})] == events(
+        start(0, "compaction", content="half"), delta(0, "compaction_delta", content="all of it"), stop(0)
+    )
+
+
+def test_blocks_of_other_kinds_are_given_as_they_are() -> None:
+    fallback = {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}}
+    tomorrow = {"type": "block_of_tomorrow", "text": "!?", "parts": [2]}
+    got = events(
+        {"type": "content_block_start", "index": 0, "content_block": fallback},
+        stop(0),
+        start(1, "mcp_tool_listing", mcp_server_name="s", tools=[]),
+        stop(1),
+        start(2, "block_of_tomorrow", text="", parts=[1]),
+        delta(2, "delta_of_tomorrow", text="!", parts=[2]),
+        delta(2, "input_json_delta", partial_json="{}"),
+        delta(2, "delta_of_tomorrow", text="?"),
+        stop(2),
+    )
+    assert [Raw(fallback), Raw({"type": "mcp_tool_listing", "mcp_server_name": "s", "tools": []}), Raw(tomorrow)] == got
+
+
+def test_a_block_of_another_kind_without_its_stop_is_given_at_the_end() -> None:
+    assert [Raw({"type": "compaction", "content": "a"})] == events(
+        start(0, "compaction", content=None), delta(0, "compaction_delta", content="a")
+    )
+
+
+def test_a_block_of_another_kind_that_was_cut_is_not_given() -> None:
+    got = answer(opening(), start(0, "compaction", content=None), delta(0, "compaction_delta", content="a"))
+    assert isinstance(got.error, StreamTruncated)
+    assert [START] == got.events
+
+
+def test_half_pairs_in_a_block_of_another_kind_are_replaced() -> None:
+    lone = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"compaction_delta","content":"\\ud83d"}}\n\n'
+    body = sse_body(opening(), start(0, "compaction")) + lone + sse_body(stop(0), ending(), END)
+    got = read(AnthropicDecoder(), [body])
+    assert [Raw({"type": "compaction", "content": "\ufffd"})] == got.events[1:-1]
 
 
 # ---- how an answer ends ---------------------------------------------------------------------

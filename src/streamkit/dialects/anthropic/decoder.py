@@ -9,7 +9,8 @@
     container_upload                       -> File, its address relative to the API
     message_delta                          -> usage and the reason, held; usage counts are totals, the later ones win
     message_stop                           -> Usage, Finish
-    ping, other kinds of frames and blocks -> nothing
+    compaction, other kinds of blocks      -> Raw, the block whole: it must be sent back, and no event says it
+    ping, other kinds of frames            -> nothing
 
 The `type` in the data decides; the name on the `event:` line only where the data has none. What a block holds
 already when it starts counts like a delta. `server_tool_use` and `mcp_tool_use` are calls with `server=True`.
@@ -52,7 +53,7 @@ from typing import Final, cast
 
 import msgspec
 
-from streamkit.dialects.anthropic.shapes import Delta, MessageFrame, Opening, UsageShape, as_dict, as_text, lenient_frame
+from streamkit.dialects.anthropic.shapes import Delta, MessageFrame, Opening, UsageShape, as_dict, as_text, lenient_frame, plain
 from streamkit.dialects.json_line import dump
 from streamkit.dialects.protocol import InFrame
 from streamkit.dialects.provider_errors import error_from_payload
@@ -102,7 +103,7 @@ class AnthropicDecoder:
     Args:
         provider: Who sends this, for `Start.provider` and errors.
 
-    Memory: the arguments of the tool calls that are open, and a number per content block.
+    Memory: the arguments of the tool calls and the blocks of other kinds that are open, and a number per content block.
 
     >>> from streamkit.wire.sse import Decoder
     >>> body = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}\\n\\n'
@@ -120,6 +121,7 @@ class AnthropicDecoder:
         "_next",
         "_opened",
         "_opening_reason",
+        "_others",
         "_provider",
         "_reason",
         "_started",
@@ -149,6 +151,7 @@ class AnthropicDecoder:
         self._last_start: tuple[int, int | None, object] = (-1, None, None)
         self._calls: dict[int, _CallState] = {}
         self._waiting: list[_CallState] = []
+        self._others: dict[int, _OtherBlock] = {}
 
     def decode(self, frame: InFrame) -> list[Event]:
         """The events of one frame."""
@@ -186,7 +189,7 @@ class AnthropicDecoder:
                     if delta.thinking:
                         out.append(ReasoningDelta(delta.thinking, index))
                 else:
-                    self._take_delta(delta, index, out)
+                    self._take_delta(delta, index, frame, out)
         except (StreamkitError, RecursionError) as error:
             # What the reader of JSON takes in its stride may still be too deep for what comes after it.
             deep = RemoteProtocolError(f"frame {self._frames} is nested too deep")
@@ -226,11 +229,11 @@ class AnthropicDecoder:
             case "content_block_start":
                 self._begin(event.index, event.content_block, out)
             case "content_block_stop":
-                self._end_call(self._last if event.index is None else self._where.get(event.index, -1), out)
+                self._end_block(self._last if event.index is None else self._where.get(event.index, -1), out)
             case "content_block_delta":
                 if event.delta is not None:  # one that says its kind on the event line only
                     index = self._where.get(event.index)
-                    self._take_delta(event.delta, self._place(event.index) if index is None else index, out)
+                    self._take_delta(event.delta, self._place(event.index) if index is None else index, frame, out)
             case "message_start":
                 self._start(event.message or Opening(), out)
             case "message_delta":
@@ -259,8 +262,7 @@ class AnthropicDecoder:
             out.append(Start(self._first, opening.model or None, self._provider))
         elif self._begun or (opening.id or None) != self._first:
             self._settle(out, cut=True)
-            for index in list(self._calls):
-                self._end_call(index, out)
+            self._end_blocks(out)
             self._settle(out, cut=True)
             self._where.clear()
             self._reason = None
@@ -271,7 +273,7 @@ class AnthropicDecoder:
         if isinstance(content, list):
             for number, block in enumerate(cast("list[object]", content)):
                 self._begin(number, block, out)
-                self._end_call(self._last, out)
+                self._end_block(self._last, out)
 
     def _read_odd(self, frame: InFrame) -> MessageFrame:
         """A frame that is not as expected: one with odd types, or a sign of life."""
@@ -351,9 +353,9 @@ class AnthropicDecoder:
             case _ if kind.endswith("tool_result"):
                 _take_result(block, index, out)
             case _:
-                pass
+                self._others[index] = _OtherBlock(block)
 
-    def _take_delta(self, delta: Delta, index: int, out: list[Event]) -> None:
+    def _take_delta(self, delta: Delta, index: int, frame: InFrame, out: list[Event]) -> None:
         """The rare kinds; without a kind the fields tell."""
         match delta.type:
             case "signature_delta":
@@ -371,7 +373,18 @@ class AnthropicDecoder:
                 if delta.citation:
                     _cite(delta.citation, index, out)
             case _:
-                pass
+                if index in self._others:
+                    self._others[index].grow(as_dict(plain(as_dict(_value(frame.data)).get("delta"))))
+
+    def _end_block(self, index: int, out: list[Event]) -> None:
+        """A block that is whole. Text and thoughts have been told; the others wait for this."""
+        self._end_call(index, out)
+        if index in self._others:
+            out.append(self._others.pop(index).event())
+
+    def _end_blocks(self, out: list[Event]) -> None:
+        for index in [*self._calls, *self._others]:
+            self._end_block(index, out)
 
     # ---- calls ------------------------------------------------------------------------------
 
@@ -433,8 +446,7 @@ class AnthropicDecoder:
     def _complete(self, out: list[Event], *, final: bool) -> None:
         self.done = True
         self._reason = self._reason or self._opening_reason
-        for index in list(self._calls):
-            self._end_call(index, out)
+        self._end_blocks(out)
         self._settle(out, cut=self._is_cut())
         if self._usage is not None:
             out.append(_usage_event(self._usage, final=final))
@@ -457,6 +469,26 @@ class _CallState:
 
     def event(self, arguments: str, *, whole: bool) -> ToolCall:
         return ToolCall(self.id, self.name, arguments, whole and bool(self.name), self.index, 0, self.server)
+
+
+class _OtherBlock:
+    """A block that no event has words for, while it is told: text of deltas takes the place of what stood there."""
+
+    __slots__ = ("_parts", "_shape")
+
+    def __init__(self, shape: dict[str, object]) -> None:
+        self._shape = dict(shape)
+        self._parts: dict[str, list[str]] = {}
+
+    def grow(self, delta: dict[str, object]) -> None:
+        for name, value in delta.items():
+            if isinstance(value, str) and name != "type":
+                self._parts.setdefault(name, []).append(value)
+            elif value is not None and name != "type":
+                self._shape[name] = value
+
+    def event(self) -> Raw:
+        return Raw({**self._shape, **{name: "".join(parts) for name, parts in self._parts.items()}})
 
 
 def _kind_of(event: MessageFrame, frame: InFrame) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from streamkit.dialects.json_line import dump, without_surrogates
 from streamkit.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["Delta", "Details", "MessageFrame", "Opening", "UsageShape", "as_dict", "as_text", "lenient_frame"]
+__all__ = ["Delta", "Details", "MessageFrame", "Opening", "UsageShape", "as_dict", "as_text", "lenient_frame", "plain"]
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -78,7 +78,7 @@ def lenient_frame(value: dict[str, object]) -> MessageFrame:
         type=as_text(value.get("type")),
         index=_number(value.get("index")),
         delta=_delta(cast("dict[str, object]", delta)) if isinstance(delta, dict) else None,
-        content_block=_plain(value.get("content_block")),
+        content_block=plain(value.get("content_block")),
         message=_opening(cast("dict[str, object]", message)) if isinstance(message, dict) else None,
         usage=_usage(value.get("usage")),
         error=value.get("error"),
@@ -100,11 +100,26 @@ def as_text(value: object) -> str | None:
     return None
 
 
+def plain(value: object) -> object:
+    """The value as any JSON writer of ours can write it again.
+
+    Raises:
+        RemoteProtocolError: it holds something that no event can.
+    """
+    if value is None:
+        return None
+    try:
+        plain: object = _read_any(dump(value))
+    except (LocalProtocolError, msgspec.DecodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"a content block holds a value that cannot be read ({error})") from None
+    return plain
+
+
 def _opening(message: dict[str, object]) -> Opening:
     return Opening(
         id=as_text(message.get("id")),
         model=as_text(message.get("model")),
-        content=_plain(message.get("content")),
+        content=plain(message.get("content")),
         stop_reason=as_text(message.get("stop_reason")),
         usage=_usage(message.get("usage")),
     )
@@ -118,7 +133,7 @@ def _delta(delta: dict[str, object]) -> Delta:
         partial_json=as_text(partial) if not isinstance(partial, dict | list) else dump(cast("object", partial)).decode(),
         thinking=_flat(delta.get("thinking")),
         signature=as_text(delta.get("signature")),
-        citation=_plain(delta.get("citation")),
+        citation=plain(delta.get("citation")),
         stop_reason=as_text(delta.get("stop_reason")),
     )
 
@@ -135,17 +150,6 @@ def _usage(value: object) -> UsageShape | None:
         _number(usage.get("cache_creation_input_tokens")),
         Details(_number(details.get("thinking_tokens"))) if details else None,
     )
-
-
-def _plain(value: object) -> object:
-    """The value as any JSON writer of ours can write it again."""
-    if value is None:
-        return None
-    try:
-        plain: object = _read_any(dump(value))
-    except (LocalProtocolError, msgspec.DecodeError, RecursionError) as error:
-        raise RemoteProtocolError(f"a content block holds a value that cannot be read ({error})") from None
-    return plain
 
 
 def _flat(value: object) -> str | None:
