@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -60,3 +61,92 @@ def test_inside_a_running_loop_only_a_callable_is_taken() -> None:
         return list(sk.stream(numbers).iter())
 
     assert [0, 1, 2] == asyncio.run(main())
+
+
+def threads_of(stream: sk.Stream[threading.Thread]) -> set[threading.Thread]:
+    return set(stream.iter())
+
+
+def test_a_source_that_blocks_is_read_by_the_script_itself_unless_something_needs_the_event_loop_meanwhile() -> None:
+    def source() -> Iterator[threading.Thread]:
+        for _ in range(3):
+            yield threading.current_thread()
+
+    here = threading.current_thread()
+    assert {here} == threads_of(sk.stream(source).filter(bool))
+    for op in (sk.buffer(2), sk.timeout(idle=5), sk.map(same)):
+        threads = threads_of(sk.stream(source) | op)
+        assert 1 == len(threads)
+        assert here not in threads
+
+
+async def same(thread: threading.Thread) -> threading.Thread:
+    return thread
+
+
+def test_a_script_whose_source_blocks_too_long_is_still_timed_out() -> None:
+    never = threading.Event()
+
+    class Silent:
+        def __iter__(self) -> Iterator[int]:
+            yield 1
+            never.wait(20)
+
+        def close(self) -> None:
+            never.set()
+
+    got: list[int] = []
+    with pytest.raises(sk.StreamTimeout):
+        for item in (sk.stream(Silent()) | sk.timeout(idle=0.05)).iter():
+            got.append(item)
+    assert ([1], True) == (got, never.is_set())
+
+
+def test_merged_sources_that_wait_for_each_other_do_not_stand_in_each_others_way() -> None:
+    told = threading.Event()
+
+    def first() -> Iterator[bool]:
+        yield told.wait(20)
+
+    def second() -> Iterator[bool]:
+        yield True
+        told.set()
+
+    assert [True, True] == list(sk.merge(sk.stream(first), sk.stream(second)).iter())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_what_interrupts_a_source_that_blocks_closes_it_and_comes_out(error: type[BaseException]) -> None:
+    closed: list[str] = []
+
+    def source() -> Iterator[int]:
+        try:
+            yield 1
+            raise error
+        finally:
+            closed.append("source")
+
+    got: list[int] = []
+    with pytest.raises(error):
+        for item in sk.stream(source()).map(abs).iter():
+            got.append(item)
+    assert ([1], ["source"]) == (got, closed)
+
+
+def test_leaving_closes_a_source_that_blocks_and_what_it_stands_on() -> None:
+    closed: list[str] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[int]:
+            try:
+                yield from range(9)
+            finally:
+                closed.append("generator")
+
+        def close(self) -> None:
+            closed.append("body")
+
+    items = sk.stream(Body()).iter()
+    assert 0 == next(items)
+    items.close()  # type: ignore[attr-defined]  # a generator
+    assert ["body", "generator"] == closed

@@ -29,6 +29,8 @@ def from_anthropic(source: object, *, errors: Errors = "raise", provider: str | 
             Vertex too: `create(..., stream=True)` awaited or not; the manager of `stream(...)`, entered or not; the raw
             response of `with_streaming_response.create(...)`, entered or not, or of `with_raw_response`; an iterable of
             events, objects or dicts; or a callable without arguments that gives one of these, which can be run again.
+            It is called in the event loop: for a sync client, outside of `.iter()`, give the raw response's manager
+            instead, which is entered on a thread.
         errors: "raise", or "yield" to get an `ErrorEvent` as the last event instead.
         provider: Who answers, for `Start.provider` and errors.
 

@@ -281,7 +281,7 @@ class _Reading:
 
     async def _drain(self, body: Body) -> None:
         """Read what is behind the end marker, which is next to nothing: a body read to its end frees its connection."""
-        if body.reusable:
+        if body.reusable and not self._run.may_block:  # a read that blocks could not be given up
             await self._run.backend.bounded(_read_rest(body.items), _DRAIN_SECONDS, self._run.clock)
 
 

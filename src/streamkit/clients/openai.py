@@ -32,6 +32,8 @@ def from_openai(source: object, *, errors: Errors = "raise", provider: str | Non
             entered or not, or of `with_raw_response`; the manager of `stream(...)`, entered or not; an iterable of
             chunks or events, objects or dicts; or a callable without arguments that gives one of these, which can be
             run again.
+            It is called in the event loop: for a sync client, outside of `.iter()`, give the raw response's manager
+            instead, which is entered on a thread.
         errors: "raise", or "yield" to get an `ErrorEvent` as the last event instead.
         provider: Who answers, for `Start.provider` and errors.
 

@@ -298,7 +298,12 @@ class Run(Generic[T_co]):
         fused: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
         released: Callable[[], None] | None = None,
+        alone: bool = False,
     ) -> None:
+        """`alone` says that nothing else runs in this event loop."""
+        # Whether a source may hold up the event loop, because neither a task nor a timer of this run needs it.
+        self.may_block = alone and all(isinstance(part, Step) and not part.awaits for part in parts)
+        self._building = False
         self.backend: Backend = current_backend()
         self.clock: Clock = current_clock(self.backend)
         self.close_timeout = close_timeout
@@ -337,6 +342,9 @@ class Run(Generic[T_co]):
 
     def strand(self, source: Source, parts: tuple[Part, ...]) -> Strand:
         """Open a source and lay its parts over it."""
+        if self._building:  # a source of several: each has a task of its own
+            self.may_block = False
+        self._building = True
         feed = source.open(self)
         self._sources.append(source)
         strand = Strand(feed, self)

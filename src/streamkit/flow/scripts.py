@@ -41,16 +41,17 @@ def _stepping(open_run: Callable[[], Run[Any]]) -> Generator[Any]:
                         break
 
         task = loop.create_task(work(), context=contextvars.copy_context())
+        task.add_done_callback(turn.end)
         try:
             while not task.done():
-                loop.run_until_complete(turn.over_to_task(task))
+                turn.over_to_task()
                 while ready:
                     yield ready.popleft()
             task.result()
         finally:
             if not task.done():
                 turn.leaving = True
-                loop.run_until_complete(turn.over_to_task(task))
+                turn.over_to_task()
                 if not task.done():  # interrupted inside the source, not between two items
                     task.cancel()
                     loop.run_until_complete(asyncio.wait([task]))
@@ -59,28 +60,38 @@ def _stepping(open_run: Callable[[], Run[Any]]) -> Generator[Any]:
 
 
 class _Turn:
-    """Whose turn it is: the script's or the task's."""
+    """Whose turn it is: the script's, while the loop stands still, or the task's, while it runs.
+
+    `run_until_complete` would make two tasks for each turn; to stop the loop costs a fraction.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._script: asyncio.Future[None] = loop.create_future()
-        self._task: asyncio.Future[None] | None = None
+        self._asked: asyncio.Future[None] | None = None
+        self._with_task = False
         self.leaving = False
 
     async def over_to_script(self) -> bool:
         """The task's: let the script run; whether it wants more."""
-        self._task = self._loop.create_future()
-        self._script.set_result(None)
-        await self._task
+        self._asked = self._loop.create_future()
+        self._loop.stop()
+        await self._asked
         return not self.leaving
 
-    async def over_to_task(self, task: asyncio.Task[None]) -> None:
+    def over_to_task(self) -> None:
         """The script's: let the task run until it has something or is over."""
-        if self._task is None or not self._task.done():
-            self._script = self._loop.create_future()
-            if self._task is not None:
-                self._task.set_result(None)
-            await asyncio.wait([task, self._script], return_when=asyncio.FIRST_COMPLETED)
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_result(None)
+        self._with_task = True
+        try:
+            self._loop.run_forever()
+        finally:
+            self._with_task = False
+
+    def end(self, task: asyncio.Task[None]) -> None:
+        """The task is over. After an interrupt that is told late, when the loop runs for other reasons."""
+        if self._with_task:
+            self._loop.stop()
 
 
 def _in_thread(open_run: Callable[[], Run[Any]]) -> Iterator[Any]:

@@ -296,7 +296,34 @@ class _NeverRaised(Exception):  # stands for asyncio.QueueShutDown where Python 
     pass
 
 
+class _Here:
+    """A sync iterable read in the task's own thread, where nobody else needs the event loop."""
+
+    def __init__(self, value: Iterable[Any]) -> None:
+        self._value = value
+        self._iterator: Iterator[Any] | None = None
+
+    async def items(self) -> abc.AsyncGenerator[Any]:
+        self._iterator = iter(self._value)
+        for item in self._iterator:
+            yield item
+
+    def close(self) -> None:
+        # What it was given knows best how to let go of what stands behind it; a generator that was made of it goes after.
+        for opened in (self._value, self._iterator):
+            close = getattr(opened, "close", None)
+            if close is not None:
+                close()
+            if self._iterator is self._value:
+                return
+
+
 def _threaded(value: Iterable[Any] | Iterator[Any], run: Run[Any]) -> Feed:
+    if run.may_block:
+        here = _Here(value)
+        feed = _generated(here.items())
+        feed.closers.append((_label(value), here.close))
+        return feed
     iterator = ThreadIterator(value, run.backend, _label(value))
     return Feed(iterator, closers=[(_label(value), iterator.aclose)])
 

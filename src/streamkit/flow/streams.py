@@ -319,7 +319,9 @@ class Stream(Generic[T_co]):
 
         The whole iteration runs in one task of an event loop of its own, in this thread; in a thread
         whose loop is running (a notebook) in another thread, and then only for a source given as a
-        callable, because any other belongs to the running loop. Leaving the loop closes the source.
+        callable, because any other belongs to the running loop. Leaving the loop closes the source. A
+        source that blocks is read in that same task, as a plain loop would; where a buffer, a timeout or another
+        operator with a task or a timer stands behind it, on a thread, as always.
 
         Raises:
             ConfigError: called inside a running event loop with a source that is no callable.
@@ -329,7 +331,9 @@ class Stream(Generic[T_co]):
                 "iter() inside a running event loop needs a source given as a zero-argument callable; "
                 "use `async for` here, or sk.stream(lambda: ...)"
             )
-        return iterate(lambda: self.open(), in_thread=_loop_is_running())
+        return iterate(
+            lambda: Run(self._source, self._parts, close_timeout=self._close_timeout, alone=True), in_thread=_loop_is_running()
+        )
 
     # -- looking
 
