@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -123,6 +124,33 @@ async def test_a_reader_who_had_enough_left(clock: VirtualClock, behind: sk.Same
         async for _ in items:
             break
     assert ("left", 1, 0) == (stats.ended_as, stats.chunks, clock.pending)
+
+
+def fail(item: object) -> None:
+    raise ValueError(item)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        sk.buffer(8) | sk.map(fail) | sk.buffer(4),
+        sk.buffer(2) | sk.take(2) | sk.buffer(4),
+        sk.buffer(8) | sk.take(2) | sk.buffer(4),
+    ],
+    ids=["a step fails", "take, short buffer", "take"],
+)
+async def test_a_step_between_two_buffers_that_wants_no_more_is_no_cancel(clock: VirtualClock, behind: Any) -> None:
+    stats = sk.Stats()
+    with suppress(ValueError):
+        await (timed("a", 1.0, "b", 1.0, "c") | sk.measure(stats) | behind).collect()
+    assert "left" == stats.ended_as
+
+
+async def test_a_branch_of_a_merge_that_wants_no_more_was_not_cancelled(clock: VirtualClock) -> None:
+    stats = sk.Stats()
+    branch = timed("a", 1.0, "b", 1.0, "c") | sk.measure(stats) | sk.buffer(8) | sk.take(2)
+    await sk.merge(branch, timed("x", 5.0, "y")).collect()
+    assert "left" == stats.ended_as
 
 
 async def test_a_reader_who_fails_left() -> None:
@@ -248,6 +276,43 @@ async def test_a_file_that_cannot_be_written_does_not_end_the_stream() -> None:
     file = io.StringIO()
     file.close()
     assert ["a"] == await sk.stream(["a"]).progress(file=file).collect()
+
+
+class Odd(io.StringIO):
+    """A terminal that fails in a way of its own."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        raise RuntimeError("no")
+
+
+class WriteOnly:
+    """Less than a file."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+
+async def test_a_file_that_fails_in_any_way_does_not_end_the_stream(clock: VirtualClock, without_rich: None) -> None:
+    """The timer draws: what it raised ended the whole program on trio."""
+    assert ["a", "b"] == await timed("a", 1.0, "b").progress(file=Odd()).collect()
+
+
+async def test_what_only_has_a_write_is_written_to() -> None:
+    file = WriteOnly()
+    assert ["a"] == await sk.stream(["a"]).progress(file=file).collect()  # type: ignore[arg-type]  # on purpose
+    assert file.text.startswith("1 chunks")
+
+
+async def test_a_program_without_stderr_has_no_line_and_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert ["a"] == await sk.stream(["a"]).progress().collect()
 
 
 async def test_by_default_it_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import gc
 import random
+import sys
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -296,6 +300,79 @@ async def test_a_tool_that_is_cancelled_from_inside_has_failed() -> None:
 class Place:
     city: str
     at: tuple[float, float]
+
+
+class Unsaid(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("it cannot be said")
+
+
+class Untold(sk.ToolError):
+    reason = "whatever"  # type: ignore[assignment]  # on purpose
+
+    def __init__(self) -> None:
+        Exception.__init__(self)
+
+
+@pytest.mark.parametrize("on_error", ["result", "raise"])
+@pytest.mark.parametrize("kind", [Unsaid, Untold])
+async def test_an_error_that_cannot_be_told_does_not_hang_the_stream(kind: type[Exception], on_error: Any) -> None:
+    async def broken() -> None:
+        raise kind
+
+    stream = sk.stream([call(1, "broken", "{}"), Finish()]) | sk.run_tools([broken], on_error=on_error)
+    with anyio.fail_after(20):
+        if on_error == "raise":
+            with pytest.raises(sk.ToolError, match="failed") as caught:
+                await stream.collect()
+            assert isinstance(caught.value.__cause__, kind)
+        else:
+            assert ToolResult("1", kind.__name__, is_error=True) == (await stream.collect())[1]
+
+
+async def test_a_coroutine_that_a_plain_function_gives_too_late_is_closed() -> None:
+    """It was dropped, and complained that it was never awaited."""
+    began, go = threading.Event(), threading.Event()
+
+    async def rest() -> None:
+        raise AssertionError("nobody wants it any more")
+
+    def slow() -> object:
+        began.set()
+        go.wait(20)
+        return rest()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with sk.stream([call(1, "slow", "{}"), Finish()]) | sk.run_tools([slow]) as events:
+            async for _ in events:
+                while not began.is_set():
+                    await anyio.lowlevel.checkpoint()
+                break
+            threading.Timer(0.02, go.set).start()
+        gc.collect()
+
+
+@asyncio_only
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that begin at once came with Python 3.12")
+async def test_thousands_of_queued_calls_that_end_at_once_are_no_recursion() -> None:
+    """Each end began the next call inside itself, until the stack was full and the stream hung."""
+    ran: list[int] = []
+
+    async def quick() -> int:
+        ran.append(1)
+        if len(ran) == 1:
+            await anyio.lowlevel.checkpoint()
+        return len(ran)
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]  # 3.12
+    try:
+        with anyio.fail_after(30):
+            got = await results_of(*[call(n, "quick", "{}") for n in range(2000)], tools=[quick], concurrency=1)
+    finally:
+        loop.set_task_factory(None)
+    assert list(range(1, 2001)) == [result.output for result in got]
 
 
 async def test_results_are_json_values() -> None:

@@ -34,6 +34,12 @@ async def test_endless_reasoning_and_endless_arguments_count_too() -> None:
     assert [sk.ToolCallDelta("c", "{}{}"), sk.Finish("length", "limit_bytes")] == events[3:]
 
 
+async def test_of_several_answers_each_that_is_open_is_ended_and_none_twice() -> None:
+    events = [*(sk.TextDelta("ab", choice=choice) for choice in (0, 1, 2)), sk.Finish(choice=0), sk.TextDelta("cd", choice=2)]
+    ends = [sk.Finish("length", "limit_bytes", choice) for choice in (1, 2)]
+    assert [*events[:4], sk.TextDelta("c", choice=2), *ends] == await (sk.stream(events) | sk.limit_bytes(7)).collect()
+
+
 async def test_an_answer_within_its_limit_is_untouched() -> None:
     events = [sk.TextDelta("é" * 5), sk.Usage(1, 2), sk.Finish()]
     assert events == await (sk.stream(events) | sk.limit_bytes(10)).collect()

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from streamkit.errors import scrub
 from streamkit.events.model import DataDelta, ErrorEvent, Finish, ReasoningDelta, Start, TextDelta, ToolCallDelta, Usage
 
 __all__ = ["Stats", "Totals", "estimated_tokens", "utf8_size"]
@@ -367,7 +368,7 @@ class Stats:
             parts.append(f"gap p95 {self.gap_p95 * 1000:.1f} ms, max {self.gap_max * 1000:.1f} ms")
         if self.stalls:
             parts.append(f"{self.stalls} stalls")
-        parts.append(f"ended: {self.ended_as or 'open'}")
+        parts.append(f"ended: {scrub(self.ended_as or 'open', _LONGEST_LABEL)}")  # an error's code is the provider's text
         return ", ".join(parts)
 
 

@@ -147,6 +147,8 @@ class _Observation:
         seen, self._seen = self._seen, None
         if not self._over:
             self._over = True
-            # A task of the run's own is cancelled by the run itself, when its reader leaves.
-            cause = self._run.ended_by if self._run.closing else self._run.ended_by or seen
-            self._observer.leave(cause, self._now())
+            run = self._run
+            # A task of the run's own is cancelled by the run itself: when its reader leaves, or a step between two buffers
+            # has failed or has all it wants.
+            own = run.closing or run.in_own_task
+            self._observer.leave(run.ended_by if own else run.ended_by or seen, self._now())

@@ -12,13 +12,15 @@ from streamkit.stages.printable import one_line, printable_text
 __all__ = ["Line"]
 
 _NARROW = 20
+_LONGEST = 500
 
 
 class Line:
     """A line that is drawn until it is ended.
 
     On a terminal rich draws it, the cursor hidden until the end; without rich a carriage return and blanks do. Nothing is
-    redirected: what others print on the same terminal shares the line. A file that cannot be written is not tried again.
+    redirected: what others print on the same terminal shares the line. A file that cannot be written, whatever it raises, is
+    not tried again. All text is made one line without commands: the names and codes in it are a provider's.
 
     Args:
         file: By default `sys.stderr`, as it is when the line is made.
@@ -33,22 +35,22 @@ class Line:
         self._broken = False
         try:
             self.live = self._file.isatty()
-        except (ValueError, OSError, AttributeError):  # closed, or no more than a `write`
+        except Exception:  # closed, no more than a `write`, or no file at all: a program may run without stderr
             self.live = False
 
     def draw(self, text: str) -> bool:
         """Show this; whether drawing again makes sense."""
-        return self._try(self._draw, f"{self._before}{text}")
+        return self._try(self._draw, text)
 
     def end(self, text: str) -> None:
         """Show this for good, and leave the terminal as it was."""
-        self._try(self._end, f"{self._before}{text}")
+        self._try(self._end, text)
 
     def _try(self, write: Any, text: str) -> bool:
         if not self._broken:
             try:
-                write(text)
-            except (OSError, ValueError, UnicodeError):
+                write(f"{self._before}{one_line(printable_text(text), _LONGEST)}")
+            except Exception:  # from a timer of the event loop it would have nowhere to go, on trio it would end the program
                 self._broken = True
         return not self._broken
 

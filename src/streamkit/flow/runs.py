@@ -412,6 +412,11 @@ class Run(Generic[T_co]):
         return self._leaving or self._closed
 
     @property
+    def in_own_task(self) -> bool:
+        """Whether this is a task that the run began, which nobody else cancels, and not its reader's."""
+        return bool(self._pumps) and self.backend.current_task() is not self._home
+
+    @property
     def partial(self) -> object:
         """What has arrived so far, where the source or the terminal keeps it; else None."""
         return None if self._partial is None else self._partial()

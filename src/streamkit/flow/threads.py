@@ -166,8 +166,14 @@ class ThreadCall:
         _WAITING.add(wait)
         try:
             await self._backend.finish(self._park, self._let_go)
+        except BaseException:
+            self._forget()
+            raise
         finally:
             _WAITING.discard(wait)
+        if self._abandoned:
+            self._forget()
+            return None
         if self._error is not None:
             raise self._error
         return self._value
@@ -191,9 +197,17 @@ class ThreadCall:
             self._error = error
         try:
             self._backend.soon_from_thread(self._answer)
-        except RuntimeError:
-            return  # the loop is closed: nobody is there to be told
+        except RuntimeError:  # the loop is closed: nobody is there to be told
+            self._forget()
 
     def _answer(self) -> None:
         self._over = True
         self._waiter.wake()
+        if self._abandoned:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Nobody wants the value; one that is a coroutine would complain that it was never awaited."""
+        if inspect.iscoroutine(self._value):
+            self._value.close()
+        self._value = None

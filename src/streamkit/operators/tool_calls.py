@@ -205,6 +205,7 @@ class _Calls:
         "_row",
         "_run",
         "_running",
+        "_starting",
         "_timeout",
         "_tools",
     )
@@ -233,6 +234,7 @@ class _Calls:
         self._held: list[Event] = []
         self._dropped = False
         self._finished = False
+        self._starting = False
         self._over = False
         self._error: BaseException | None = None
 
@@ -283,23 +285,28 @@ class _Calls:
     # -- running
 
     def _start(self) -> None:
+        if self._starting:  # a loop may begin a task at once, and end it: the loop below goes on
+            return
+        self._starting = True
         while self._queue and len(self._running) < self._concurrency:
             entry = self._queue.popleft()
             self._running.add(entry)
             label = f"the tool {entry.call.name!r}"
             entry.job = entry.context.run(self._run.job, partial(self._call, entry), label)
-            if self._timeout is not None and not entry.settled:  # a loop may begin a task at once, and end it
+            if self._timeout is not None and not entry.settled:
                 clock = self._run.clock
                 entry.timer = clock.call_at(clock.now() + self._timeout, partial(self._too_late, entry))
+        self._starting = False
 
     async def _call(self, entry: _Entry, job: Job) -> None:
         """The task of one call. An entry may be settled already when it comes to its end: then nobody listens."""
         try:
             output = await self._output(entry, job)
         except ToolError as error:
-            self._fail(entry, error.reason, str(error), error)
+            reason = error.reason if error.reason in _SAID else "failed"
+            self._fail(entry, reason, _text_of(error) or type(error).__name__, error)
         except Exception as error:
-            text = scrub(str(error))
+            text = scrub(_text_of(error))
             self._fail(entry, "failed", f"{type(error).__name__}: {text}" if text else type(error).__name__, error)
         except (KeyboardInterrupt, SystemExit) as error:
             self._channel.fail(error)
@@ -436,6 +443,14 @@ _SAID: Final = {
     "failed": "failed",
     "timeout": "gave no result in time",
 }
+
+
+def _text_of(error: Exception) -> str:
+    """What an exception says; nothing, if saying it fails."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _dumped(value: object) -> object:

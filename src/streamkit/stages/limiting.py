@@ -47,7 +47,9 @@ class Limit(Stage[Any, Any]):
         size: The size of a content: it must not shrink when text is added.
         reason: The `Finish.raw_reason` of a stream of events that was cut here.
 
-    Memory: one number.
+    An answer that has begun and not ended gets a `Finish`, each one of several (n > 1).
+
+    Memory: one number, and the choices that are open.
 
     >>> limit = Limit(5, utf8_bytes, "limit_bytes")
     >>> [*limit.feed(TextDelta("Hel"))], [item.type for item in limit.feed(TextDelta("lo you"))], limit.done
@@ -58,6 +60,7 @@ class Limit(Stage[Any, Any]):
         self._left = most
         self._size = size
         self._reason = reason
+        self._open: set[int] = set()
 
     def feed(self, item: Any) -> tuple[Any, ...]:
         """The item; its beginning, where the rest is over the limit."""
@@ -65,7 +68,11 @@ class Limit(Stage[Any, Any]):
         field = _FIELD_OF.get(kind)
         content = item if kind is str or kind is bytes else getattr(item, field) if field is not None else ""
         if not content:
+            if kind is Finish:
+                self._open.discard(item.choice)
             return (item,)
+        if field is not None:
+            self._open.add(item.choice)
         size = self._size(content)
         if size <= self._left:
             self._left -= size
@@ -76,7 +83,7 @@ class Limit(Stage[Any, Any]):
         if kept:
             out.append(kept if field is None else msgspec.structs.replace(item, **{field: kept}))
         if kind in EVENT_TYPES:
-            out.append(Finish("length", self._reason))
+            out += [Finish("length", self._reason, choice) for choice in sorted(self._open)]
         return tuple(out)
 
     def _fitting(self, content: str | bytes) -> int:
