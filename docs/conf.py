@@ -24,7 +24,11 @@ suppress_warnings = ["misc.highlighting_failure"]
 default_role = "code"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+# Types are in the source; what an attribute means is on the page.
+napoleon_attr_annotations = False
 ONE_LINERS = re.compile(r"(Memory|Memory and cancellation|Cancellation|Headers)(?=:? )")
+# reST ends a name in backticks at a space alone: `Tool`s is a plural all the same.
+PLURALS = re.compile(r"(?<=\w`)(?=s\b)")
 
 
 def one_liners(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -42,7 +46,7 @@ def one_liners(app: object, what: str, name: str, obj: object, options: object, 
         else:
             out.append(line)
         inside = bool(found) or (inside and line.startswith(" "))
-    lines[:] = out
+    lines[:] = [PLURALS.sub(r"\\ ", line) for line in out]
 
 
 def setup(app: Sphinx) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,20 +21,26 @@ import pytest
 import uvicorn
 
 import streamkit as sk
+from streamkit.testing import ScriptedModel
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 120
 
 
 def test_every_example_is_tested_here() -> None:
-    assert {"wrap_any_generator.py", "fastapi_endpoint.py", "quickstart.ipynb"} == {
-        path.name for path in EXAMPLES.iterdir() if not path.name.startswith((".", "_"))
-    }
+    scripts = {"wrap_any_generator.py", "fastapi_endpoint.py", "ask_any_provider.py", "tool_loop.py", "sync_script.py"}
+    assert scripts | {"quickstart.ipynb"} == {path.name for path in EXAMPLES.iterdir() if not path.name.startswith((".", "_"))}
+
+
+def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a script does in a process of its own, where a warning is an error and no key is in the environment."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    without_keys = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, env=without_keys)
 
 
 def test_a_wrapped_generator_is_closed_before_the_line_after_the_block() -> None:
-    command = [sys.executable, "-W", "error", str(EXAMPLES / "wrap_any_generator.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    done = script("wrap_any_generator.py")
     assert [
         "Water boils at 100 °C.",
         "the source is closed",
@@ -39,6 +48,50 @@ def test_a_wrapped_generator_is_closed_before_the_line_after_the_block() -> None
         "the source is closed",
         "WATER BOILS AT 100 °C. AT 3.5 KM IT BOILS AT 88 °C. SALT CHANGES LITTLE.",
     ] == done.stdout.splitlines()
+
+
+def test_one_request_is_answered_over_each_of_the_three_wires() -> None:
+    done = script("ask_any_provider.py")
+    said = "Because of scattering. (The system's words stood in {!r}.)"
+    assert [
+        "openai-chat, /v1/chat/completions: " + said.format("messages"),
+        "openai-responses, /v1/responses: " + said.format("instructions"),
+        "anthropic, /v1/messages: " + said.format("system"),
+    ] == done.stdout.splitlines()
+    assert "" == done.stderr
+
+
+def test_the_tool_loop_goes_on_until_the_model_calls_nothing() -> None:
+    done = script("tool_loop.py")
+    assert [
+        "Let me look.",
+        '  call   stock {"item":"tea"}',
+        '  call   stock {"item":"milk"}',
+        "  result 12",
+        "  failed KeyError: 'milk'",
+        '  call   stock {"item":"coffee"}',
+        "  result 0",
+        "Tea: 12, milk: not ours, coffee: 0.",
+    ] == done.stdout.splitlines()
+    assert "" == done.stderr
+
+
+def test_the_tool_loop_gives_up_on_a_model_that_never_stops_calling() -> None:
+    example = load("tool_loop")
+    model = ScriptedModel(sk.ToolCall("1", "stock", '{"item":"tea"}'), sk.Finish("tool-calls"))
+    with pytest.raises(RuntimeError, match="no answer after 5 rounds"):
+        asyncio.run(example.ask(model, sk.Request.of("?")))
+    assert 5 == len(model.plays)
+
+
+def test_the_sync_script_writes_the_answer_to_stdout_and_what_it_measured_to_stderr() -> None:
+    done = script("sync_script.py", "What is a buffer?")
+    assert "buffer" in done.stdout
+    assert "tokens" not in done.stdout
+    *progress, last = done.stderr.splitlines()
+    assert 1 == len(progress)
+    assert re.match(r"local: \d+ chunks, first after \d+ ms", progress[0])
+    assert re.fullmatch(r"\d+ tokens, ended: stop", last)
 
 
 def load(name: str) -> ModuleType:

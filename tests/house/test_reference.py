@@ -8,9 +8,14 @@ from collections import Counter
 from exported import EXPORTED
 from source_tree import ROOT
 
-LISTED = re.compile(r"^\.\. auto(?:function|class|data):: streamkit\.(\w+)$", re.MULTILINE)
+from streamkit import testing
+
+TESTING = [f"testing.{name}" for name in testing.__all__]
+LISTED = re.compile(r"^\.\. auto(?:function|class|data):: streamkit\.((?:testing\.)?\w+)$", re.MULTILINE)
 
 
 def test_the_reference_has_every_exported_name_once() -> None:
     pages = (ROOT / "docs" / "reference").glob("*.md")
-    assert dict.fromkeys(EXPORTED, 1) == Counter(name for page in pages for name in LISTED.findall(page.read_text("utf-8")))
+    assert dict.fromkeys([*EXPORTED, *TESTING], 1) == Counter(
+        name for page in pages for name in LISTED.findall(page.read_text("utf-8"))
+    )

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from streamkit.dialects.outcomes import DONE, MESSAGES, Outcome, outcome_of_event
 from streamkit.events import Event, Finish, Ping, TextDelta, Usage
@@ -24,8 +24,8 @@ __all__ = ["HOLD", "Answer", "Bytes", "Pause", "Script", "Step", "Tear", "endles
 Item: TypeAlias = str | float | Event
 """A part of a script: an event, text for a `TextDelta`, or a pause in seconds."""
 
-Script: TypeAlias = str | Iterable[Item] | Callable[[object], "str | Iterable[Item]"]
-"""What a provider says: see `provider`."""
+Script: TypeAlias = str | Iterable[Item] | Callable[[Any], "str | Iterable[Item]"]
+"""What a provider says: see `provider`. A callable says itself what it takes the parsed body for."""
 
 
 @dataclass(frozen=True)
