@@ -459,6 +459,7 @@ FIELDS = [
     "audio",
     "images",
     "extra_content",
+    "executed_tools",
 ]
 odd_chunks = st.fixed_dictionaries(
     {},

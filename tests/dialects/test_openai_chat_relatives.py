@@ -28,6 +28,7 @@ from streamkit.events import (
     ToolCall,
     ToolCallDelta,
     ToolCallStart,
+    ToolResult,
     Usage,
 )
 
@@ -168,6 +169,56 @@ def test_groq_error_event_with_a_failed_generation_is_a_bad_request() -> None:
     )
     text, error = failed(HI, b"event: error\n", data(said), DONE)
     assert ("Hi", BadRequestError, "tool_use_failed", 400) == (text, type(error), error.code, error.status)
+
+
+def test_groq_tools_that_it_ran_itself_are_calls_of_the_server_with_results_and_sources() -> None:
+    asked = '{"index":0,"type":"search","arguments":"{\\"query\\": \\"rain\\"}"'
+    found = '"search_results":{"results":[{"title":"Sky","url":"https://sky.example","content":"wet","score":0.9}]}'
+    got = told(
+        data(
+            delta('{"reasoning":"Look it up."}'),
+            delta(f'{{"executed_tools":[{asked},"search_results":{{"results":[]}}}}]}}'),
+            delta(f'{{"executed_tools":[{asked},"output":"Title: Sky",{found}}}]}}'),
+            delta('{"executed_tools":[{"index":1,"type":"python","arguments":"1+1","output":"2","code_results":[{"text":"2"}]}]}'),
+            delta('{"content":"Rain."}'),
+            delta("{}", '"stop"'),
+        ),
+        DONE,
+    )
+    results = [{"title": "Sky", "url": "https://sky.example", "content": "wet", "score": 0.9}]
+    assert [
+        ReasoningDelta("Look it up."),
+        ToolCallStart("call_a_0_0", "search", 0, 0, True),
+        ToolCallDelta("call_a_0_0", '{"query": "rain"}', 0),
+        ToolCall("call_a_0_0", "search", '{"query": "rain"}', True, 0, 0, True),
+        ToolResult("call_a_0_0", {"output": "Title: Sky", "search_results": {"results": results}}),
+        Citation("https://sky.example", "Sky"),
+        ToolCallStart("call_a_0_1", "python", 1, 0, True),
+        ToolCallDelta("call_a_0_1", "1+1", 1),
+        ToolCall("call_a_0_1", "python", "1+1", True, 1, 0, True),
+        ToolResult("call_a_0_1", {"output": "2", "code_results": [{"text": "2"}]}),
+        TextDelta("Rain."),
+        Finish("stop", "stop"),
+    ] == got
+
+
+def test_groq_tells_a_result_again_and_it_is_given_once() -> None:
+    ran = '{"executed_tools":[{"index":0,"type":"visit","arguments":"{}","output":"page","browser_results":[{"url":"https://a.example"}]}]}'
+    got = told(data(delta(ran), delta(ran), delta("{}", '"stop"')), DONE)
+    assert 1 == len([event for event in got if isinstance(event, ToolResult)])
+    assert [Citation("https://a.example")] == [event for event in got if isinstance(event, Citation)]
+
+
+def test_a_call_without_an_index_does_not_go_on_with_a_tool_that_groq_ran() -> None:
+    ran = '{"executed_tools":[{"index":0,"type":"search","arguments":"{}","output":"o"}]}'
+    ours = '{"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}'
+    old = '{"function_call":{"name":"g","arguments":"[]"}}'
+    got = told(data(delta(ran), delta(ours), delta(old), delta("{}", '"tool_calls"')), DONE)
+    assert [
+        ToolCall("call_a_0_0", "search", "{}", True, 0, 0, True),
+        ToolCall("call_a_0_1", "f", "{}", True, 1),
+        ToolCall("call_a_0_2", "g", "[]", True, 2),
+    ] == [event for event in got if isinstance(event, ToolCall)]
 
 
 def test_groq_reasoning_is_called_reasoning() -> None:

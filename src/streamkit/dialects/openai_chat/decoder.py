@@ -4,6 +4,7 @@
     delta.content / refusal                         -> TextDelta (a refusal is block 1)
     delta.reasoning_content | reasoning | reasoning_details  -> ReasoningDelta, each thought once
     delta.tool_calls | function_call                -> ToolCallStart, ToolCallDelta ...
+    delta.executed_tools                            -> the same with `server=True`, at once; ToolResult
     citations, search_results, annotations          -> Citation, once per address
     finish_reason, usage                            -> held
     [DONE], or the end of the body after a reason   -> ToolCall ..., Usage, Finish for each choice
@@ -48,6 +49,7 @@ from streamkit.events import (
     ToolCall,
     ToolCallDelta,
     ToolCallStart,
+    ToolResult,
     Usage,
 )
 
@@ -232,7 +234,7 @@ class OpenAIChatDecoder:
             if delta.tool_calls is not None:
                 for call in delta.tool_calls:
                     state.take_call(call, self._answer_id, out)
-            if delta.refusal or delta.function_call or delta.annotations or delta.audio or delta.images:
+            if delta.refusal or delta.function_call or delta.annotations or delta.audio or delta.images or delta.executed_tools:
                 self._take_rare(delta, state, out)
         elif choice.text:
             out.append(TextDelta(choice.text, 0, number))
@@ -261,11 +263,21 @@ class OpenAIChatDecoder:
         if isinstance(audio.get("data"), str) and audio["data"]:
             # The only format that this API streams is 16-bit PCM.
             out.append(DataDelta(_from_base64(cast("str", audio["data"])), "audio/pcm", 0, state.number))
+        for item in delta.executed_tools or ():
+            self._take_executed(_as_dict(item), state, out)
         for item in delta.images or ():
             address = _as_dict(item).get("image_url")
             url = address if isinstance(address, str) else _as_dict(address).get("url")
             if isinstance(url, str) and url:
                 out.append(_file(url, state.number))
+
+    def _take_executed(self, item: dict[str, object], state: _ChoiceState, out: list[Event]) -> None:
+        """A tool that the server runs itself: told when it begins, and again with what came of it."""
+        told = {name: value for name, value in item.items() if name not in ("index", "type", "arguments")}
+        state.take_executed(item, told if item.get("output") is not None else None, self._answer_id, out)
+        found = [*_items(_as_dict(told.get("search_results")).get("results")), *_items(told.get("browser_results"))]
+        for source in map(_as_dict, found):
+            self._cite(source.get("url"), source.get("title"), None, state.number, out)
 
     def _start(self, chunk: Chunk, out: list[Event]) -> None:
         first = cast("FirstChunk", chunk)
@@ -366,7 +378,7 @@ class OpenAIChatDecoder:
 class _ChoiceState:
     """What one choice has said so far."""
 
-    __slots__ = ("by_id", "by_index", "calls", "finish", "number", "refused", "thinking")
+    __slots__ = ("by_id", "by_index", "calls", "executed", "finish", "number", "refused", "thinking")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -376,6 +388,7 @@ class _ChoiceState:
         self.calls: list[_CallState] = []
         self.by_id: dict[str, _CallState] = {}
         self.by_index: dict[int, _CallState] = {}
+        self.executed: dict[object, _CallState] = {}
 
     def take_marked(self, text: str, extra: object, out: list[Event]) -> None:
         """Content of Gemini's, where a thought is marked beside it and, at its borders, inside it."""
@@ -414,6 +427,23 @@ class _ChoiceState:
         elif call.started and function.arguments:
             out.append(ToolCallDelta(call.id, function.arguments, call.index, self.number))
 
+    def take_executed(self, item: dict[str, object], output: object, answer_id: str | None, out: list[Event]) -> None:
+        number = item.get("index")
+        key = number if isinstance(number, int | str) else None
+        call = self.executed.get(key)
+        if call is None:
+            call = self.executed[key] = self._begin(Call(index=_EXECUTED - len(self.calls)), answer_id)
+            call.given = True
+            name, arguments = str(item.get("type") or ""), item.get("arguments")
+            words = arguments if isinstance(arguments, str) else ""
+            out.append(ToolCallStart(call.id, name, call.index, self.number, True))
+            if words:
+                out.append(ToolCallDelta(call.id, words, call.index, self.number))
+            out.append(ToolCall(call.id, name, words, True, call.index, self.number, True))
+        if output is not None and not call.started:
+            call.started = True
+            out.append(ToolResult(call.id, output))
+
     def _call_of(self, delta: Call, name: str) -> _CallState | None:
         """The call that a delta goes on with; None when it begins one.
 
@@ -431,6 +461,8 @@ class _ChoiceState:
             call = self.calls[-1] if self.calls else None
             if call is not None and name and call.name and not call.lacks(name) and (call.parts or name != call.name):
                 return None
+        if call is not None and call.given:
+            return None
         if call is not None and delta.id and call.given_id and delta.id != call.given_id and name and not call.lacks(name):
             return None
         return call
@@ -448,6 +480,8 @@ class _ChoiceState:
     def end_calls(self, out: list[Event]) -> None:
         cut = self._reason not in ("stop", "tool-calls")
         for call in self.calls:
+            if call.given:
+                continue
             arguments = "".join(call.parts)
             if not call.started:
                 out.append(ToolCallStart(call.id, call.name, call.index, self.number))
@@ -467,12 +501,13 @@ class _ChoiceState:
 
 
 class _CallState:
-    """A tool call while it is told. `given_id` is the provider's; `id` is that, or one made up."""
+    """A tool call while it is told. `given_id` is the provider's; `id` is that, or one made up. `given`: told in full."""
 
-    __slots__ = ("given_id", "id", "index", "is_json", "name", "parts", "started")
+    __slots__ = ("given", "given_id", "id", "index", "is_json", "name", "parts", "started")
 
     def __init__(self, id: str, given_id: str, index: int) -> None:
         self.id = id
+        self.given = False
         self.given_id = given_id
         self.index = index
         self.is_json = True
@@ -489,6 +524,7 @@ class _CallState:
 
 
 _LEGACY: Final = -1  # the one call of `function_call`, beside those with an index
+_EXECUTED: Final = -2  # from here down, those that the server ran
 _NO_FUNCTION: Final = Function()
 
 
@@ -574,6 +610,10 @@ def _value(data: str | bytes) -> object:
     except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"a value that cannot be read ({type(error).__name__})", excerpt=data) from None
     return value
+
+
+def _items(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def _as_list(raw: bytes) -> list[object]:

@@ -80,6 +80,8 @@ class Delta(msgspec.Struct, gc=False):
     images: list[object] | None = None
     # Gemini's: whether the content is a thought.
     extra_content: object = None
+    # Groq's: the tools that it ran itself.
+    executed_tools: list[object] | None = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -216,6 +218,7 @@ def _delta(delta: dict[str, object]) -> Delta:
         audio=delta.get("audio"),
         images=_list(delta.get("images")),
         extra_content=delta.get("extra_content"),
+        executed_tools=_list(_plain(delta.get("executed_tools"))),
     )
 
 
@@ -270,6 +273,17 @@ def _groq(value: object) -> Groq | None:
 
 def _raw(value: object) -> msgspec.Raw:
     return NOTHING if value is None else msgspec.Raw(msgspec.json.encode(value))
+
+
+def _plain(value: object) -> object:
+    """The value as any JSON writer of ours can write it again, or None."""
+    if value is None:
+        return None
+    try:
+        plain: object = msgspec.json.decode(msgspec.json.encode(value))
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        return None
+    return plain
 
 
 def _flat(value: object) -> str | None:
