@@ -22,7 +22,6 @@ from typing import Any, TypeAlias, cast
 
 from streamkit.clients.http_headers import media_type_of, request_id_of, retry_after_of
 from streamkit.errors import RemoteProtocolError
-from streamkit.flow.plan import describe
 from streamkit.flow.runs import Run
 from streamkit.flow.sources import Closer, source_of
 from streamkit.flow.streams import Stream
@@ -158,7 +157,7 @@ def drop_unopened(value: Any) -> None:
 
 async def _enter(manager: Any, closers: list[Closer]) -> Any:
     value = await manager.__aenter__()
-    closers.append((describe(manager), lambda: manager.__aexit__(None, None, None)))
+    closers.append(("what was entered", lambda: manager.__aexit__(None, None, None)))
     return value
 
 
@@ -238,7 +237,7 @@ def _is_low_level(value: Any) -> bool:
 def _open_response(response: Any, run: Run[Any], closers: list[Closer]) -> Body:
     if not _is_async(response):
         return _threaded(response, run, closers, _as_it_is)
-    closers.append((describe(response), getattr(response, "aclose", None) or response.close))
+    closers.append(("the response", getattr(response, "aclose", None) or response.close))
     chunks, inflater = _async_chunks(response)
     if hasattr(chunks, "aclose"):
         closers.append(("the body", chunks.aclose))

@@ -89,7 +89,8 @@ def decode(
     elif not isinstance(dialect, Dialect):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers reach this
         raise TypeError(f"a dialect is a name or a Dialect, got {type(dialect).__name__}")
     recipe = Recipe(dialect, errors=errors, max_event_bytes=max_event_bytes, max_body_bytes=max_body_bytes, provider=provider)
-    return events_of(byte_source, recipe, f"decode({_name_of(byte_source)}, {dialect.name!r})")
+    name = dialect.name
+    return events_of(byte_source, recipe, lambda: f"decode({_name_of(byte_source)}, {name!r})")
 
 
 class Recipe:
@@ -144,7 +145,7 @@ class Recipe:
         return self._provider
 
 
-def events_of(value: Any, recipe: Recipe, label: str) -> Stream[Event]:
+def events_of(value: Any, recipe: Recipe, label: str | Callable[[], str]) -> Stream[Event]:
     """A stream over `value`, that can be run again if `value` is a callable."""
     check_body(value)
     repeatable = callable(value) and not hasattr(value, "__aiter__") and not hasattr(value, "__iter__")
@@ -154,7 +155,7 @@ def events_of(value: Any, recipe: Recipe, label: str) -> Stream[Event]:
 def _feed(value: Any, recipe: Recipe, run: Run[Any]) -> Feed:
     reading = _Reading(recipe, run)
     run.keep_partial(reading.message)
-    feed = Feed(None, shape="lists", closers=[(describe(value), lambda: drop_unopened(value))])
+    feed = Feed(None, shape="lists", closers=[("what was not opened", lambda: drop_unopened(value))])
 
     async def start() -> AsyncIterator[list[Event]]:
         body = await open_body(value, run, feed.closers, recipe.adapt)

@@ -70,19 +70,30 @@ class Source:
     """The beginning of a plan.
 
     A source that can be opened once goes from new to open to used; streams derived from one
-    another share it. A repeatable one is opened anew by each Run.
+    another share it. A repeatable one is opened anew by each Run. Its label may be a function, asked when
+    somebody wants to read it.
     """
 
-    __slots__ = ("_open", "_state", "label", "partial", "repeatable")
+    __slots__ = ("_label", "_open", "_state", "partial", "repeatable")
 
     def __init__(
-        self, label: str, open_feed: OpenFeed, *, repeatable: bool = False, partial: Callable[[], object] | None = None
+        self,
+        label: str | Callable[[], str],
+        open_feed: OpenFeed,
+        *,
+        repeatable: bool = False,
+        partial: Callable[[], object] | None = None,
     ) -> None:
-        self.label = label
+        self._label = label
         self.repeatable = repeatable
         self.partial = partial
         self._open = open_feed
         self._state = "new"
+
+    @property
+    def label(self) -> str:
+        """What it is called in plans and messages."""
+        return self._label if isinstance(self._label, str) else self._label()
 
     def open(self, run: Run[Any]) -> Feed:
         """Open for one Run.

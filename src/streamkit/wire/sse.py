@@ -34,6 +34,7 @@ __all__ = ["MAX_RETRY_MS", "Decoder", "Frame", "comment", "dump_json", "encode",
 MAX_RETRY_MS: Final = 86_400_000
 """The longest `retry` that is written, a day: a larger one is a unit mistaken for another."""
 
+_FIRST_FIELDS: Final = (b"data:", b"event")
 _BOM: Final = b"\xef\xbb\xbf"
 _RETRY_DIGITS: Final = 15
 _COLON: Final = 58
@@ -149,6 +150,10 @@ class Decoder:
                 self._offset += len(chunk)
                 line += chunk
                 return []
+        elif chunk.__class__ is bytes and chunk[:5] in _FIRST_FIELDS and not (self._started or line or self._finished):
+            # The usual beginning: a field, so no mark. The first answer is waited for most.
+            self._started = self._plain = True
+            return self.feed(chunk)
         return self._feed(chunk)
 
     def finish(self) -> int:
