@@ -442,3 +442,8 @@ def test_wrong_arguments_are_told_at_the_call(error: type[Exception], arguments:
 
 async def _left(server: Server) -> bool:
     return await anyio.to_thread.run_sync(server.left.wait, 5)
+
+
+def test_an_address_without_its_scheme_is_told_what_it_lacks() -> None:
+    with pytest.raises(sk.ConfigError, match="must begin with http:// or https://, and not with 'localhost:'"):
+        sse("localhost:8000/events")

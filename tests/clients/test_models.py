@@ -120,7 +120,7 @@ async def test_other_packages_bring_models_by_entry_point(monkeypatch: pytest.Mo
     echo = sk.model("echo:large:1", volume=3)
     assert "large:1" == await echo.stream("x").join()
     assert {"volume": 3} == cast("Echo", echo).options
-    with pytest.raises(ConfigError, match="known are anthropic, echo, local, openai, and http"):
+    with pytest.raises(ConfigError, match="known are anthropic:NAME, echo, local, openai:NAME, and http"):
         sk.model("eco")
 
 
@@ -142,7 +142,7 @@ async def test_parts_of_a_message_are_read_for_their_text() -> None:
 @pytest.mark.parametrize(
     ("call", "word"),
     [
-        (lambda: sk.model("gpt-9"), "known are anthropic, local, openai, and http"),
+        (lambda: sk.model("gpt-9"), "known are anthropic:NAME, local, openai:NAME, and http"),
         (lambda: sk.model("openai:"), "known are"),
         (lambda: sk.model("local:big"), "known are"),
         (lambda: sk.model("local", pace=0), "pace"),

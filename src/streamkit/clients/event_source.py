@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from streamkit.clients.bodies import Body, open_body
 from streamkit.clients.http_client import HttpClient, refused_redirect, shown
 from streamkit.dialects.provider_errors import error_from_body
-from streamkit.errors import ConfigError, RemoteProtocolError, SourceError, StreamTimeout, StreamTruncated
+from streamkit.errors import ConfigError, RemoteProtocolError, SourceError, StreamTimeout, StreamTruncated, scrub
 from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.streams import Stream
@@ -155,7 +155,7 @@ def _checked_request(url: str, method: str | None, json: object, headers: Mappin
     except ValueError as error:
         raise ConfigError(f"url is no address: {error}") from None
     if scheme not in ("http", "https", ""):
-        raise ConfigError(f"url must be http or https, got {shown(url)!r}")
+        raise ConfigError(f"url must begin with http:// or https://, and not with {scrub(scheme + ':', 40)!r}")
     method = ("GET" if json is None else "POST") if method is None else method.upper()
     if json is not None and method in ("GET", "HEAD"):
         raise ConfigError(f'a {method} request has no body: give json with method="POST"')

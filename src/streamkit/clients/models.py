@@ -340,7 +340,8 @@ async def _in_time(engine: LocalModel, asked: Request, clock: Clock, so_far: Ans
 
 
 def _names() -> list[str]:
-    return sorted({*_OURS, *(point.name for point in _entry_points())})
+    ours = (name if name == "local" else f"{name}:NAME" for name in _OURS)
+    return sorted({*ours, *(point.name for point in _entry_points() if point.name not in _OURS)})
 
 
 def _entry_points() -> Iterable[EntryPoint]:
