@@ -13,6 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import io
+import json
+import os
 import random
 import sys
 import threading
@@ -21,6 +24,7 @@ import warnings
 from collections import Counter
 from collections.abc import AsyncIterator
 from time import monotonic
+from typing import Any
 
 import streamkit as sk
 
@@ -67,7 +71,7 @@ def pipeline(sources: Sources, dice: random.Random) -> sk.Stream[str]:
     else:
         stream = sk.stream(sources.words)
     for _ in range(dice.randrange(4)):
-        match dice.randrange(8):
+        match dice.randrange(14):
             case 0:
                 stream = stream | sk.buffer(dice.randrange(1, 9), overflow=dice.choice(["suspend", "drop_oldest", "latest"]))
             case 1:
@@ -82,6 +86,19 @@ def pipeline(sources: Sources, dice: random.Random) -> sk.Stream[str]:
                 stream = stream.take(dice.randrange(1, 30))
             case 6:
                 stream = stream.map(_twice)
+            case 7:
+                stream = stream | sk.measure(sk.Stats())
+            case 8:
+                stream = stream | sk.progress(file=io.StringIO())
+            case 9:
+                stream = stream | sk.record(os.devnull)
+            case 10:
+                stream = stream | sk.timeout(wire=30)
+            case 11:
+                stream = stream | sk.limit_bytes(dice.randrange(1000))
+            case 12:
+                calls: sk.Stream[Any] = stream.flat_map(_calls) | sk.run_tools([_tool, _plain], timeout=dice.choice([None, 30]))
+                stream = calls.filter(_is_text)
             case _:
                 stream = stream.map(str.upper).filter(bool)
     return stream
@@ -90,6 +107,28 @@ def pipeline(sources: Sources, dice: random.Random) -> sk.Stream[str]:
 async def _twice(text: str) -> str:
     await asyncio.sleep(0)
     return text * 2
+
+
+def _calls(text: str) -> list[object]:
+    """A text, and for some a call of a tool: one that takes its time or fails, one on a thread, one that is not there."""
+    name = {"0": "_tool", "1": "_plain", "2": "nobody's"}.get(text[6:7] if text[:4] == "word" else text[5:6])
+    return [text] if name is None else [text, sk.ToolCall(text, name, json.dumps({"text": text}))]
+
+
+async def _tool(text: str) -> str:
+    await asyncio.sleep(0)
+    if len(text) % 3 == 0:
+        raise Fault("a tool")
+    await asyncio.sleep(0)
+    return text
+
+
+def _plain(text: str) -> int:
+    return len(text)
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, str)
 
 
 async def read(stream: sk.Stream[str], dice: random.Random) -> str:

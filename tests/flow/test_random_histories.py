@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from histories import AsyncioLoop, History, TrioLoop
 
@@ -14,9 +16,9 @@ def loop_of(backend: tuple[str, object]) -> AsyncioLoop | TrioLoop:
     return TrioLoop() if backend[0] == "trio" else AsyncioLoop()
 
 
-async def test_whatever_happens_every_source_is_closed_in_its_task(anyio_backend: tuple[str, object]) -> None:
-    for seed in range(400):
-        await History(seed, loop_of(anyio_backend)).run()
+async def test_whatever_happens_every_source_is_closed_in_its_task(anyio_backend: tuple[str, object], tmp_path: Path) -> None:
+    for seed in range(600):
+        await History(seed, loop_of(anyio_backend), tmp_path).run()
 
 
 async def test_a_pump_that_was_left_does_not_hand_its_cancel_to_the_pump_behind_it(anyio_backend: tuple[str, object]) -> None:

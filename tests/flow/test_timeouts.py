@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio
 import pytest
 
 import streamkit as sk
+from streamkit.flow.tasks import Timer, current_backend
 from streamkit.testing import Probe, VirtualClock, timed
 
 pytestmark = pytest.mark.anyio
@@ -132,3 +134,46 @@ async def test_a_trickle_of_bytes_that_makes_no_event_runs_into_the_idle_clock(c
     with pytest.raises(sk.StreamTimeout) as caught:
         await (sk.decode(timed(*trickle), "openai-chat") | sk.timeout(first=120, idle=120)).collect()
     assert ("first", 120.0) == (caught.value.phase, clock.now())
+
+
+async def test_a_timer_that_is_cancelled_at_the_last_moment_does_not_fire() -> None:
+    """A line of progress would go on for ever, and a clean-up's limit hit whatever its task does next."""
+    backend = current_backend()
+    for _ in range(20):
+        rivals = Rivals()
+        when = backend.now() + 0.001
+        rivals.timers = {name: backend.call_at(when, partial(rivals.fire, name)) for name in "ab"}
+        await rivals.one.wait()
+        for _ in range(3):
+            await backend.checkpoint()
+        assert 1 == len(rivals.fired)
+
+
+class Rivals:
+    """Two timers for one moment: the first cancels the other."""
+
+    def __init__(self) -> None:
+        self.timers: dict[str, Timer] = {}
+        self.fired: list[str] = []
+        self.one = anyio.Event()
+
+    def fire(self, name: str) -> None:
+        self.fired.append(name)
+        self.timers["b" if name == "a" else "a"].cancel()
+        self.one.set()
+
+
+async def test_no_timer_is_armed_for_an_item_that_comes_when_the_reader_has_left(clock: VirtualClock) -> None:
+    """It stayed behind until its time came, and held what it belongs to."""
+
+    async def stubborn() -> AsyncIterator[str]:
+        try:
+            await clock.sleep(60)
+        except BaseException:
+            yield "late"  # an item that was there when the cancel came does the same
+            raise
+
+    with pytest.raises(sk.StreamTimeout):
+        await (sk.stream(stubborn) | sk.batch(2, within=30) | sk.timeout(first=1)).collect()
+    assert 1.0 == clock.now()
+    assert 0 == clock.pending

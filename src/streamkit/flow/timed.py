@@ -83,7 +83,8 @@ class _Host:
         if out:
             self._channel.extend(out)
         deadline = stage.deadline
-        if deadline is not None and (self._timer is None or deadline < self._armed_for):
+        # Of a reader who has left, the source's task learns at its next item: that one arms nothing any more.
+        if deadline is not None and (self._timer is None or deadline < self._armed_for) and not self._channel.closed:
             self._arm(deadline)
         if stage.done:
             raise Enough
