@@ -277,6 +277,50 @@ async def test_a_block_cut_inside_is_truncated() -> None:
     assert "Hello" == cast("sk.Message", failure.partial).text
 
 
+ENDS_WITHOUT_A_BLANK_LINE = {
+    "openai-chat": [{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}, "[DONE]"],
+    "openai-responses": [
+        {"type": "response.output_text.delta", "delta": "Hi"},
+        {"type": "response.completed", "response": {"usage": {"input_tokens": 1, "output_tokens": 2}}},
+    ],
+    "anthropic": [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": 1, "output_tokens": 2}},
+        {"type": "message_stop"},
+    ],
+}
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r", "\r\n"], ids=["nothing", "lf", "cr", "crlf"])
+@pytest.mark.parametrize("dialect", ENDS_WITHOUT_A_BLANK_LINE)
+async def test_the_last_event_of_an_answer_needs_no_blank_line_behind_it(dialect: str, end: str) -> None:
+    frames = [frame if isinstance(frame, str) else json.dumps(frame) for frame in ENDS_WITHOUT_A_BLANK_LINE[dialect]]
+    body = "\n\n".join(f"data: {frame}" for frame in frames) + end
+    events = await decode([body.encode()], dialect).collect()
+    assert ("Hi", "stop") == (sk.Message(events).text, cast("sk.Finish", events[-1]).reason)
+    assert all(event.final for event in events if isinstance(event, sk.Usage))
+    for cut in range(1, len(frames[-1])):  # one that was cut is none
+        short = body[: len(body) - len(end) - cut].encode()
+        if dialect == "openai-responses":
+            with pytest.raises(StreamTruncated):
+                await decode([short], dialect).collect()
+        else:
+            assert "Hi" == await decode([short], dialect).join()
+
+
+async def test_a_whole_event_without_its_blank_line_makes_no_answer_whole() -> None:
+    for end in (b"", b"\n"):
+        events, failure = await outcome([chunk("Hello") + chunk(" you")[:-2] + end])
+        assert isinstance(failure, StreamTruncated)
+        assert "Hello" == sk.Message(events).text == cast("sk.Message", failure.partial).text
+
+
+async def test_an_error_without_its_blank_line_is_that_error() -> None:
+    events, failure = await outcome([chunk("Hello") + b'data: {"error":{"message":"busy","code":503}}'])
+    assert isinstance(failure, SourceError)
+    assert "Hello" == sk.Message(events).text
+
+
 async def test_an_empty_body_is_truncated() -> None:
     for pieces in ([], [b""], [b": ping\n\n"], [b"da"], [b"retry: 5\n\n"]):
         events, failure = await outcome(pieces)

@@ -9,6 +9,7 @@ Whatever happens, the events before it are delivered first. A stream that ends h
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Final, Literal, TypeAlias
@@ -268,8 +269,16 @@ class _Reading:
             if status >= 400 or (silent and self._head and not _is_event_stream(self._head)):
                 head = self._head if silent else b""
                 raise error_from_body(head, status=body.status, provider=self._recipe.provider, media_type=body.media_type)
+            rest = self._unclosed_end() if status < 300 else []
             self._wire.finish()
+            return [*rest, *decoder.finish()]  # what does not end the answer is dropped, as the grammar wants it
         return decoder.finish()
+
+    def _unclosed_end(self) -> list[Event]:
+        """The events of a last block that lacks only the blank line behind it: some servers leave it out, and files lose it."""
+        if self._wire.error is not None:
+            return []
+        return self._decoder.decode_many([frame for frame in self._wire.feed(b"\n\n") if _is_whole(frame.data)])
 
     def _describe(self, failure: Exception, body: Body) -> None:
         """Complete an error of ours; one of others passes as it is."""
@@ -296,6 +305,16 @@ async def _read_rest(chunks: AsyncIterator[Any]) -> None:
     except Exception:
         # The answer is complete, whatever becomes of its connection.
         return
+
+
+def _is_whole(data: str) -> bool:
+    """Whether nothing can be missing from the data of a block that was not closed."""
+    if data == "[DONE]":
+        return True
+    try:
+        return data.startswith("{") and isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_event_stream(head: bytes) -> bool:
