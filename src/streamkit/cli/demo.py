@@ -25,6 +25,7 @@ from streamkit.events import Event, Message, Stats
 from streamkit.extras import require
 from streamkit.flow.streams import Stream
 from streamkit.operators.buffering import coalesce
+from streamkit.stages.printable import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +64,7 @@ async def _serve_and_ask(options: Options, listener: socket, base: str, *, stays
     async with serving(make_app(pipeline, dialect=options.dialect), listener) as server:
         print(f"Serving {base}/ask as {options.dialect} over SSE:\n")
         print(indent(pipeline(options.question).explain(), "  "))
-        print(f"\nAsking it over HTTP: {options.question}\n", flush=True)
+        print(f"\nAsking it over HTTP: {one_line(options.question)}\n", flush=True)
         message = await _ask(f"{base}/ask", options)
         if stays:
             again = f"{base}/ask?question={quote_plus('What is a buffer?')}"
@@ -106,4 +107,4 @@ def _report(stats: Stats, message: Message) -> None:
     print(f"  chunks               {stats.chunks}{'' if rate is None else f', {rate:.0f}/s'}")
     print(f"  gaps                 {gaps}")
     print(f"  tokens               {tokens}")
-    print(f"  ended                {stats.ended_as or 'without a finish'}", flush=True)
+    print(f"  ended                {one_line(stats.ended_as or 'without a finish')}", flush=True)
