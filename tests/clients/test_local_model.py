@@ -42,7 +42,7 @@ def sources(text: str) -> list[str]:
         ("How do I merge two streams?", "operators"),
         ("How do I write my own operator?", "operators"),
         ("How do I split text into sentences?", "stages"),
-        ("remove think tags", "stages"),
+        ("escape sequences in a terminal", "stages"),
         ("What is a buffer?", "buffers"),
         ("How do I handle backpressure when the consumer is slow?", "buffers"),
         ("What does drop_oldest mean?", "buffers"),

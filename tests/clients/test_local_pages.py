@@ -8,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import streamkit as sk
 from streamkit.clients import local
 from streamkit.clients.local.corpus import PAGES, Page, Unit, pages, parse
+from streamkit.dialects import registry
 
 FOLDER = Path(local.__file__).parent / "pages"
-
-# What code in the pages may use of the package root.
-OFFERED = {
-    "buffer", "channel", "coalesce", "debounce", "decode", "from_anthropic", "from_bedrock", "from_openai",
-    "merge", "Message", "model", "on_text", "sentences", "split_tags", "stop", "stream",
-    "StreamBusy", "StreamConsumed", "StreamkitError", "StreamTruncated", "tee", "timeout",
-}  # fmt: skip
 
 
 def test_every_page_file_is_listed_and_every_listed_page_is_there() -> None:
@@ -63,7 +58,14 @@ def test_code_in_a_page_compiles_and_uses_only_what_is_offered(page: Page) -> No
             source = block.removeprefix("```python\n").removesuffix("\n```")
             compile(source, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     everything = (FOLDER / f"{page.name}.md").read_text("utf-8")
-    assert set(re.findall(r"\bsk\.(\w+)", everything)) <= OFFERED
+    assert set(re.findall(r"\bsk\.(\w+)", everything)) <= set(sk.__all__)
+
+
+@pytest.mark.parametrize("heading", ["Dialects that can be read", "Dialects that can be written"])
+def test_the_dialects_that_are_named_are_those_that_there_are(heading: str) -> None:
+    section = (FOLDER / "dialects.md").read_text("utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    listed = [line for line in section.splitlines() if line.startswith("- ")]
+    assert set(registry.names()) == set(re.findall(r"`([\w-]+)`", "\n".join(listed)))
 
 
 def test_the_line_that_leads_to_a_list_or_code_goes_with_it() -> None:
