@@ -752,6 +752,12 @@ def test_a_call_that_is_told_in_the_old_form_beside_the_new_is_one_call() -> Non
     assert [ToolCallStart("c", "f"), ToolCallDelta("c", "{"), ToolCallDelta("c", "}"), ToolCall("c", "f", "{}")] == got[:-1]
 
 
+def test_an_image_that_is_not_base64_is_given_as_it_came_and_costs_no_answer() -> None:
+    image = '{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAE..."}}]}'
+    got = told(data(delta(image), delta('{"content":"Here."}', '"stop"')), DONE)
+    assert [File("image/png", url="data:image/png;base64,AAE..."), TextDelta("Here.")] == got[:-1]
+
+
 def test_nested_errors_without_end_cost_nothing() -> None:
     deep = '{"errors":' * 300 + "[]" + "}" * 300
     got = reading(HI, data(deep))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from dialect_cases import FIXTURES, Reading, cut, read, sse_body
 from hypothesis import given, settings
@@ -714,8 +715,30 @@ def test_nesting_of_any_depth_is_read_or_refused() -> None:
             assert (got.error is None) is got.message.complete
 
 
-def test_a_picture_that_is_not_base64_is_a_remote_protocol_error() -> None:
-    assert isinstance(answer(CREATED, done("image_generation_call", id="i", result="%%%")).error, RemoteProtocolError)
+def test_a_picture_that_is_not_base64_is_given_as_it_came_and_costs_no_answer() -> None:
+    preview = {"type": "response.image_generation_call.partial_image", "item_id": "i", "partial_image_b64": "AAE...="}
+    got = answer(
+        CREATED,
+        preview,
+        done("image_generation_call", id="i", result="AAE...=", output_format="webp"),
+        delta("Here."),
+        COMPLETED,
+    )
+    assert got.error is None
+    assert [File("image/webp", url="data:image/webp;base64,AAE...=")] == [
+        msgspec.structs.replace(event, index=0) for event in got.events if isinstance(event, File)
+    ]
+    assert not any(isinstance(event, DataDelta) for event in got.events)
+    assert "Here." == got.message.text
+
+
+def test_a_picture_that_is_an_address_is_given_as_one() -> None:
+    got = answer(CREATED, done("image_generation_call", id="i", result="https://pictures.example/1.png"), COMPLETED)
+    assert ["https://pictures.example/1.png"] == [event.url for event in got.events if isinstance(event, File)]
+
+
+def test_sound_that_is_not_base64_is_a_remote_protocol_error() -> None:
+    assert isinstance(answer(CREATED, {"type": "response.audio.delta", "delta": "%%%"}).error, RemoteProtocolError)
 
 
 # ---- odd values -------------------------------------------------------------------------------------

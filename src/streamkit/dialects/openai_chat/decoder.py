@@ -560,7 +560,11 @@ def _first(*counts: int | None) -> int | None:
 def _file(url: str, number: int) -> File:
     head, comma, body = url.partition(",")
     if comma and head.startswith("data:") and head.endswith(";base64"):
-        return File(head[len("data:") : -len(";base64")] or "image/*", data=_from_base64(body), choice=number)
+        kind = head[len("data:") : -len(";base64")] or "image/*"
+        try:
+            return File(kind, data=_from_base64(body), choice=number)
+        except RemoteProtocolError:  # given as it came: a picture that cannot be read must not cost the answer
+            return File(kind, url=url, choice=number)
     return File("image/*", url=url, choice=number)
 
 

@@ -375,8 +375,11 @@ class OpenAIResponsesDecoder:
             case "response.image_generation_call.partial_image":
                 if picture := text(value.get("partial_image_b64")):
                     self._begin(out)
-                    # A whole picture each time: a block of its own, so that nobody joins it with the next.
-                    out.append(DataDelta(_from_base64(picture), image_type(value), self._next_index()))
+                    kind = image_type(value)
+                    pixels = _picture(kind, picture, 0).data
+                    if pixels is not None:  # a preview that cannot be read is worth no error
+                        # A whole picture each time: a block of its own, so that nobody joins it with the next.
+                        out.append(DataDelta(pixels, kind, self._next_index()))
             case "response.audio.delta":
                 if sound := text(value.get("delta")):
                     self._begin(out)
@@ -618,7 +621,7 @@ class OpenAIResponsesDecoder:
         self._end_call(item, arguments_of(item.kind, shape), status, out)
         picture = text(shape.get("result")) if item.kind == "image_generation_call" else None
         if picture:
-            out.append(File(image_type(shape), _from_base64(picture), index=self._next_index()))
+            out.append(_picture(image_type(shape), picture, self._next_index()))
         if item.server and item.kind not in ANSWERED_APART:
             result = result_of(item.call_id, {**shape, "result": None} if picture else shape)
             if result.output is not None or status != "incomplete":  # one that was cut has none
@@ -834,6 +837,16 @@ class _Part:
 _NONE: Final = Delta("\0")  # equal to no delta that comes
 _NO_ITEMS: Final[deque[_Item]] = deque()
 _REASONING: Final = frozenset({"content", "summary"})
+
+
+def _picture(kind: str, picture: str, index: int) -> File:
+    """A picture; one that cannot be read is given as it came, for it must not cost the answer."""
+    if picture.startswith(("https://", "http://")):
+        return File(kind, url=picture, index=index)
+    try:
+        return File(kind, _from_base64(picture), index=index)
+    except RemoteProtocolError:
+        return File(kind, url=f"data:{kind};base64,{picture}", index=index)
 
 
 def _from_base64(data: str) -> bytes:
