@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from asgi_client import Client
 from byte_server import Answer, byte_server
 
 import streamkit as sk
@@ -214,6 +214,24 @@ def test_priv_04_the_demo_shows_a_question_on_one_line_without_commands(capsys: 
     assert not [line for line in shown.splitlines() if line.startswith("[CRITICAL]")]
 
 
+async def writes_of(app: Response) -> list[bytes]:
+    """What an ASGI application writes to a client that stays."""
+    messages: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    await app({"type": "http", "method": "GET", "path": "/", "headers": [], "asgi": {"version": "3.0"}}, receive, send)
+    assert messages[-1]["more_body"] is False
+    return [message["body"] for message in messages[1:]]
+
+
 @pytest.mark.parametrize("dialect", ["native", "openai-chat", "anthropic", "openai-responses"])
 async def test_priv_05_padded_writes_of_a_response_come_in_a_few_sizes(dialect: str) -> None:
     """Tokens of 1 to 60 characters: without padding nearly each length has a size of its own on the wire."""
@@ -227,10 +245,9 @@ async def test_priv_05_padded_writes_of_a_response_come_in_a_few_sizes(dialect: 
 
     sizes: dict[int | None, set[int]] = {}
     for pad in (None, 256):
-        client = await Client().call(Response(sk.stream(answer), dialect=dialect, pad=pad))
-        assert client.complete
-        sizes[pad] = {len(write) for write in client.writes if write}
-        read = await sk.decode([client.body], dialect).collect()
+        writes = await writes_of(Response(sk.stream(answer), dialect=dialect, pad=pad))
+        sizes[pad] = {len(write) for write in writes if write}
+        read = await sk.decode(writes, dialect).collect()
         assert "".join(words) == "".join(event.text for event in read if isinstance(event, sk.TextDelta))
     assert 40 <= len(sizes[None])
     assert {0} == {size % 256 for size in sizes[256]}
