@@ -758,6 +758,16 @@ def test_an_image_that_is_not_base64_is_given_as_it_came_and_costs_no_answer() -
     assert [File("image/png", url="data:image/png;base64,AAE..."), TextDelta("Here.")] == got[:-1]
 
 
+def test_two_calls_of_one_id_are_told_apart() -> None:
+    calls = [
+        f'{{"tool_calls":[{{"index":{index},"id":"c","function":{{"name":"f","arguments":"{{\\"x\\":"}}}}]}}' for index in (0, 1)
+    ]
+    rests = [f'{{"tool_calls":[{{"index":{index},"id":"c","function":{{"arguments":"{index}}}"}}}}]}}' for index in (0, 1)]
+    got = told(data(*map(delta, calls), *map(delta, rests), delta("{}", '"tool_calls"')), DONE)
+    assert [ToolCall("c", "f", '{"x":0}'), ToolCall("call_a_0_1", "f", '{"x":1}', True, 1)] == got[-3:-1]
+    assert ["c", "call_a_0_1", "c", "call_a_0_1"] == [event.id for event in got if isinstance(event, ToolCallDelta)]
+
+
 def test_nested_errors_without_end_cost_nothing() -> None:
     deep = '{"errors":' * 300 + "[]" + "}" * 300
     got = reading(HI, data(deep))

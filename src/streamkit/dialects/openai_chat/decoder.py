@@ -469,8 +469,10 @@ class _ChoiceState:
 
     def _begin(self, delta: Call, answer_id: str | None) -> _CallState:
         index = len(self.calls)
-        made_up = f"call_{answer_id or 'answer'}_{self.number}_{index}"
-        call = _CallState(delta.id or made_up, delta.id or "", index)
+        id = delta.id or ""
+        if not id or id in self.by_id:  # none, or that of another call: results are matched by it
+            id = f"call_{answer_id or 'answer'}_{self.number}_{index}"
+        call = _CallState(id, delta.id or "", index)
         self.calls.append(call)
         if delta.id:
             self.by_id[delta.id] = call
