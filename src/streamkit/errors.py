@@ -189,7 +189,7 @@ class ProtocolError(StreamkitError):
     Attributes:
         offset: Position in bytes from the start of the stream, or None.
         excerpt: The bytes or text at fault, cut short and scrubbed. It may be content, so the message shows it only
-            if the environment variable STREAMKIT_SHOW_CONTENT is set.
+            if the environment says STREAMKIT_SHOW_CONTENT=1.
     """
 
     def __init__(self, message: str, *, offset: int | None = None, excerpt: str | bytes = "", partial: object = None) -> None:
@@ -200,8 +200,12 @@ class ProtocolError(StreamkitError):
         where = "" if offset is None else f" at byte {offset}"
         what = ""
         if self.excerpt:
-            what = f": {self.excerpt!r}" if os.environ.get("STREAMKIT_SHOW_CONTENT") else " (what stood there: `excerpt`)"
+            what = f": {self.excerpt!r}" if _shows_content() else " (what stood there: `excerpt`)"
         super().__init__(f"{message}{where}{what}", partial=partial)
+
+
+def _shows_content() -> bool:
+    return os.environ.get("STREAMKIT_SHOW_CONTENT", "0").strip().lower() not in ("", "0", "no", "off", "false")
 
 
 class LocalProtocolError(ProtocolError):

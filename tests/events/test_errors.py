@@ -43,6 +43,12 @@ def test_content_stands_in_a_message_only_where_it_was_asked_for(monkeypatch: py
     assert "not JSON at byte 12: '{\"a\":'" == str(sk.RemoteProtocolError("not JSON", offset=12, excerpt=b'{"a":'))
 
 
+@pytest.mark.parametrize("word", ["0", "", "false", "No "])
+def test_a_variable_that_says_no_shows_no_content(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMKIT_SHOW_CONTENT", word)
+    assert "secret" not in str(sk.RemoteProtocolError("not JSON", excerpt="a secret"))
+
+
 def test_foreign_text_moves_no_cursor_and_makes_no_log_line_of_its_own() -> None:
     assert "a [CRITICAL] b\ufffd[2J\ufffd]52;c;x\ufffdc" == scrub("a\n[CRITICAL] b\x1b[2J\x9d52;c;x\x07c".replace("\x9d", "\x1b]"))
 
