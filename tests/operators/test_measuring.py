@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -151,6 +152,27 @@ async def test_a_branch_of_a_merge_that_wants_no_more_was_not_cancelled(clock: V
     branch = timed("a", 1.0, "b", 1.0, "c") | sk.measure(stats) | sk.buffer(8) | sk.take(2)
     await sk.merge(branch, timed("x", 5.0, "y")).collect()
     assert "left" == stats.ended_as
+
+
+@pytest.mark.parametrize("behind", [sk.map(str), sk.buffer(3), sk.buffer(3) | sk.measure(sk.Stats())], ids=["", "buffer", "both"])
+def test_a_program_that_ends_in_the_middle_has_cancelled_its_streams(behind: Any) -> None:
+    """asyncio.run cancels every task at once, those of a run with it."""
+    stats = sk.Stats()
+
+    async def program() -> asyncio.Task[list[str]]:
+        began = asyncio.Event()
+
+        async def answer() -> AsyncIterator[str]:
+            yield "a"
+            began.set()
+            await asyncio.get_running_loop().create_future()
+
+        reader = asyncio.create_task((sk.stream(answer).measure(stats) | behind).collect())
+        await began.wait()
+        return reader
+
+    assert asyncio.run(program()).cancelled()
+    assert "cancelled" == stats.ended_as
 
 
 async def test_a_reader_who_fails_left() -> None:

@@ -43,7 +43,7 @@ class ObservedBoundary:
         self._make = make
 
     def connect(self, strand: Strand, run: Run[Any]) -> Strand:
-        observation = _Observation(self._make(run), run)
+        observation = _Observation(self._make(run), strand, run)
         # A source of lists without steps is read as it is: a segment in between would copy each list.
         if strand.shape == "drains":
             strand.flatten()
@@ -69,10 +69,11 @@ class _Closing:
 class _Observation:
     """One run, seen by one observer."""
 
-    __slots__ = ("_now", "_observer", "_over", "_run", "_seen")
+    __slots__ = ("_now", "_observer", "_over", "_run", "_seen", "_strand")
 
-    def __init__(self, observer: Observer, run: Run[Any]) -> None:
+    def __init__(self, observer: Observer, strand: Strand, run: Run[Any]) -> None:
         self._observer = observer
+        self._strand = strand
         self._run = run
         self._now = run.clock.now
         self._over = False
@@ -147,8 +148,8 @@ class _Observation:
         seen, self._seen = self._seen, None
         if not self._over:
             self._over = True
-            run = self._run
+            run, writer = self._run, self._strand.writer
             # A task of the run's own is cancelled by the run itself: when its reader leaves, or a step between two buffers
             # has failed or has all it wants.
-            own = run.closing or run.in_own_task
-            self._observer.leave(run.ended_by if own else run.ended_by or seen, self._now())
+            ours = run.closing or (writer is not None and writer.left)
+            self._observer.leave(run.ended_by if ours else run.ended_by or seen, self._now())

@@ -50,7 +50,7 @@ CLOSE_TIMEOUT = 5.0
 class Strand:
     """What one task iterates, from its source down, and closes, from the last opened up."""
 
-    __slots__ = ("_closed", "_closers", "iterator", "run", "shape", "start", "steps", "watched")
+    __slots__ = ("_closed", "_closers", "iterator", "run", "shape", "start", "steps", "watched", "writer")
 
     def __init__(self, feed: Feed, run: Run[Any]) -> None:
         self.run = run
@@ -59,6 +59,8 @@ class Strand:
         self.start = feed.start
         self.steps: list[Step] = []
         self.watched = False
+        # Where a task of the run's own drives it to; None for the reader's own strand.
+        self.writer: Writer[Any] | None = None
         self._closers = feed.closers
         self._closed = False
 
@@ -156,7 +158,7 @@ class Pump:
         self._error: BaseException | None = None
         self._strand = strand
         self._run = run
-        self._writer: Writer[Any] = Writer(channel, run.backend)
+        self._writer = strand.writer = Writer[Any](channel, run.backend)
         channel.on_close.append(self.leave)
         self._task: Task | None = None
         self._started = False
@@ -410,11 +412,6 @@ class Run(Generic[T_co]):
     def closing(self) -> bool:
         """Whether it is on its way out, or over: to cancel it now would cut off a clean-up."""
         return self._leaving or self._closed
-
-    @property
-    def in_own_task(self) -> bool:
-        """Whether this is a task that the run began, which nobody else cancels, and not its reader's."""
-        return bool(self._pumps) and self.backend.current_task() is not self._home
 
     @property
     def partial(self) -> object:
