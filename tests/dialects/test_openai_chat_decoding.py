@@ -460,6 +460,7 @@ FIELDS = [
     "images",
     "extra_content",
     "executed_tools",
+    "context",
 ]
 odd_chunks = st.fixed_dictionaries(
     {},

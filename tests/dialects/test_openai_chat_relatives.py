@@ -768,6 +768,23 @@ def test_two_calls_of_one_id_are_told_apart() -> None:
     assert ["c", "call_a_0_1", "c", "call_a_0_1"] == [event.id for event in got if isinstance(event, ToolCallDelta)]
 
 
+def test_azure_names_the_documents_of_ones_own_that_it_read() -> None:
+    context = (
+        '{"role":"assistant","context":{"intent":"[]","citations":['
+        '{"content":"wet","title":"Sky","url":"https://sky.example","filepath":"sky.md","chunk_id":"0"},'
+        '{"content":"dry","title":null,"url":null,"filepath":"sand.md","chunk_id":"1"},'
+        '{"content":"dry","title":null,"url":null,"filepath":"sand.md","chunk_id":"2"},'
+        '{"content":"?","title":null,"url":"","filepath":null},7]}}'
+    )
+    got = told(data(delta(context), delta('{"content":"Rain [doc1]."}', '"stop"')), DONE)
+    assert [
+        Citation("https://sky.example", "Sky"),
+        Citation(None, "sand.md"),
+        TextDelta("Rain [doc1]."),
+        Finish("stop", "stop"),
+    ] == got
+
+
 def test_nested_errors_without_end_cost_nothing() -> None:
     deep = '{"errors":' * 300 + "[]" + "}" * 300
     got = reading(HI, data(deep))

@@ -5,7 +5,7 @@
     delta.reasoning_content | reasoning | reasoning_details  -> ReasoningDelta, each thought once
     delta.tool_calls | function_call                -> ToolCallStart, ToolCallDelta ...
     delta.executed_tools                            -> the same with `server=True`, at once; ToolResult
-    citations, search_results, annotations          -> Citation, once per address
+    citations, search_results, annotations, context -> Citation, once per address
     finish_reason, usage                            -> held
     [DONE], or the end of the body after a reason   -> ToolCall ..., Usage, Finish for each choice
 
@@ -234,7 +234,15 @@ class OpenAIChatDecoder:
             if delta.tool_calls is not None:
                 for call in delta.tool_calls:
                     state.take_call(call, self._answer_id, out)
-            if delta.refusal or delta.function_call or delta.annotations or delta.audio or delta.images or delta.executed_tools:
+            if (
+                delta.refusal
+                or delta.function_call
+                or delta.annotations
+                or delta.audio
+                or delta.images
+                or delta.executed_tools
+                or delta.context
+            ):
                 self._take_rare(delta, state, out)
         elif choice.text:
             out.append(TextDelta(choice.text, 0, number))
@@ -257,6 +265,10 @@ class OpenAIChatDecoder:
         for item in delta.annotations or ():
             source = _as_dict(_as_dict(item).get("url_citation"))
             self._cite(source.get("url"), source.get("title"), source.get("content"), state.number, out)
+        for item in _items(_as_dict(delta.context).get("citations")):
+            document = _as_dict(item)
+            title = document.get("title") or document.get("filepath")
+            self._cite(document.get("url") or None, title, None, state.number, out, named=True)
         audio = _as_dict(delta.audio)
         if isinstance(audio.get("transcript"), str) and audio["transcript"]:
             out.append(TextDelta(cast("str", audio["transcript"]), 0, state.number))
@@ -348,12 +360,19 @@ class OpenAIChatDecoder:
         for item in found:
             self._cite(item.get("url"), item.get("title"), None, 0, out)
 
-    def _cite(self, url: object, title: object, quote: object, number: int, out: list[Event]) -> None:
-        if not isinstance(url, str) or not url or (number, url) in self._cited:
+    def _cite(self, url: object, title: object, quote: object, number: int, out: list[Event], *, named: bool = False) -> None:
+        """A source once; one without an address only where its title is a name of its own (`named`)."""
+        key = url or (f"\0{title}" if named and isinstance(title, str) else "")
+        if not isinstance(key, str) or not key or (number, key) in self._cited:
             return
-        self._cited.add((number, url))
+        self._cited.add((number, key))
         out.append(
-            Citation(url, title if isinstance(title, str) else None, quote if isinstance(quote, str) else None, choice=number)
+            Citation(
+                url if isinstance(url, str) and url else None,
+                title if isinstance(title, str) else None,
+                quote if isinstance(quote, str) else None,
+                choice=number,
+            )
         )
 
     # ---- the end ----------------------------------------------------------------------------

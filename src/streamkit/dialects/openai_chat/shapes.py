@@ -82,6 +82,8 @@ class Delta(msgspec.Struct, gc=False):
     extra_content: object = None
     # Groq's: the tools that it ran itself.
     executed_tools: list[object] | None = None
+    # Azure's: what it found in documents of one's own.
+    context: object = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -218,6 +220,7 @@ def _delta(delta: dict[str, object]) -> Delta:
         audio=delta.get("audio"),
         images=_list(delta.get("images")),
         extra_content=delta.get("extra_content"),
+        context=delta.get("context"),
         executed_tools=_list(_plain(delta.get("executed_tools"))),
     )
 
