@@ -271,6 +271,40 @@ async def test_a_killed_recording_is_read_as_far_as_it_goes(tmp_path: Path) -> N
         assert ["a", "b", "c"][: min(full, 3)] == caught.value.partial
 
 
+ODD: list[Any] = [
+    [b"data: x\n\n", b"\xff\xfe", b"", "日本".encode()[:4]],
+    ["a", "", "\ud83d", "日本"],
+    [sk.Start(model="m"), sk.TextDelta("Hel\ud83d"), sk.ToolCallDelta("1", '{"a'), sk.DataDelta(b"\xff", "audio/wav"), sk.Finish()],
+]
+
+
+@pytest.mark.parametrize("items", ODD, ids=["bytes", "strings", "events"])
+async def test_a_recording_cut_at_any_byte_gives_a_beginning_of_what_there_was(tmp_path: Path, items: list[Any]) -> None:
+    path = tmp_path / "a.jsonl"
+    await (sk.stream(items) | sk.record(path)).run()
+    whole = path.read_bytes()
+    seen: list[int] = []
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        if size < whole.index(b"\n"):
+            with pytest.raises(sk.ConfigError, match="no recording"):
+                sk.replay(path)
+            continue
+        got: list[Any] = []
+        try:
+            async with sk.replay(path, speed=None) as replayed:
+                async for item in replayed:
+                    got.append(item)
+        except sk.StreamTruncated:
+            assert not isinstance(items[0], bytes) or not got
+        else:
+            assert isinstance(items[0], bytes)
+        assert items[: len(got)] == got
+        seen.append(len(got))
+    assert sorted(seen) == seen
+    assert {*range(len(items) + 1)} == set(seen)
+
+
 async def test_bytes_of_a_killed_recording_end_as_a_body_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     await (sk.stream(CHAT) | sk.record(path)).run()
@@ -458,6 +492,27 @@ async def test_recording_adds_no_delay_and_reads_stay_together(tmp_path: Path) -
 
 
 # ---- the contract, and real clients
+
+
+@pytest.mark.parametrize(
+    ("items", "errors"),
+    [
+        ([b"a", b"sk-0123456789abcdef", b"\xff"], "raise"),
+        (["a", "Bearer ", "b"], "warn"),
+        ([sk.TextDelta("a"), sk.Finish()], "raise"),
+    ],
+    ids=["bytes", "strings", "events"],
+)
+async def test_recording_anything_holds_the_contract_of_operators(tmp_path: Path, items: list[Any], errors: Any) -> None:
+    report = await check_operator(
+        sk.record(tmp_path / "a.jsonl", errors=errors),
+        items=items,
+        expected=items,
+        ahead=0,
+        refuses=[lambda: sk.record(tmp_path / "a.jsonl", errors="ignore")],  # type: ignore[arg-type]  # on purpose
+    )
+    assert {1, 2, 3, 6, 7, 8} <= set(report.rules)
+    assert 40 <= report.cases
 
 
 async def test_recording_holds_the_contract_of_operators_and_replaying_that_of_sources(tmp_path: Path) -> None:

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import streamkit as sk
+
+ITEMS: list[Any] = [
+    sk.Start(model="m"),
+    sk.TextDelta("né"),
+    sk.ReasoningDelta("hm"),
+    sk.ToolCallDelta("1", "{}"),
+    sk.DataDelta(b"123", "audio/wav"),
+    sk.Usage(output_tokens=7),
+    sk.Finish("length"),
+    sk.ErrorEvent("no", code="overloaded"),
+    sk.Ping(),
+]
 
 
 def fed(*times: float, stall: float = 2.0) -> sk.Stats:
@@ -42,6 +60,64 @@ def test_percentiles_are_within_two_percent_and_never_above_the_longest() -> Non
     assert 0.100 == pytest.approx(stats.gap_max)
     assert stats.percentile(1.0) == pytest.approx(stats.gap_max, rel=0.03)
     assert (stats.percentile(1.0) or 0) <= stats.gap_max
+
+
+GAPS = st.lists(
+    st.floats(1e-6, 1e-4) | st.floats(1e-4, 1.0) | st.floats(1.0, 1e5) | st.sampled_from([0.0, 1e-9, 1e-6, 0.001, 2.0]),
+    min_size=1,
+    max_size=60,
+)
+
+
+@given(GAPS, st.floats(0, 1) | st.sampled_from([0.0, 0.5, 0.95, 0.99, 1.0]), st.lists(st.integers(1, 4), min_size=60, max_size=60))
+def test_any_percentile_is_within_two_percent_of_a_slow_count(gaps: list[float], share: float, read: list[int]) -> None:
+    """The oracle keeps and sorts every gap; items of one read have none between them."""
+    stats = sk.Stats(started=0.0, stall=1.5)
+    now = 100.0
+    stats.add("x", now)
+    kept: list[float] = []
+    for gap, count in zip(gaps, read, strict=False):
+        before, now = now, now + gap
+        kept += [now - before, *[0.0] * (count - 1)]
+        stats.add_many(["x"] * count, now)
+    kept.sort()
+    rank = max(math.ceil(Fraction(share) * len(kept)), 1)
+    measured = stats.percentile(share)
+    assert measured is not None
+    assert kept[rank - 1] == pytest.approx(measured, rel=0.02, abs=1e-6)
+    assert measured <= stats.gap_max
+    assert kept[-1] == stats.gap_max
+    assert len([gap for gap in kept if gap > 1.5]) == stats.stalls
+    assert 1 + len(kept) == stats.chunks
+
+
+@given(st.lists(st.lists(st.sampled_from(["", "a", "日本", "\ud83d", b"12", bytearray(b"x"), *ITEMS]), max_size=5), max_size=12))
+def test_items_one_by_one_or_together_are_the_same_but_for_the_time(reads: list[list[Any]]) -> None:
+    """One path is written out for speed and one is not: they must count alike."""
+    together, apart = sk.Stats(started=0.0), sk.Stats(started=0.0)
+    for number, items in enumerate(reads):
+        together.add_many(items, float(number))
+        for item in items:
+            apart.add(item, float(number))
+    together.end("done", 20.0)
+    apart.end("done", 20.0)
+    assert together.as_dict() == apart.as_dict()
+    assert str(together) == str(apart)
+
+
+@given(st.lists(st.tuples(st.text(max_size=3) | st.none(), st.text(max_size=120) | st.none()), max_size=30), st.integers(1, 4))
+def test_totals_have_few_labels_and_lose_no_stream(names: list[tuple[str | None, str | None]], limit: int) -> None:
+    totals = sk.Totals(limit)
+    for told, given_name in names:
+        stats = sk.Stats()
+        stats.add_many([sk.Start(model=told), "x"], 1.0)
+        totals.add(stats, model=given_name)
+        assert len(totals.by_model) <= limit + 1
+    assert (
+        len(names)
+        == sum(total.streams for total in totals.by_model.values())
+        == sum(total.chunks for total in totals.by_model.values())
+    )
 
 
 def test_a_gap_longer_than_the_limit_is_a_stall() -> None:

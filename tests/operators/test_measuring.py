@@ -382,13 +382,38 @@ ITEMS = ["a", "b", "c", "d"]
         (sk.measure(sk.Stats()), [lambda: sk.measure(3)]),  # type: ignore[arg-type]  # on purpose
         (sk.progress(file=io.StringIO()), [lambda: sk.progress(every=0), lambda: sk.progress(every="x")]),  # type: ignore[arg-type]  # on purpose
         (sk.printable(), []),
+        (sk.progress(file=Terminal(), every=0.01), []),
+        (sk.timeout(wire=1), [lambda: sk.timeout(wire=0), lambda: sk.timeout(wire=-1)]),
+        (sk.timeout(wire=1, idle=2, first=3, total=60) | sk.measure(sk.Stats()), []),
         (sk.measure(sk.Stats()) | sk.buffer(1) | sk.measure(sk.Stats()) | sk.map(str), []),
     ],
-    ids=["measure", "progress", "printable", "a chain"],
+    ids=["measure", "progress", "printable", "progress on a terminal", "a wire's clock", "all clocks", "a chain"],
 )
 async def test_they_hold_the_contract_of_operators(op: Any, refuses: list[Callable[[], object]]) -> None:
     report = await check_operator(op, items=ITEMS, expected=ITEMS, refuses=refuses)
     assert 60 <= report.cases
+
+
+EVENTS: list[sk.Event] = [
+    sk.Start(),
+    sk.TextDelta("a\x1b[3"),
+    sk.TextDelta("1mb"),
+    sk.ReasoningDelta("c"),
+    sk.Usage(1, 2),
+    sk.Finish(),
+]
+
+
+async def test_printable_text_of_events_holds_the_contract_of_operators() -> None:
+    expected = [sk.Start(), sk.TextDelta("a"), sk.TextDelta("b"), *EVENTS[3:]]
+    report = await check_operator(sk.on_text(sk.printable()), items=EVENTS, expected=expected)
+    assert {1, 2, 3, 6, 8} <= set(report.rules)
+
+
+async def test_a_limit_on_events_holds_the_contract_of_operators() -> None:
+    expected = [*EVENTS[:2], sk.TextDelta("1"), sk.Finish("length", "limit_bytes")]
+    report = await check_operator(sk.limit_bytes(5), items=EVENTS, expected=expected, refuses=[lambda: sk.limit_bytes("5")])  # type: ignore[arg-type]  # on purpose
+    assert {1, 2, 3, 6, 7, 8} <= set(report.rules)
 
 
 async def test_a_measured_operator_asks_for_nothing_ahead() -> None:

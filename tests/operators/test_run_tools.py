@@ -667,3 +667,27 @@ async def test_partial_json_holds_the_contract_of_operators() -> None:
         refuses=[lambda: sk.partial_json(max_chars=0), lambda: sk.partial_json(of="all")],  # type: ignore[arg-type]  # on purpose
     )
     assert {1, 2, 3, 6, 7, 8} <= set(report.rules)
+
+
+async def test_partial_json_of_text_holds_the_contract_of_operators() -> None:
+    op = sk.partial_json(max_depth=100_000) | sk.map(is_complete)  # the check of fairness sends the items again and again
+    report = await check_operator(op, items=["[", "[[", "["], expected=[False] * 3, ahead=0)
+    assert 60 <= report.cases
+
+
+def slow_add(a: int) -> int:
+    return a + 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": 30}, {"concurrency": 1}, {"on_error": "raise"}], ids=["a timeout", "one at a time", "errors raise"]
+)
+async def test_run_tools_on_threads_holds_the_contract_of_operators(options: dict[str, Any]) -> None:
+    steps = [call(1, "slow_add", '{"a": 1}'), TextDelta("a"), call(2, "slow_add", '{"a": 2}'), Finish()]
+    report = await check_operator(
+        sk.run_tools([slow_add], **options) | sk.filter(lambda event: not isinstance(event, ToolResult)),
+        items=steps,
+        expected=steps,
+        flushes=False,
+    )
+    assert 60 <= report.cases
