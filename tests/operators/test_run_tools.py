@@ -21,6 +21,7 @@ from event_loops import asyncio_only
 import streamkit as sk
 from streamkit.events import ErrorEvent, Event, Finish, Start, TextDelta, ToolCall, ToolCallDelta, ToolCallStart, ToolResult, Usage
 from streamkit.flow.clock import current_clock
+from streamkit.operators.tool_calls import AHEAD, MOST_HELD
 from streamkit.testing import VirtualClock, assert_no_leaks, check_operator, timed
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +95,27 @@ async def test_running_counts_of_usage_pass_and_the_final_one_waits(clock: Virtu
     answer = timed(waiting(1, 1), Usage(output_tokens=1, final=False), Usage(output_tokens=2), Finish())
     got = await gathered(answer | sk.run_tools([wait]), clock)
     assert [(0, "tool-call 1"), (0, "usage"), (1.0, "tool-result 1"), (1.0, "usage"), (1.0, "finish")] == got
+
+
+async def test_an_answer_that_ends_for_ever_is_not_kept_in_memory(clock: VirtualClock) -> None:
+    """A provider that repeats its final count was read without end as long as a tool ran."""
+    sent = 0
+
+    async def answer() -> AsyncIterator[Event]:
+        nonlocal sent
+        yield waiting(1, 60)
+        for sent in range(100_000):  # counted for the check
+            yield Usage(output_tokens=sent)
+
+    got: list[Event] = []
+    async with sk.stream(answer) | sk.run_tools([wait]) as events:
+        async for event in events:
+            got.append(event)
+            await clock.sleep(1)
+            if len(got) == 4:
+                break
+    assert [Usage(output_tokens=n) for n in range(3)] == got[1:]
+    assert sent <= MOST_HELD + 2 * AHEAD + 3
 
 
 async def test_at_most_so_many_calls_run_at_once_in_their_order(clock: VirtualClock) -> None:

@@ -37,6 +37,9 @@ __all__ = ["partial_json", "run_tools"]
 # Events read ahead of the consumer.
 AHEAD = 16
 
+# Events that end the answer and wait for results: one for each choice, as a rule. More go on without waiting.
+MOST_HELD = 256
+
 CONCURRENCY = 8
 
 
@@ -101,7 +104,8 @@ def run_tools(
         ready early waits for those before it. A final `Usage`, `Finish` and `ErrorEvent` wait for all results, so that
         they stay last.
 
-    Memory: 16 events, and the calls without a result with what came of them: not more than the answer holds.
+    Memory: 16 events, 256 of those that wait, and the calls without a result with what came of them: not more than the
+    answer holds.
     A slow consumer suspends the source, and no tool.
     Cancellation: leaving and cancelling cancel the tools that run and wait for their clean-up. A plain function cannot
     be interrupted: it is waited for, for the close timeout, and then runs on alone with a ResourceWarning; so is
@@ -231,7 +235,7 @@ class _Calls:
         self._row: deque[_Entry] = deque()
         self._queue: deque[_Entry] = deque()
         self._running: set[_Entry] = set()
-        self._held: list[Event] = []
+        self._held: deque[Event] = deque()
         self._dropped = False
         self._finished = False
         self._starting = False
@@ -256,6 +260,8 @@ class _Calls:
             self._finished = self._finished or kind is Finish
             if self._row and not (kind is Usage and not item.final):
                 self._held.append(item)
+                if len(self._held) > MOST_HELD:
+                    self._append(self._held.popleft())
             else:
                 self._append(item)
 
