@@ -267,6 +267,10 @@ async def asked(stream: sk.Stream[sk.Event]) -> tuple[bool, bool]:
     return said() * 50 == message.text, bool(found_in_memory())
 
 
+@pytest.mark.skipif(
+    (3, 12) <= sys.version_info[:3] < (3, 12, 2),
+    reason="once all objects of a program with a task have been looked at, the collector of Python 3.12.1 never comes to an end",
+)
 async def test_priv_06_nothing_that_was_said_is_kept_after_the_end() -> None:
     stats = sk.Stats()
     stream = sk.decode(body_of_fifty, "openai-chat").measure(stats) | sk.on_text(sk.sentences()) | sk.buffer(8) | sk.coalesce()
@@ -285,8 +289,7 @@ def found_in_memory() -> list[str]:
     found: list[str] = []
     here = sys._getframe()
     for holder in gc.get_objects():
-        # Once the nodes of a context have been looked at, the collector of Python 3.12.1 never comes to an end.
-        if holder is here or type(holder).__name__ == "hamt":
+        if holder is here:
             continue
         for held in gc.get_referents(holder):
             for content in strings_of(held):
