@@ -207,7 +207,9 @@ class History:
         """Each item calls a tool; results are kept apart."""
         rng = self.random
         results: list[int] = []
-        self.results.append(results)
+        calls: list[int] = []
+        if self.sources == 1:  # items of one source are in order, and so are its calls and results
+            self.results += [results, calls]
         kinds = rng.choice([["quick"], ["quick", "slow"], ["slow", "fails", "plain"], ["slow", "deaf"], ["for_ever", "quick"]])
         timeout = rng.choice([None, None, 0.0005])
         self.hangs = self.hangs or ("for_ever" in kinds and timeout is None)
@@ -231,11 +233,10 @@ class History:
         def passed(item: object) -> bool:
             if isinstance(item, sk.ToolResult):
                 results.append(int(item.id))
+            elif isinstance(item, sk.ToolCall):
+                calls.append(int(item.id))
             return is_number(item)
 
-        # Items of one source are in order, and so are their results; those of several are mixed alike.
-        if self.sources != 1:
-            self.results.pop()
         run_tools = sk.run_tools([tool, plain], timeout=timeout, concurrency=rng.randrange(1, 9))
         return (stream.flat_map(called) | run_tools).filter(passed)
 
