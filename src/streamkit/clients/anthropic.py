@@ -38,6 +38,8 @@ def from_anthropic(source: object, *, errors: Errors = "raise", provider: str | 
         Events, those of one network read together. `Finish` is last, and only if the answer is complete.
 
     Memory: one event, and the answer so far (for `partial`). A sync stream is read on a thread, 2 reads ahead.
+        A callable itself is called in the event loop, which a sync `create` would hold up until the headers are there: let it
+        give `with_streaming_response.create(...)` or `stream(...)`, whose request is sent on the thread.
     Cancellation: the HTTP response is closed at once, also while the SDK's stream object is still referenced.
     Raises:
         StreamTruncated: the stream ended before the answer did; `partial` is what came.
