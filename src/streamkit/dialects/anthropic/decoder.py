@@ -46,15 +46,15 @@ wants one answer can drop what came before it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, cast
 
 import msgspec
 
-from streamkit.dialects.anthropic.shapes import Delta, MessageFrame, Opening, UsageShape, as_dict, as_text, lenient_frame, plain
+from streamkit.dialects.anthropic.shapes import Delta, MessageFrame, Opening, UsageShape, lenient_frame
 from streamkit.dialects.json_line import dump
+from streamkit.dialects.lenient import as_dict, as_list, as_text, is_json, read_value
 from streamkit.dialects.protocol import InFrame
 from streamkit.dialects.provider_errors import error_from_payload
 from streamkit.errors import LocalProtocolError, RemoteProtocolError, StreamkitError, StreamTruncated
@@ -93,7 +93,6 @@ FINISH_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
 
 _MAX_INDEX: Final = 1 << 31
 
-_read_any: Final = msgspec.json.Decoder().decode
 _read: Final = msgspec.json.Decoder(MessageFrame).decode
 
 
@@ -282,7 +281,7 @@ class AnthropicDecoder:
             # The end marker of others, which some gateways put behind everything: `message_stop` is ours.
             return MessageFrame(type="ping")
         try:
-            value: object = json.loads(data)
+            value = read_value(data)
         except (ValueError, RecursionError):
             if frame.type == "error":
                 raise error_from_payload(data, provider=self._provider) from None
@@ -335,8 +334,7 @@ class AnthropicDecoder:
             case "text":
                 if text := as_text(block.get("text")):
                     out.append(TextDelta(text, index))
-                citations = block.get("citations")
-                for citation in cast("list[object]", citations) if isinstance(citations, list) else ():
+                for citation in as_list(block.get("citations")):
                     _cite(citation, index, out)
             case "thinking":
                 thought, signature = as_text(block.get("thinking")), as_text(block.get("signature"))
@@ -374,7 +372,7 @@ class AnthropicDecoder:
                     _cite(delta.citation, index, out)
             case _:
                 if index in self._others:
-                    self._others[index].grow(as_dict(plain(as_dict(_value(frame.data)).get("delta"))))
+                    self._others[index].grow(as_dict(as_dict(_value(frame.data)).get("delta")))
 
     def _end_block(self, index: int, out: list[Event]) -> None:
         """A block that is whole. Text and thoughts have been told; the others wait for this."""
@@ -416,7 +414,7 @@ class AnthropicDecoder:
             out.append(ToolCallDelta(call.id, call.input, index))
         arguments = "".join(call.parts)
         if arguments.strip():
-            out.append(call.event(arguments, whole=_is_json(arguments)))
+            out.append(call.event(arguments, whole=is_json(arguments)))
         else:
             self._waiting.append(call)
 
@@ -521,8 +519,7 @@ def _take_result(block: dict[str, object], index: int, out: list[Event]) -> None
     inner = as_dict(content)
     failed = (as_text(inner.get("type")) or "").endswith("_error")
     out.append(ToolResult(as_text(block.get("tool_use_id")) or "", content, block.get("is_error") is True or failed))
-    made = inner.get("content")
-    for item in cast("list[object]", made) if isinstance(made, list) else ():
+    for item in as_list(inner.get("content")):
         _give_file(as_dict(item).get("file_id"), index, out)
 
 
@@ -556,17 +553,8 @@ def _usage_event(usage: UsageShape, *, final: bool) -> Usage:
     )
 
 
-def _is_json(text: str) -> bool:
-    try:
-        _read_any(text)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return False
-    return True
-
-
 def _value(data: str | bytes) -> object:
     try:
-        value: object = json.loads(data)
+        return read_value(data)
     except (ValueError, RecursionError):
         return data if isinstance(data, str) else bytes(data).decode("utf-8", "replace")
-    return value

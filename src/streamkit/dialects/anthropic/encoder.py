@@ -33,8 +33,8 @@ from typing import Final, TypeAlias, cast
 import msgspec
 
 from streamkit.dialects.anthropic.decoder import FINISH_REASONS
-from streamkit.dialects.anthropic.shapes import as_dict
 from streamkit.dialects.json_line import dump, escape
+from streamkit.dialects.lenient import as_dict
 from streamkit.dialects.outcomes import Outcome, outcome_of_event
 from streamkit.dialects.protocol import OutFrame
 from streamkit.errors import LocalProtocolError

@@ -7,14 +7,13 @@ it apart by hand, since proxies send indexes as text, counts as floats and nulls
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import cast
 
 import msgspec
 
-from streamkit.dialects.json_line import dump, without_surrogates
-from streamkit.errors import LocalProtocolError, RemoteProtocolError
+from streamkit.dialects.lenient import as_dict, as_int, as_text, flat, json_text
 
-__all__ = ["Delta", "Details", "MessageFrame", "Opening", "UsageShape", "as_dict", "as_text", "lenient_frame", "plain"]
+__all__ = ["Delta", "Details", "MessageFrame", "Opening", "UsageShape", "lenient_frame"]
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -68,72 +67,37 @@ class MessageFrame(msgspec.Struct, gc=False):
 
 
 def lenient_frame(value: dict[str, object]) -> MessageFrame:
-    """A frame from a plain value, whatever the types of its parts; what cannot be understood is left out.
-
-    Raises:
-        RemoteProtocolError: a block holds something that JSON can say and no event can, such as an endless number.
-    """
+    """A frame from what `read_value` gave, whatever the types of its parts; what cannot be understood is left out."""
     delta, message = value.get("delta"), value.get("message")
     return MessageFrame(
         type=as_text(value.get("type")),
-        index=_number(value.get("index")),
+        index=as_int(value.get("index")),
         delta=_delta(cast("dict[str, object]", delta)) if isinstance(delta, dict) else None,
-        content_block=plain(value.get("content_block")),
+        content_block=value.get("content_block"),
         message=_opening(cast("dict[str, object]", message)) if isinstance(message, dict) else None,
         usage=_usage(value.get("usage")),
         error=value.get("error"),
     )
 
 
-def as_dict(value: object) -> dict[str, object]:
-    """The value if it is an object, else an empty one."""
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
-def as_text(value: object) -> str | None:
-    """The value as text, if it is text or a number."""
-    if isinstance(value, str):
-        # Half a pair, escaped: legal JSON that no UTF-8 can carry on.
-        return without_surrogates(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return None
-
-
-def plain(value: object) -> object:
-    """The value as any JSON writer of ours can write it again.
-
-    Raises:
-        RemoteProtocolError: it holds something that no event can.
-    """
-    if value is None:
-        return None
-    try:
-        plain: object = _read_any(dump(value))
-    except (LocalProtocolError, msgspec.DecodeError, RecursionError) as error:
-        raise RemoteProtocolError(f"a content block holds a value that cannot be read ({error})") from None
-    return plain
-
-
 def _opening(message: dict[str, object]) -> Opening:
     return Opening(
         id=as_text(message.get("id")),
         model=as_text(message.get("model")),
-        content=plain(message.get("content")),
+        content=message.get("content"),
         stop_reason=as_text(message.get("stop_reason")),
         usage=_usage(message.get("usage")),
     )
 
 
 def _delta(delta: dict[str, object]) -> Delta:
-    partial = delta.get("partial_json")
     return Delta(
         type=as_text(delta.get("type")),
-        text=_flat(delta.get("text")),
-        partial_json=as_text(partial) if not isinstance(partial, dict | list) else dump(cast("object", partial)).decode(),
-        thinking=_flat(delta.get("thinking")),
+        text=flat(delta.get("text")),
+        partial_json=json_text(delta.get("partial_json")),
+        thinking=flat(delta.get("thinking")),
         signature=as_text(delta.get("signature")),
-        citation=plain(delta.get("citation")),
+        citation=delta.get("citation"),
         stop_reason=as_text(delta.get("stop_reason")),
     )
 
@@ -144,33 +108,9 @@ def _usage(value: object) -> UsageShape | None:
     usage = cast("dict[str, object]", value)
     details = as_dict(usage.get("output_tokens_details"))
     return UsageShape(
-        _number(usage.get("input_tokens")),
-        _number(usage.get("output_tokens")),
-        _number(usage.get("cache_read_input_tokens")),
-        _number(usage.get("cache_creation_input_tokens")),
-        Details(_number(details.get("thinking_tokens"))) if details else None,
+        as_int(usage.get("input_tokens")),
+        as_int(usage.get("output_tokens")),
+        as_int(usage.get("cache_read_input_tokens")),
+        as_int(usage.get("cache_creation_input_tokens")),
+        Details(as_int(details.get("thinking_tokens"))) if details else None,
     )
-
-
-def _flat(value: object) -> str | None:
-    """Text that may be nested: a string, or parts with `text`, or a list of either."""
-    if isinstance(value, list):
-        return "".join(_flat(item) or "" for item in cast("list[object]", value))
-    if isinstance(value, dict):
-        return _flat(cast("dict[str, object]", value).get("text"))
-    return as_text(value)
-
-
-def _number(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
-        return int(value)
-    return None
-
-
-_read_any: Final = msgspec.json.Decoder().decode

@@ -23,15 +23,13 @@ How an answer ends:
 
 from __future__ import annotations
 
-import binascii
-import json
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
 
 import msgspec
 
+from streamkit.dialects.lenient import as_dict, as_list, from_base64, is_json, read_value
 from streamkit.dialects.openai_chat.shapes import Call, Choice, Chunk, Delta, FirstChunk, Function, UsageShape, lenient_chunk
 from streamkit.dialects.protocol import InFrame
 from streamkit.dialects.provider_errors import error_from_payload, source_error
@@ -97,7 +95,6 @@ _END_MARK: Final = "[DONE]"
 
 _Reader: TypeAlias = Callable[[str | bytes], Chunk]
 
-_read_any: Final = msgspec.json.Decoder().decode
 _read_first: Final[_Reader] = msgspec.json.Decoder(FirstChunk).decode
 _read_next: Final[_Reader] = msgspec.json.Decoder(Chunk).decode
 
@@ -263,23 +260,23 @@ class OpenAIChatDecoder:
         if delta.function_call is not None and not delta.tool_calls:  # llama-cpp-python tells every call in both forms
             state.take_call(Call(index=_LEGACY, function=delta.function_call), self._answer_id, out)
         for item in delta.annotations or ():
-            source = _as_dict(_as_dict(item).get("url_citation"))
+            source = as_dict(as_dict(item).get("url_citation"))
             self._cite(source.get("url"), source.get("title"), source.get("content"), state.number, out)
-        for item in _items(_as_dict(delta.context).get("citations")):
-            document = _as_dict(item)
+        for item in as_list(as_dict(delta.context).get("citations")):
+            document = as_dict(item)
             title = document.get("title") or document.get("filepath")
             self._cite(document.get("url") or None, title, None, state.number, out, named=True)
-        audio = _as_dict(delta.audio)
+        audio = as_dict(delta.audio)
         if isinstance(audio.get("transcript"), str) and audio["transcript"]:
             out.append(TextDelta(cast("str", audio["transcript"]), 0, state.number))
         if isinstance(audio.get("data"), str) and audio["data"]:
             # The only format that this API streams is 16-bit PCM.
-            out.append(DataDelta(_from_base64(cast("str", audio["data"])), "audio/pcm", 0, state.number))
+            out.append(DataDelta(from_base64(cast("str", audio["data"])), "audio/pcm", 0, state.number))
         for item in delta.executed_tools or ():
-            self._take_executed(_as_dict(item), state, out)
+            self._take_executed(as_dict(item), state, out)
         for item in delta.images or ():
-            address = _as_dict(item).get("image_url")
-            url = address if isinstance(address, str) else _as_dict(address).get("url")
+            address = as_dict(item).get("image_url")
+            url = address if isinstance(address, str) else as_dict(address).get("url")
             if isinstance(url, str) and url:
                 out.append(_file(url, state.number))
 
@@ -287,8 +284,8 @@ class OpenAIChatDecoder:
         """A tool that the server runs itself: told when it begins, and again with what came of it."""
         told = {name: value for name, value in item.items() if name not in ("index", "type", "arguments")}
         state.take_executed(item, told if item.get("output") is not None else None, self._answer_id, out)
-        found = [*_items(_as_dict(told.get("search_results")).get("results")), *_items(told.get("browser_results"))]
-        for source in map(_as_dict, found):
+        found = [*as_list(as_dict(told.get("search_results")).get("results")), *as_list(told.get("browser_results"))]
+        for source in map(as_dict, found):
             self._cite(source.get("url"), source.get("title"), None, state.number, out)
 
     def _start(self, chunk: Chunk, out: list[Event]) -> None:
@@ -309,7 +306,7 @@ class OpenAIChatDecoder:
         if not word:  # a sign of life
             return FirstChunk(choices=[])
         try:
-            value: object = json.loads(data)
+            value = read_value(data)
         except (ValueError, RecursionError):
             if frame.type == "error":
                 raise error_from_payload(data, provider=self._provider) from None
@@ -339,7 +336,7 @@ class OpenAIChatDecoder:
         if chunk.choices is not None and frame.type != "error":
             return
         value = _value(frame.data)
-        if frame.type == "error" or _is_bare_error(_as_dict(value)):
+        if frame.type == "error" or _is_bare_error(as_dict(value)):
             raise error_from_payload(value, provider=self._provider)
 
     # ---- sources ----------------------------------------------------------------------------
@@ -349,11 +346,11 @@ class OpenAIChatDecoder:
         if citations == self._citations and results == self._search_results:
             return
         self._citations, self._search_results = citations, results
-        found = [_as_dict(item) for item in _as_list(results)]
+        found = [as_dict(item) for item in as_list(_value(results) if results else None)]
         titles = {item.get("url"): item.get("title") for item in found if isinstance(item.get("url"), str)}
         # Citations first: marks like [2] in the text count them.
-        for item in _as_list(citations):
-            source = _as_dict(item)
+        for item in as_list(_value(citations) if citations else None):
+            source = as_dict(item)
             url = source.get("url") if source else item
             if isinstance(url, str):
                 self._cite(url, source.get("title") or titles.get(url), None, 0, out)
@@ -411,7 +408,7 @@ class _ChoiceState:
 
     def take_marked(self, text: str, extra: object, out: list[Event]) -> None:
         """Content of Gemini's, where a thought is marked beside it and, at its borders, inside it."""
-        thought = _as_dict(_as_dict(extra).get("google")).get("thought") is True
+        thought = as_dict(as_dict(extra).get("google")).get("thought") is True
         if thought and not self.thinking:
             text = text.removeprefix("<thought>")
         elif self.thinking and not thought:
@@ -507,7 +504,7 @@ class _ChoiceState:
             if not call.started:
                 out.append(ToolCallStart(call.id, call.name, call.index, self.number))
             # Some servers say "tool_calls" of a call that ran into the token limit: only the arguments themselves tell.
-            whole = _is_json(arguments) if call.is_json and arguments.strip() else not cut
+            whole = is_json(arguments) if call.is_json and arguments.strip() else not cut
             out.append(ToolCall(call.id, call.name, arguments, whole, call.index, self.number))
 
     def finish_event(self) -> Finish:
@@ -541,7 +538,7 @@ class _CallState:
         if name != self.name or not self.parts or not self.is_json:
             return False
         # Looked at only where neither index nor id tells calls apart, and parsed only where they could end.
-        return not (self.parts[-1].rstrip().endswith("}") and _is_json("".join(self.parts)))
+        return not (self.parts[-1].rstrip().endswith("}") and is_json("".join(self.parts)))
 
 
 _LEGACY: Final = -1  # the one call of `function_call`, beside those with an index
@@ -583,25 +580,10 @@ def _file(url: str, number: int) -> File:
     if comma and head.startswith("data:") and head.endswith(";base64"):
         kind = head[len("data:") : -len(";base64")] or "image/*"
         try:
-            return File(kind, data=_from_base64(body), choice=number)
+            return File(kind, data=from_base64(body), choice=number)
         except RemoteProtocolError:  # given as it came: a picture that cannot be read must not cost the answer
             return File(kind, url=url, choice=number)
     return File("image/*", url=url, choice=number)
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RemoteProtocolError(f"binary data is not base64 ({error})", excerpt=text) from None
-
-
-def _is_json(text: str) -> bool:
-    try:
-        _read_any(text)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return False
-    return True
 
 
 def _is_bare_error(body: dict[str, object]) -> bool:
@@ -616,7 +598,7 @@ def _is_bare_error(body: dict[str, object]) -> bool:
         or _says(body, "msg", "code")
         or _says(body, "title", "status")
         or _says(body, "error_msg", "error_code")
-        or bool(_as_dict(body.get("base_resp")).get("status_code"))
+        or bool(as_dict(body.get("base_resp")).get("status_code"))
     )
 
 
@@ -624,23 +606,9 @@ def _says(body: dict[str, object], text: str, *marks: str) -> bool:
     return isinstance(body.get(text), str) and any(mark in body for mark in marks)
 
 
-def _as_dict(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
 def _value(data: str | bytes) -> object:
     """Data that msgspec could skim, in full: numbers too long and nests too deep are found only here."""
     try:
-        value: object = json.loads(data)
+        return read_value(data)
     except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"a value that cannot be read ({type(error).__name__})", excerpt=data) from None
-    return value
-
-
-def _items(value: object) -> list[object]:
-    return cast("list[object]", value) if isinstance(value, list) else []
-
-
-def _as_list(raw: bytes) -> list[object]:
-    value = _value(raw) if raw else None
-    return cast("list[object]", value) if isinstance(value, list) else []

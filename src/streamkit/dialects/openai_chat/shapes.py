@@ -8,11 +8,12 @@ arguments as objects, ids as numbers and indexes as null.
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Final, cast
 
 import msgspec
+
+from streamkit.dialects.json_line import dump
+from streamkit.dialects.lenient import as_dict, as_int, as_list, as_text, flat, json_text
 
 __all__ = [
     "Call",
@@ -149,7 +150,7 @@ class FirstChunk(Chunk, gc=False):
 
 
 def lenient_chunk(value: dict[str, object]) -> FirstChunk:
-    """A chunk from a plain value, whatever the types of its parts; what cannot be understood is left out."""
+    """A chunk from what `read_value` gave, whatever the types of its parts; what cannot be understood is left out."""
     choices = value.get("choices")
     if isinstance(choices, dict):
         choices = cast("list[object]", [choices])
@@ -160,22 +161,22 @@ def lenient_chunk(value: dict[str, object]) -> FirstChunk:
         citations=_raw(value.get("citations")),
         search_results=_raw(value.get("search_results")),
         x_groq=_groq(value.get("x_groq")),
-        id=_text(value.get("id")),
-        model=_text(value.get("model")),
-        provider=_text(value.get("provider")),
+        id=as_text(value.get("id")),
+        model=as_text(value.get("model")),
+        provider=as_text(value.get("provider")),
     )
 
 
 def _choices(value: object) -> list[Choice]:
     """One choice as one or more: a list of content parts becomes a choice for each part, so that their order is kept."""
-    choice = _dict(value)
-    index = _number(choice.get("index"))
-    delta = _dict(choice.get("delta"))
+    choice = as_dict(value)
+    index = as_int(choice.get("index"))
+    delta = as_dict(choice.get("delta"))
     last = Choice(
         index=index,
         delta=_delta(delta) if delta else None,
-        finish_reason=_text(choice.get("finish_reason")),
-        text=_text(choice.get("text")),
+        finish_reason=as_text(choice.get("finish_reason")),
+        text=as_text(choice.get("text")),
         error=choice.get("error"),
         message=_raw(choice.get("message")),
         usage=_usage(choice.get("usage")),
@@ -191,48 +192,43 @@ def _choices(value: object) -> list[Choice]:
 def _parts(value: object) -> list[Delta]:
     if isinstance(value, str):
         return [Delta(content=value)]
-    part = _dict(value)
+    part = as_dict(value)
     thinking = part.get("thinking", part.get("reasoning"))
     if thinking is not None:
-        return [Delta(reasoning_content=_flat(thinking))]
+        return [Delta(reasoning_content=flat(thinking))]
     if isinstance(part.get("refusal"), str):
-        return [Delta(refusal=_text(part["refusal"]))]
+        return [Delta(refusal=as_text(part["refusal"]))]
     if part.get("type") in ("image_url", "image"):
         return [Delta(images=[part])]
-    return [Delta(content=_flat(part.get("text")))]
+    return [Delta(content=flat(part.get("text")))]
 
 
 def _delta(delta: dict[str, object]) -> Delta:
     content = delta.get("content")
-    calls = delta.get("tool_calls")
-    if isinstance(calls, dict):
-        calls = cast("list[object]", [calls])
-    details = delta.get("reasoning_details")
     return Delta(
-        content=None if isinstance(content, list | dict) else _text(content),
-        reasoning_content=_flat(delta.get("reasoning_content")),
-        reasoning=_flat(delta.get("reasoning")),
-        reasoning_details=[_detail(item) for item in cast("list[object]", details)] if isinstance(details, list) else None,
-        tool_calls=[_call(item) for item in cast("list[object]", calls)] if isinstance(calls, list) else None,
-        refusal=_flat(delta.get("refusal")),
+        content=None if isinstance(content, list | dict) else as_text(content),
+        reasoning_content=flat(delta.get("reasoning_content")),
+        reasoning=flat(delta.get("reasoning")),
+        reasoning_details=[_detail(item) for item in as_list(delta.get("reasoning_details"))],
+        tool_calls=[_call(call) for call in map(as_dict, as_list(delta.get("tool_calls"))) if call],
+        refusal=flat(delta.get("refusal")),
         function_call=_function(delta.get("function_call")),
-        annotations=_list(delta.get("annotations")),
+        annotations=as_list(delta.get("annotations")),
         audio=delta.get("audio"),
-        images=_list(delta.get("images")),
+        images=as_list(delta.get("images")),
         extra_content=delta.get("extra_content"),
         context=delta.get("context"),
-        executed_tools=_list(_plain(delta.get("executed_tools"))),
+        executed_tools=as_list(delta.get("executed_tools")),
     )
 
 
-def _call(value: object) -> Call:
-    call = _dict(value)
-    custom = _dict(call.get("custom"))
+def _call(call: dict[str, object]) -> Call:
+    custom = as_dict(call.get("custom"))
     return Call(
-        index=_number(call.get("index")),
-        id=_text(call.get("id")),
+        index=as_int(call.get("index")),
+        id=as_text(call.get("id")),
         function=_function(call.get("function")),
-        custom=Custom(_text(custom.get("name")), _text(custom.get("input"))) if custom else None,
+        custom=Custom(as_text(custom.get("name")), as_text(custom.get("input"))) if custom else None,
     )
 
 
@@ -240,15 +236,12 @@ def _function(value: object) -> Function | None:
     if not isinstance(value, dict):
         return None
     function = cast("dict[str, object]", value)
-    arguments = function.get("arguments")
-    if isinstance(arguments, dict | list):
-        arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-    return Function(_text(function.get("name")), _text(arguments))
+    return Function(as_text(function.get("name")), json_text(function.get("arguments")))
 
 
 def _detail(value: object) -> ReasoningDetail:
-    detail = _dict(value)
-    return ReasoningDetail(*(_text(detail.get(name)) for name in ReasoningDetail.__struct_fields__))
+    detail = as_dict(value)
+    return ReasoningDetail(*(as_text(detail.get(name)) for name in ReasoningDetail.__struct_fields__))
 
 
 def _usage(value: object) -> UsageShape | None:
@@ -256,76 +249,23 @@ def _usage(value: object) -> UsageShape | None:
         return None
     usage = cast("dict[str, object]", value)
     return UsageShape(
-        _number(usage.get("prompt_tokens")),
-        _number(usage.get("completion_tokens")),
+        as_int(usage.get("prompt_tokens")),
+        as_int(usage.get("completion_tokens")),
         _details(usage.get("prompt_tokens_details")),
         _details(usage.get("completion_tokens_details")),
-        *(_number(usage.get(name)) for name in UsageShape.__struct_fields__[4:]),
+        *(as_int(usage.get(name)) for name in UsageShape.__struct_fields__[4:]),
     )
 
 
 def _details(value: object) -> Details:
-    details = _dict(value)
-    return Details(*(_number(details.get(name)) for name in Details.__struct_fields__))
+    details = as_dict(value)
+    return Details(*(as_int(details.get(name)) for name in Details.__struct_fields__))
 
 
 def _groq(value: object) -> Groq | None:
-    groq = _dict(value)
+    groq = as_dict(value)
     return Groq(_usage(groq.get("usage")), groq.get("error")) if groq else None
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return NOTHING if value is None else msgspec.Raw(msgspec.json.encode(value))
-
-
-def _plain(value: object) -> object:
-    """The value as any JSON writer of ours can write it again, or None."""
-    if value is None:
-        return None
-    try:
-        plain: object = msgspec.json.decode(msgspec.json.encode(value))
-    except (msgspec.MsgspecError, ValueError, OverflowError):
-        return None
-    return plain
-
-
-def _flat(value: object) -> str | None:
-    """Text that may be nested: a string, parts with `text` or `content`, or a list of either."""
-    if isinstance(value, list):
-        return "".join(_flat(item) or "" for item in cast("list[object]", value))
-    if isinstance(value, dict):
-        part = cast("dict[str, object]", value)
-        return next((_flat(part[name]) for name in ("text", "content", "summary") if part.get(name)), None)
-    return _text(value)
-
-
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, str):
-        # Half a pair, escaped: legal JSON that no UTF-8 can carry on.
-        return _SURROGATES.sub("\ufffd", value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return None
-
-
-def _number(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
-        return int(value)
-    return None
-
-
-def _dict(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[object] | None:
-    return cast("list[object]", value) if isinstance(value, list) else None
+    return NOTHING if value is None else msgspec.Raw(dump(value))

@@ -35,8 +35,6 @@ How an answer ends:
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -45,6 +43,7 @@ from typing import Final, cast
 import msgspec
 
 from streamkit.dialects.json_line import escape
+from streamkit.dialects.lenient import as_dict, as_int, as_list, as_text, flat, from_base64, is_json, json_text, read_value
 from streamkit.dialects.openai_responses.items import (
     ANSWERED_APART,
     NAMED,
@@ -57,17 +56,7 @@ from streamkit.dialects.openai_responses.items import (
     result_of,
     usage_of,
 )
-from streamkit.dialects.openai_responses.shapes import (
-    Delta,
-    as_dict,
-    as_list,
-    flat,
-    json_text,
-    lenient_delta,
-    number,
-    read_value,
-    text,
-)
+from streamkit.dialects.openai_responses.shapes import Delta, lenient_delta
 from streamkit.dialects.protocol import InFrame
 from streamkit.dialects.provider_errors import error_from_payload
 from streamkit.errors import RemoteProtocolError, StreamkitError, StreamTruncated
@@ -337,10 +326,10 @@ class OpenAIResponsesDecoder:
         if value is None:
             return
         self._hot = _NONE  # items may begin or end here: the next delta looks anew
-        named = text(value.get("type")) or ("" if frame.type == "message" else frame.type)
+        named = as_text(value.get("type")) or ("" if frame.type == "message" else frame.type)
         named = "error" if named == "response.error" else named
         if self._frames == 1:
-            self._resumed = named not in _BEGINNINGS and (number(value.get("sequence_number")) or 0) > 0
+            self._resumed = named not in _BEGINNINGS and (as_int(value.get("sequence_number")) or 0) > 0
         if named in _DELTAS:
             self._grow(lenient_delta(value, named), out)
         elif named in _WHOLES:
@@ -369,11 +358,11 @@ class OpenAIResponsesDecoder:
                 item, channel, place = self._part_of(value)
                 self._whole_part(item, item.part(channel, item.place if place is None else place), as_dict(value.get("part")), out)
             case "response.output_text.annotation.added":
-                item = self._find("message", text(value.get("item_id")), number(value.get("output_index")))
-                place = number(value.get("content_index"))
+                item = self._find("message", as_text(value.get("item_id")), as_int(value.get("output_index")))
+                place = as_int(value.get("content_index"))
                 self._cite(item.part("text", item.place if place is None else place), value.get("annotation"), out)
             case "response.image_generation_call.partial_image":
-                if picture := text(value.get("partial_image_b64")):
+                if picture := as_text(value.get("partial_image_b64")):
                     self._begin(out)
                     kind = image_type(value)
                     pixels = _picture(kind, picture, 0).data
@@ -381,11 +370,11 @@ class OpenAIResponsesDecoder:
                         # A whole picture each time: a block of its own, so that nobody joins it with the next.
                         out.append(DataDelta(pixels, kind, self._next_index()))
             case "response.audio.delta":
-                if sound := text(value.get("delta")):
+                if sound := as_text(value.get("delta")):
                     self._begin(out)
                     if self._audio < 0:
                         self._audio = self._next_index()
-                    out.append(DataDelta(_from_base64(sound), "audio/pcm", self._audio))
+                    out.append(DataDelta(from_base64(sound), "audio/pcm", self._audio))
             case _:
                 pass
 
@@ -466,7 +455,7 @@ class OpenAIResponsesDecoder:
             return
         self._begin(out)
         self._give_custom_calls(out)
-        kind, item_id, place = kind_of(shape), text(shape.get("id")), number(value.get("output_index"))
+        kind, item_id, place = kind_of(shape), as_text(shape.get("id")), as_int(value.get("output_index"))
         item = self._by_id.get(item_id) if item_id else None
         if item is None and place is not None:
             item = self._by_place.get(place)
@@ -487,7 +476,7 @@ class OpenAIResponsesDecoder:
         if not shape:
             return
         self._begin(out)
-        item = self._find(kind_of(shape), text(shape.get("id")), number(value.get("output_index")))
+        item = self._find(kind_of(shape), as_text(shape.get("id")), as_int(value.get("output_index")))
         self._finish_item(item, shape, out)
 
     def _finish_item(self, item: _Item, shape: dict[str, object], out: list[Event]) -> None:
@@ -501,15 +490,15 @@ class OpenAIResponsesDecoder:
         elif kind == "reasoning":
             self._whole_parts(item, as_list(shape.get("summary")), out)
             self._whole_parts(item, as_list(shape.get("content")), out)
-            sealed = text(shape.get("encrypted_content"))
+            sealed = as_text(shape.get("encrypted_content"))
             if sealed:
                 if item.index < 0:
                     item.index = self._next_index()
-                out.append(ReasoningDelta("", item.index, signature=text(shape.get("id")), redacted=sealed))
+                out.append(ReasoningDelta("", item.index, signature=as_text(shape.get("id")), redacted=sealed))
         elif is_call(kind):
             self._finish_call(item, shape, out)
         elif kind.endswith("_output"):
-            out.append(result_of(text(shape.get("call_id")) or text(shape.get("id")) or "", shape))
+            out.append(result_of(as_text(shape.get("call_id")) or as_text(shape.get("id")) or "", shape))
         else:
             # A compaction, say: it must be sent back, and has no event of its own.
             out.append(Raw(shape))
@@ -518,15 +507,15 @@ class OpenAIResponsesDecoder:
 
     def _part_of(self, value: dict[str, object]) -> tuple[_Item, str, int | None]:
         """The item, the channel and the place that an event about a part means."""
-        place = number(value.get("content_index", value.get("summary_index")))
+        place = as_int(value.get("content_index", value.get("summary_index")))
         default = "summary_text" if "summary_part" in str(value.get("type")) else "output_text"
-        channel, _ = _PARTS.get(text(as_dict(value.get("part")).get("type")) or default, _PARTS[default])
+        channel, _ = _PARTS.get(as_text(as_dict(value.get("part")).get("type")) or default, _PARTS[default])
         kind = "reasoning" if channel in _REASONING else "message"
-        return self._find(kind, text(value.get("item_id")), number(value.get("output_index"))), channel, place
+        return self._find(kind, as_text(value.get("item_id")), as_int(value.get("output_index"))), channel, place
 
     def _whole_parts(self, item: _Item, parts: list[object], out: list[Event]) -> None:
         shapes: list[dict[str, object]] = [as_dict(part) or {"text": part} for part in parts]
-        channels = [_PARTS.get(text(shape.get("type")) or "output_text", ("", ""))[0] for shape in shapes]
+        channels = [_PARTS.get(as_text(shape.get("type")) or "output_text", ("", ""))[0] for shape in shapes]
         told: dict[str, list[_Part]] = {}
         for (channel, _), part in item.parts.items():
             if part.told:
@@ -541,7 +530,7 @@ class OpenAIResponsesDecoder:
             self._whole_part(item, part, shape, out)
 
     def _whole_part(self, item: _Item, part: _Part, shape: dict[str, object], out: list[Event]) -> None:
-        _, field = _PARTS.get(text(shape.get("type")) or "output_text", _PARTS["output_text"])
+        _, field = _PARTS.get(as_text(shape.get("type")) or "output_text", _PARTS["output_text"])
         self._whole_text(item, part, flat(shape.get(field)), out)
         if not self._resumed or item.announced:
             for source in as_list(shape.get("annotations"))[part.sources :]:
@@ -555,13 +544,13 @@ class OpenAIResponsesDecoder:
         """The end of what deltas told: text not told yet, or a call that is done."""
         self._begin(out)
         kind, channel, field = _WHOLES[named]
-        item = self._find(kind, text(value.get("item_id")), number(value.get("output_index")))
+        item = self._find(kind, as_text(value.get("item_id")), as_int(value.get("output_index")))
         if channel:
-            place = number(value.get("summary_index" if channel == "summary" else "content_index"))
+            place = as_int(value.get("summary_index" if channel == "summary" else "content_index"))
             self._whole_text(item, item.part(channel, item.place if place is None else place), flat(value.get(field)), out)
             return
-        item.name = item.name or text(value.get("name")) or ""
-        whole = code_of(value) if field == "code" else json_text(value.get(field))
+        item.name = item.name or as_text(value.get("name")) or ""
+        whole = code_of(value) if field == "code" else json_text(value.get(field)) or ""
         if item.call_id and item.name:
             self._end_call(item, whole, None, out)
         elif whole:  # its item will say what it is called
@@ -570,15 +559,15 @@ class OpenAIResponsesDecoder:
     def _cite(self, part: _Part, value: object, out: list[Event]) -> None:
         part.sources += 1
         outer = as_dict(value)
-        source = as_dict(outer.get(text(outer.get("type")) or "")) or outer
-        url = text(source.get("url"))
-        title = text(source.get("title")) or text(source.get("filename")) or text(source.get("file_id"))
+        source = as_dict(outer.get(as_text(outer.get("type")) or "")) or outer
+        url = as_text(source.get("url"))
+        title = as_text(source.get("title")) or as_text(source.get("filename")) or as_text(source.get("file_id"))
         if not url and not title:
             return
         self._begin(out)
         if part.index < 0:
             part.index = self._next_index()
-        cited = Citation(url, title, text(source.get("quote")), part.index)
+        cited = Citation(url, title, as_text(source.get("quote")), part.index)
         key = (part.index, url, title, cited.quote)
         if key not in self._cited:
             self._cited.add(key)
@@ -591,11 +580,11 @@ class OpenAIResponsesDecoder:
             return
         kind = item.kind
         if kind in NAMED:
-            item.name = text(shape.get("name")) or item.name
+            item.name = as_text(shape.get("name")) or item.name
         else:
             item.name = kind.removesuffix("_call")
         made_up = f"call_{self._response_id or 'response'}_{item.number}"
-        item.call_id = text(shape.get("call_id")) or text(shape.get("id")) or item.call_id or made_up
+        item.call_id = as_text(shape.get("call_id")) or as_text(shape.get("id")) or item.call_id or made_up
         if kind == "tool_search_call":
             item.server = shape.get("execution") == "server"
         elif kind == "shell_call":
@@ -617,9 +606,9 @@ class OpenAIResponsesDecoder:
 
     def _finish_call(self, item: _Item, shape: dict[str, object], out: list[Event]) -> None:
         self._name_call(item, shape)
-        status = text(shape.get("status"))
+        status = as_text(shape.get("status"))
         self._end_call(item, arguments_of(item.kind, shape), status, out)
-        picture = text(shape.get("result")) if item.kind == "image_generation_call" else None
+        picture = as_text(shape.get("result")) if item.kind == "image_generation_call" else None
         if picture:
             out.append(_picture(image_type(shape), picture, self._next_index()))
         if item.server and item.kind not in ANSWERED_APART:
@@ -654,7 +643,7 @@ class OpenAIResponsesDecoder:
 
     def _give_call(self, item: _Item, out: list[Event]) -> None:
         arguments = item.arguments[0]
-        whole = not item.cut and (item.kind == "custom_tool_call" or not arguments.strip() or _is_json(arguments))
+        whole = not item.cut and (item.kind == "custom_tool_call" or not arguments.strip() or is_json(arguments))
         item.arguments.clear()
         out.append(ToolCall(item.call_id, item.name, arguments, whole, item.index, server=item.server))
 
@@ -666,11 +655,11 @@ class OpenAIResponsesDecoder:
     # ---- beginning and end ------------------------------------------------------------------
 
     def _open(self, response: dict[str, object], out: list[Event]) -> None:
-        self._response_id = text(response.get("id")) or self._response_id
+        self._response_id = as_text(response.get("id")) or self._response_id
         usage = response.get("usage")
         if isinstance(usage, dict):
             self._usage = usage_of(as_dict(cast("object", usage)))
-        model = text(response.get("model"))
+        model = as_text(response.get("model"))
         if not self._started and (self._response_id or model):
             self._started = True
             out.append(Start(self._response_id or None, model or None, self._provider))
@@ -687,7 +676,7 @@ class OpenAIResponsesDecoder:
     def _end(self, status: str, response: dict[str, object], out: list[Event]) -> None:
         """The last event: the status that the response has, where it is one that ends."""
         self._open(response, out)
-        said = text(response.get("status"))
+        said = as_text(response.get("status"))
         if said == "canceled":
             said = "cancelled"
         if status != "failed" and said in _TERMINAL:
@@ -696,7 +685,7 @@ class OpenAIResponsesDecoder:
             error = response.get("error") or {"message": "the response failed, and no event says why"}
             raise error_from_payload({"error": error}, provider=self._provider)
         self._begin(out)
-        why = text(as_dict(response.get("incomplete_details")).get("reason"))
+        why = as_text(as_dict(response.get("incomplete_details")).get("reason"))
         self._catch_up(as_list(response.get("output")), out)
         if status == "incomplete":
             self._complete(INCOMPLETE_REASONS.get((why or "").lower(), "other"), why or status, out)
@@ -723,7 +712,7 @@ class OpenAIResponsesDecoder:
             in_order.setdefault(item.kind, deque()).append(item)
 
         def by_name(place: int, shape: dict[str, object]) -> _Item | None:
-            return self._by_id.get(text(shape.get("id")) or "") or self._by_id.get(text(shape.get("call_id")) or "")
+            return self._by_id.get(as_text(shape.get("id")) or "") or self._by_id.get(as_text(shape.get("call_id")) or "")
 
         def by_place(place: int, shape: dict[str, object]) -> _Item | None:
             item = self._by_place.get(place)
@@ -746,7 +735,7 @@ class OpenAIResponsesDecoder:
             if known is None and self._resumed:  # told before this stream began
                 self._called = self._called or kind in ("function_call", "custom_tool_call")
             elif shape:
-                self._finish_item(known or self._new_item(kind, text(shape.get("id")), None), shape, out)
+                self._finish_item(known or self._new_item(kind, as_text(shape.get("id")), None), shape, out)
 
     def _complete(self, reason: FinishReason | None, said: str | None, out: list[Event]) -> None:
         """The last events; without a reason the answer says itself how it ended."""
@@ -844,21 +833,6 @@ def _picture(kind: str, picture: str, index: int) -> File:
     if picture.startswith(("https://", "http://")):
         return File(kind, url=picture, index=index)
     try:
-        return File(kind, _from_base64(picture), index=index)
+        return File(kind, from_base64(picture), index=index)
     except RemoteProtocolError:
         return File(kind, url=f"data:{kind};base64,{picture}", index=index)
-
-
-def _from_base64(data: str) -> bytes:
-    try:
-        return b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RemoteProtocolError(f"binary data is not base64 ({error})", excerpt=data) from None
-
-
-def _is_json(arguments: str) -> bool:
-    try:
-        read_value(arguments)
-    except (ValueError, RecursionError):
-        return False
-    return True

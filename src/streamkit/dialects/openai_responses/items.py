@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, cast
 
 from streamkit.dialects.json_line import dump
-from streamkit.dialects.openai_responses.shapes import as_dict, flat, json_text, number, text
+from streamkit.dialects.lenient import as_dict, as_int, as_text, flat, json_text
 from streamkit.events import ToolResult, Usage
 
 __all__ = [
@@ -71,7 +71,7 @@ _NOT_ARGUMENTS: Final = frozenset(
 
 def kind_of(shape: dict[str, object]) -> str:
     """What an item is; one that does not say is a message."""
-    return text(shape.get("type")) or "message"
+    return as_text(shape.get("type")) or "message"
 
 
 def is_call(kind: str) -> bool:
@@ -88,15 +88,15 @@ def arguments_of(kind: str, shape: dict[str, object]) -> str:
             return code_of(shape)
         case "mcp_approval_request":
             asked: dict[str, object] = {name: shape.get(name) for name in ("server_label", "name", "arguments")}
-            return json_text(asked)
+            return json_text(asked) or ""
         case _:
             if "arguments" in shape:
-                return json_text(shape["arguments"])
+                return json_text(shape["arguments"]) or ""
     rest = {name: value for name, value in shape.items() if name not in _NOT_ARGUMENTS and value not in (None, [], "")}
     if len(rest) == 1 and isinstance(only := next(iter(rest.values())), dict):
         # The sources of a search are what it found, not what was asked.
         rest = {name: value for name, value in as_dict(cast("object", only)).items() if name != "sources"}
-    return json_text(rest) if rest else ""
+    return (json_text(rest) or "") if rest else ""
 
 
 def code_of(shape: dict[str, object]) -> str:
@@ -119,15 +119,15 @@ def usage_of(shape: dict[str, object]) -> Usage:
     """The token counts of a response."""
     read, written = as_dict(shape.get("input_tokens_details")), as_dict(shape.get("output_tokens_details"))
     return Usage(
-        number(shape.get("input_tokens")),
-        number(shape.get("output_tokens")),
-        number(read.get("cached_tokens")),
-        number(read.get("cache_write_tokens")),
-        number(written.get("reasoning_tokens")),
+        as_int(shape.get("input_tokens")),
+        as_int(shape.get("output_tokens")),
+        as_int(read.get("cached_tokens")),
+        as_int(read.get("cache_write_tokens")),
+        as_int(written.get("reasoning_tokens")),
     )
 
 
 def image_type(shape: dict[str, object]) -> str:
     """The media type of a picture, from the item or the event that brings it."""
-    format = text(shape.get("output_format")) or "png"
+    format = as_text(shape.get("output_format")) or "png"
     return "image/svg+xml" if format == "svg" else f"image/{format}"
