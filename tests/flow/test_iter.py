@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 
@@ -150,3 +151,38 @@ def test_leaving_closes_a_source_that_blocks_and_what_it_stands_on() -> None:
     assert 0 == next(items)
     items.close()  # type: ignore[attr-defined]  # a generator
     assert ["body", "generator"] == closed
+
+
+@pytest.mark.parametrize("op", [sk.map(abs), sk.buffer(2), sk.timeout(idle=5)])
+def test_an_interrupt_of_a_script_that_waits_for_a_silent_source_ends_it_and_closes_the_source(op: sk.Same) -> None:
+    closed: list[str] = []
+
+    async def one_and_then_silence() -> AsyncIterator[int]:
+        try:
+            yield 1
+            # The interrupt comes while the loop waits; the guard ends a run that swallows it.
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+            async with asyncio.timeout(3):
+                await asyncio.Event().wait()
+        finally:
+            closed.append("closed")
+
+    got: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        for item in (sk.stream(one_and_then_silence) | op).iter():
+            got.append(item)
+    assert ["closed"] == closed
+    assert got in ([1], [])  # what a buffer held when the interrupt came is dropped
+
+
+def test_a_clean_up_that_fails_when_a_script_leaves_is_told() -> None:
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            raise OSError("cannot close")
+
+    items = sk.stream(source).iter()
+    assert 1 == next(items)
+    with pytest.raises(OSError, match="cannot close"):
+        items.close()  # type: ignore[attr-defined]  # a generator

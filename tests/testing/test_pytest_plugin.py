@@ -61,6 +61,12 @@ def test_it_is_made_once_and_replayed_from_then_on(run: pytest.Pytester) -> None
         replayed.stdout.fnmatch_lines(["asked 0"])
 
 
+def test_a_test_that_fails_half_way_leaves_no_half_recording(run: pytest.Pytester) -> None:
+    run.makepyfile(TEST.replace('assert "Hi"', 'assert "Ho"'))
+    run.runpytest_subprocess("--streamkit-record").assert_outcomes(failed=1)
+    assert [] == list((run.path / "kept").iterdir())
+
+
 def test_without_a_live_source_a_missing_recording_cannot_be_made(run: pytest.Pytester) -> None:
     run.makepyfile("def test_it(recording): recording('a.jsonl')")
     result = run.runpytest_subprocess("--streamkit-record")

@@ -50,13 +50,15 @@ def _stepping(open_run: Callable[[], Run[Any]]) -> Generator[Any]:
             task.result()
         finally:
             if not task.done():
-                turn.leaving = True
-                turn.over_to_task()
-                if not task.done():  # interrupted inside the source, not between two items
+                if turn.is_scripts:
+                    turn.leaving = True
+                    turn.over_to_task()
+                    task.result()
+                else:  # interrupted while the task ran: its source may be silent for ever
                     task.cancel()
                     loop.run_until_complete(asyncio.wait([task]))
-                if not task.cancelled():
-                    task.result()
+                    if not task.cancelled():
+                        task.exception()  # the interrupt goes first
 
 
 class _Turn:
@@ -71,6 +73,11 @@ class _Turn:
         self._with_task = False
         self.leaving = False
 
+    @property
+    def is_scripts(self) -> bool:
+        """Whether the task waits for the script; it does not if the script was interrupted while the task ran."""
+        return self._asked is not None and not self._asked.done()
+
     async def over_to_script(self) -> bool:
         """The task's: let the script run; whether it wants more."""
         self._asked = self._loop.create_future()
@@ -80,7 +87,7 @@ class _Turn:
 
     def over_to_task(self) -> None:
         """The script's: let the task run until it has something or is over."""
-        if self._asked is not None and not self._asked.done():
+        if self._asked is not None and self.is_scripts:
             self._asked.set_result(None)
         self._with_task = True
         try:

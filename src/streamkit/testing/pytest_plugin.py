@@ -5,13 +5,14 @@
         assert len(await sk.decode(chunks, "openai-chat").join()) < 100
 
 With the file there, it is replayed, and nobody is asked. Without it, `pytest --streamkit-record` asks once and keeps the
-answer; plain `pytest` fails and says so. To record anew, delete the file. pytest finds this by itself where streamkit is
+answer; plain `pytest` fails and says so. Only the recording of a test that passed is kept: half an answer would be replayed
+from then on. To record anew, delete the file. pytest finds this by itself where streamkit is
 installed; it loads nothing of streamkit before a test asks for a recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,11 +25,22 @@ __all__ = ["Recording", "recording"]
 
 _OPTION = "--streamkit-record"
 
+_passed = pytest.StashKey[bool]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--streamkit-record`."""
     group = parser.getgroup("streamkit", "recordings of streams")
     group.addoption(_OPTION, action="store_true", default=False, help="ask live sources for the recordings that are missing")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether the test itself passed."""
+    report = yield
+    if report.when == "call":
+        item.stash[_passed] = report.passed
+    return report
 
 
 class Recording(Protocol):
@@ -47,24 +59,34 @@ class Recording(Protocol):
 
 
 @pytest.fixture
-def recording(request: pytest.FixtureRequest) -> Recording:
+def recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
     """Replay a recording beside the test, or make it (see the module)."""
     folder = request.path.parent
     may_ask = bool(request.config.getoption(_OPTION))
+    made: dict[Path, Path] = {}
 
     def of(name: str, *, live: Callable[[], object] | None = None, speed: float | None = None) -> Stream[Any]:
         path = folder / name
-        if path.exists():
-            from streamkit.clients.recordings import replay
+        for found in (path, made.get(path)):
+            if found is not None and found.exists():
+                from streamkit.clients.recordings import replay
 
-            return replay(path, speed=speed)
+                return replay(found, speed=speed)
         if live is None:
             pytest.fail(f"there is no recording {path}, and no live= to make it from", pytrace=False)
         if not may_ask:
             pytest.fail(f"there is no recording {path}: run `pytest {_OPTION}` once, with the live source in reach", pytrace=False)
-        return _recorded(live(), path)
+        made[path] = path.with_name(f"{path.name}.unfinished")
+        return _recorded(live(), made[path])
 
-    return of
+    yield of
+    node: pytest.Item = request.node  # pyright: ignore[reportUnknownMemberType]  # untyped there
+    for path, unfinished in made.items():
+        if unfinished.exists():
+            if node.stash.get(_passed, False):
+                unfinished.replace(path)
+            else:
+                unfinished.unlink()
 
 
 def _recorded(source: Any, path: Path) -> Stream[Any]:
