@@ -364,6 +364,23 @@ def test_a_providers_own_tool_passes() -> None:
     assert [search] == claude("hi", tools=[search])["tools"]
 
 
+def test_the_proof_of_a_call_goes_back_where_its_api_has_a_place_for_it() -> None:
+    signed = sk.ToolCall("1", "now", "{}", signature="seal")
+    call: dict[str, Any] = {"id": "1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    proof = {"google": {"thought_signature": "seal"}}
+    assert [{**call, "extra_content": proof}] == chat([sk.Turn("assistant", (signed,))])["messages"][0]["tool_calls"]
+    own: dict[str, Any] = {
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "a"}],
+        "tool_calls": [{**call, "extra_content": proof}],
+    }
+    assert [{**call, "extra_content": proof}] == chat([own])["messages"][0]["tool_calls"]
+    for odd in ({"google": None}, "seal", {"google": {"thought_signature": 7}}):
+        assert [call] == chat([{**own, "tool_calls": [{**call, "extra_content": odd}]}])["messages"][0]["tool_calls"]
+    assert "seal" not in repr(responses([sk.Turn("assistant", (signed,))])["input"])
+    assert "seal" not in repr(claude([sk.Turn("assistant", (signed,))])["messages"])
+
+
 CALLS = sk.Message(
     [
         sk.ReasoningDelta("hm", 0),

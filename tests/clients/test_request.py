@@ -173,14 +173,14 @@ def test_an_answer_and_its_results_make_the_next_request() -> None:
             ReasoningDelta("hm", 0),
             ReasoningDelta("", 0, signature="proof"),
             TextDelta("let me see", 1),
-            ToolCall("1", "now", "{}", index=2),
+            ToolCall("1", "now", "{}", index=2, signature="seal"),
             ToolCall("2", "cut", '{"a', complete=False, index=3),
         ]
     )
     first = Request.of("time?", tool_choice="required")
     second = first.then(answer, ToolResult("1", "noon"), "and tomorrow?")
     assert first.messages == second.messages[:1]
-    parts = (ReasoningDelta("hm", 0, signature="proof"), "let me see", ToolCall("1", "now", "{}", index=2))
+    parts = (ReasoningDelta("hm", 0, signature="proof"), "let me see", ToolCall("1", "now", "{}", index=2, signature="seal"))
     assert (Turn("assistant", parts), Turn("tool", (ToolResult("1", "noon"),)), Turn("user", "and tomorrow?")) == second.messages[
         1:
     ]

@@ -70,6 +70,16 @@ def test_the_form_is_compact_versioned_and_ends() -> None:
     ] == written
 
 
+def test_the_proof_of_a_call_is_written_where_there_is_one() -> None:
+    written = [
+        frame.data for call in (ToolCall("1", "f"), ToolCall("1", "f", signature="s")) for frame in NativeEncoder().encode(call)
+    ]
+    assert [
+        b'{"type":"tool-call","id":"1","name":"f"}',
+        b'{"type":"tool-call","id":"1","name":"f","signature":"s"}',
+    ] == written
+
+
 # ---- there and back -----------------------------------------------------------------------------
 
 small = st.integers(0, 3)
@@ -91,7 +101,7 @@ STRATEGIES: dict[type[Event], st.SearchStrategy[Event]] = {
     DataDelta: st.builds(DataDelta, st.binary(), st.text(), small, small),
     ToolCallStart: st.builds(ToolCallStart, st.text(), st.text(), small, small),
     ToolCallDelta: st.builds(ToolCallDelta, st.text(), st.text(), small, small),
-    ToolCall: st.builds(ToolCall, st.text(), st.text(), st.text(), st.booleans(), small, small),
+    ToolCall: st.builds(ToolCall, st.text(), st.text(), st.text(), st.booleans(), small, small, st.booleans(), maybe_text),
     ToolResult: st.builds(ToolResult, st.text(), values, st.booleans()),
     Citation: st.builds(Citation, maybe_text, maybe_text, maybe_text, small, small),
     File: st.builds(File, st.text(), st.none() | st.binary(), maybe_text, small, small),

@@ -618,6 +618,25 @@ def test_gemini_calls_have_no_index_and_come_whole() -> None:
     assert [("add", "x", '{"a":1}'), ("add", "y", "{}")] == calls(body, DONE)
 
 
+@pytest.mark.parametrize("id", ['"x"', "7"], ids=["as it should be", "with an odd type beside it"])
+def test_gemini_signs_a_call(id: str) -> None:
+    signed = (
+        '{"id":%s,"type":"function","extra_content":{"google":{"thought_signature":"s"}},"function":{"name":"f","arguments":"{}"}}'
+    )
+    plain = '{"id":"y","type":"function","extra_content":null,"function":{"name":"f","arguments":"{}"}}'
+    body = data(delta(f'{{"tool_calls":[{signed % id},{plain}]}}', '"stop"'))
+    given = [event for event in told(body, DONE) if isinstance(event, ToolCall)]
+    assert [("s", True), (None, True)] == [(call.signature, call.complete) for call in given]
+
+
+def test_a_signature_may_come_behind_the_arguments() -> None:
+    first = '{"tool_calls":[{"index":0,"id":"x","function":{"name":"f","arguments":"{}"}}]}'
+    late = '{"tool_calls":[{"index":0,"extra_content":{"google":{"thought_signature":"s"}}}]}'
+    later = '{"tool_calls":[{"index":0,"extra_content":{"google":"?"}}]}'
+    given = told(data(delta(first)), data(delta(late)), data(delta(later, '"stop"')), DONE)
+    assert [ToolCall("x", "f", "{}", signature="s")] == [event for event in given if isinstance(event, ToolCall)]
+
+
 def test_gemini_calls_with_a_null_index_and_an_empty_id_are_told_apart() -> None:
     one = '{"index":null,"id":"","type":"function","function":{"name":"add","arguments":"{\\"a\\":1}"}}'
     body = data(delta(f'{{"tool_calls":[{one}]}}'), delta(f'{{"tool_calls":[{one}]}}', '"tool_calls"'))

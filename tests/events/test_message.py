@@ -156,7 +156,7 @@ def test_parts_are_blocks_in_the_order_they_began() -> None:
             sk.ToolCallStart("1", "now", 2),
             sk.ToolCallDelta("1", "{}", 2),
             sk.ReasoningDelta("", 3, redacted="hidden"),
-            sk.ToolCall("1", "now", "{}", index=2),
+            sk.ToolCall("1", "now", "{}", index=2, signature="seal"),
             sk.ToolCall("s", "web_search", "{}", index=4, server=True),
             sk.TextDelta("c", 5),
         ]
@@ -166,7 +166,7 @@ def test_parts_are_blocks_in_the_order_they_began() -> None:
     expected = (
         sk.ReasoningDelta("let me see", 0, signature="proof"),
         "ab",
-        sk.ToolCall("1", "now", "{}", index=2),
+        sk.ToolCall("1", "now", "{}", index=2, signature="seal"),
         sk.ReasoningDelta("", 3, redacted="hidden"),
         "c",
     )

@@ -102,7 +102,7 @@ class Message:
         What the next request sends back, so calls that the provider runs itself, citations and files are not among them.
 
         >>> Message([TextDelta("a"), ToolCall("1", "now"), TextDelta("b"), TextDelta("c")]).parts
-        ('a', ToolCall(id='1', name='now', arguments='', complete=True, index=0, choice=0, server=False), 'bc')
+        ('a', ToolCall(id='1', name='now', arguments='', complete=True, index=0, choice=0, server=False, signature=None), 'bc')
         """
         text = self.text
         out: list[str | ReasoningDelta | ToolCall] = []

@@ -102,7 +102,8 @@ class ToolCallDelta(_Event, frozen=True, tag="tool-call-delta", gc=False):
 class ToolCall(_Event, frozen=True, tag="tool-call", gc=False):
     """A call with all its arguments; `complete` is False where the answer was cut inside them.
 
-    `server` is True for a tool that the provider runs itself: there is nothing to run here.
+    `server` is True for a tool that the provider runs itself: there is nothing to run here. `signature` is the
+    provider's proof for sending the call back, such as Gemini's thought signature.
     """
 
     type: ClassVar[Literal["tool-call"]] = "tool-call"
@@ -113,6 +114,7 @@ class ToolCall(_Event, frozen=True, tag="tool-call", gc=False):
     index: int = 0
     choice: int = 0
     server: bool = False
+    signature: str | None = None
 
     def input(self) -> object:
         """The arguments as a value; no arguments at all are `{}`.

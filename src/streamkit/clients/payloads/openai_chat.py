@@ -89,7 +89,11 @@ def _messages(turn: Turn) -> list[Body]:
             case ToolCall():
                 # Some relatives read the arguments at once, and "" is no JSON.
                 function = {"name": part.name, "arguments": part.arguments.strip() or "{}"}
-                calls.append({"id": part.id, "type": "function", "function": function})
+                call: Body = {"id": part.id, "type": "function", "function": function}
+                if part.signature is not None:
+                    # As Gemini's endpoint gave it; without it Gemini 3 refuses the turn.
+                    call["extra_content"] = {"google": {"thought_signature": part.signature}}
+                calls.append(call)
             case ReasoningDelta():
                 pass  # there is no way to send it back
             case _:

@@ -71,12 +71,21 @@ def parts_of(turn: Turn, native: frozenset[str]) -> list[Part]:
     calls = turn.extra.get("tool_calls")
     if isinstance(calls, (list, tuple)):
         for call in cast("list[object]", calls):
-            function = cast("Mapping[str, object]", call).get("function") if isinstance(call, Mapping) else None
+            outer: Mapping[str, object] = cast("Mapping[str, object]", call) if isinstance(call, Mapping) else {}
+            function = outer.get("function")
             if isinstance(function, Mapping):
                 inner = cast("Mapping[str, object]", function)
                 arguments = str(inner.get("arguments") or "")
-                out.append(ToolCall(str(cast("Mapping[str, object]", call).get("id")), str(inner.get("name")), arguments))
+                out.append(ToolCall(str(outer.get("id")), str(inner.get("name")), arguments, signature=_signature(outer)))
     return out
+
+
+def _signature(call: Mapping[str, object]) -> str | None:
+    """The proof that a call in the chat API's shape came with."""
+    value: object = call
+    for name in ("extra_content", "google", "thought_signature"):
+        value = cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def extra_of(turn: Turn, own: str) -> dict[str, object]:

@@ -3,7 +3,7 @@
     first chunk with an id, a model or a choice     -> Start
     delta.content / refusal                         -> TextDelta (a refusal is block 1)
     delta.reasoning_content | reasoning | reasoning_details  -> ReasoningDelta, each thought once
-    delta.tool_calls | function_call                -> ToolCallStart, ToolCallDelta ...
+    delta.tool_calls | function_call                -> ToolCallStart, ToolCallDelta ...; Gemini's thought_signature -> the ToolCall
     delta.executed_tools                            -> the same with `server=True`, at once; ToolResult
     citations, search_results, annotations, context -> Citation, once per address
     finish_reason, usage                            -> held
@@ -29,7 +29,7 @@ from typing import Final, TypeAlias, cast
 
 import msgspec
 
-from streamkit.dialects.lenient import as_dict, as_list, from_base64, is_json, read_value
+from streamkit.dialects.lenient import as_dict, as_list, as_text, from_base64, is_json, read_value
 from streamkit.dialects.openai_chat.shapes import Call, Choice, Chunk, Delta, FirstChunk, Function, UsageShape, lenient_chunk
 from streamkit.dialects.protocol import InFrame
 from streamkit.dialects.provider_errors import error_from_payload, source_error
@@ -435,6 +435,9 @@ class _ChoiceState:
             call.name = function.name or ""
         if function.arguments:
             call.parts.append(function.arguments)
+        if delta.extra_content is not None:
+            google = as_dict(as_dict(delta.extra_content).get("google"))
+            call.signature = as_text(google.get("thought_signature")) or call.signature
         if call.name and not call.started:
             call.started = True
             out.append(ToolCallStart(call.id, call.name, call.index, self.number))
@@ -505,7 +508,7 @@ class _ChoiceState:
                 out.append(ToolCallStart(call.id, call.name, call.index, self.number))
             # Some servers say "tool_calls" of a call that ran into the token limit: only the arguments themselves tell.
             whole = is_json(arguments) if call.is_json and arguments.strip() else not cut
-            out.append(ToolCall(call.id, call.name, arguments, whole, call.index, self.number))
+            out.append(ToolCall(call.id, call.name, arguments, whole, call.index, self.number, signature=call.signature))
 
     def finish_event(self) -> Finish:
         reason = self._reason
@@ -521,7 +524,7 @@ class _ChoiceState:
 class _CallState:
     """A tool call while it is told. `given_id` is the provider's; `id` is that, or one made up. `given`: told in full."""
 
-    __slots__ = ("given", "given_id", "id", "index", "is_json", "name", "parts", "started")
+    __slots__ = ("given", "given_id", "id", "index", "is_json", "name", "parts", "signature", "started")
 
     def __init__(self, id: str, given_id: str, index: int) -> None:
         self.id = id
@@ -531,6 +534,7 @@ class _CallState:
         self.is_json = True
         self.name = ""
         self.parts: list[str] = []
+        self.signature: str | None = None
         self.started = False
 
     def lacks(self, name: str) -> bool:

@@ -54,6 +54,8 @@ class Call(msgspec.Struct, gc=False):
     id: str | None = None
     function: Function | None = None
     custom: Custom | None = None
+    # Gemini's: the proof that the call has to be sent back with.
+    extra_content: object = None
 
 
 class ReasoningDetail(msgspec.Struct, gc=False):
@@ -229,6 +231,7 @@ def _call(call: dict[str, object]) -> Call:
         id=as_text(call.get("id")),
         function=_function(call.get("function")),
         custom=Custom(as_text(custom.get("name")), as_text(custom.get("input"))) if custom else None,
+        extra_content=call.get("extra_content"),
     )
 
 
