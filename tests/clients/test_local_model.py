@@ -211,7 +211,7 @@ def test_all_messages_count_as_input() -> None:
     turns = [Turn("system", "Be short."), Turn("user", "hello there"), Turn("assistant", "Hi!"), Turn("user", "bye")]
     message = answer(turns)
     assert message.usage is not None
-    assert sum(count(turn.content) for turn in turns) == message.usage.input_tokens
+    assert sum(count(turn.text) for turn in turns) == message.usage.input_tokens
 
 
 @pytest.mark.parametrize(
