@@ -277,7 +277,40 @@ async def test_a_block_cut_inside_is_truncated() -> None:
     assert "Hello" == cast("sk.Message", failure.partial).text
 
 
-ENDS_WITHOUT_A_BLANK_LINE = {
+REASON = b'error: {"code":500,"message":"context is full","type":"server_error"}\n\n'
+
+
+@pytest.mark.parametrize("body", [[chunk("Hello"), REASON], [chunk("Hello") + REASON[:-2]], [REASON], [REASON[:3], REASON[3:-1]]])
+async def test_a_reason_in_a_field_of_its_own_is_told_where_the_answer_is_cut(body: list[bytes]) -> None:
+    events, failure = await outcome(body)
+    assert isinstance(failure, SourceError)
+    assert "context is full" in str(failure)
+    assert ("500", True) == (failure.code, failure.retryable)
+    assert sk.Message(events).text == cast("sk.Message", failure.partial).text
+
+
+@pytest.mark.parametrize(
+    "said", [b"error: no slot, key " + SECRET.encode(), b"error:" + b"[" * 4000, b'error: {"message": "no slot']
+)
+async def test_a_reason_that_is_no_json_is_told_as_it_stands_and_scrubbed(said: bytes) -> None:
+    _, failure = await outcome([chunk("Hello"), said + b"\n\n"])
+    assert isinstance(failure, SourceError)
+    assert said[7:20].decode() in str(failure)
+    assert SECRET not in str(failure)
+
+
+async def test_a_field_error_does_not_spoil_a_complete_answer() -> None:
+    events, failure = await outcome([REASON, *answer("Hello")])
+    assert failure is None
+    assert "Hello" == sk.Message(events).text
+
+
+async def test_an_empty_field_error_says_nothing() -> None:
+    _, failure = await outcome([chunk("Hello"), b"error:\n\n"])
+    assert isinstance(failure, StreamTruncated)
+
+
+ENDS_WITHOUT_A_BLANK_LINE: dict[str, list[Any]] = {
     "openai-chat": [{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}, "[DONE]"],
     "openai-responses": [
         {"type": "response.output_text.delta", "delta": "Hi"},

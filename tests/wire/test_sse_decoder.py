@@ -197,6 +197,15 @@ def test_comments_are_counted_at_any_size_of_read() -> None:
         assert 3 == decoder.comments
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_the_last_field_error_is_remembered_within_a_bound_and_dispatches_nothing(size: int) -> None:
+    body = b"error: first\n\nerrors: other\nError: other\ndata: a\nerror:" + b"x" * 5000 + b"\n\n"
+    decoder = Decoder()
+    assert [("message", "a", "")] == frames_of([body[at : at + size] for at in range(0, len(body), size)], decoder)
+    assert "x" * 4096 == decoder.ignored_error
+    assert "" == Decoder().ignored_error
+
+
 def test_comments_that_ended_never_fill_the_bound() -> None:
     decoder = Decoder(max_event_bytes=64)
     for _ in range(1_000):

@@ -17,11 +17,12 @@ from typing import Any, Final, Literal, TypeAlias
 from streamkit.clients.bodies import Adapt, Body, at_most, check_body, drop_unopened, open_body
 from streamkit.clients.http_client import refused_redirect
 from streamkit.clients.so_far import AnswerSoFar
+from streamkit.dialects.lenient import read_value
 from streamkit.dialects.outcomes import to_error_event
 from streamkit.dialects.protocol import Decoder, Dialect, InFrame
-from streamkit.dialects.provider_errors import error_from_body, is_foreign_body
+from streamkit.dialects.provider_errors import error_from_body, error_from_payload, is_foreign_body
 from streamkit.dialects.registry import get
-from streamkit.errors import ConfigError, SourceError, StreamkitError
+from streamkit.errors import ConfigError, SourceError, StreamkitError, StreamTruncated
 from streamkit.events import Event, Message
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.plan import describe
@@ -38,7 +39,7 @@ Errors: TypeAlias = Literal["raise", "yield"]
 
 # What is kept of a body that has given no frame yet, to say what it is instead.
 _HEAD_BYTES: Final = 16_384
-_FIELD: Final = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])(?:data|event|id|retry)?:")
+_FIELD: Final = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])(?:data|event|id|retry|error)?:")
 _FIELDS: Final = (b"data:", b"event:", b"retry:", b"id:")
 
 # What a finished answer is given to end its body too, so that the connection can be used again.
@@ -271,8 +272,21 @@ class _Reading:
                 raise error_from_body(head, status=body.status, provider=self._recipe.provider, media_type=body.media_type)
             rest = self._unclosed_end() if status < 300 else []
             self._wire.finish()
-            return [*rest, *decoder.finish()]  # what does not end the answer is dropped, as the grammar wants it
+            try:
+                return [*rest, *decoder.finish()]  # what does not end the answer is dropped, as the grammar wants it
+            except StreamTruncated:
+                if not self._wire.ignored_error:
+                    raise
+            raise self._reason()
         return decoder.finish()
+
+    def _reason(self) -> SourceError:
+        """Why the answer was cut, where the server said it in a field of its own (llama.cpp did, gateways still do)."""
+        said = self._wire.ignored_error
+        try:
+            return error_from_payload(read_value(said), provider=self._recipe.provider)
+        except (ValueError, RecursionError):
+            return error_from_payload(said, provider=self._recipe.provider)
 
     def _unclosed_end(self) -> list[Event]:
         """The events of a last block that lacks only the blank line behind it: some servers leave it out, and files lose it."""

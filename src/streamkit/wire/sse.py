@@ -37,6 +37,7 @@ MAX_RETRY_MS: Final = 86_400_000
 _FIRST_FIELDS: Final = (b"data:", b"event")
 _BOM: Final = b"\xef\xbb\xbf"
 _RETRY_DIGITS: Final = 15
+_REASON_CHARS: Final = 4096
 _COLON: Final = 58
 
 
@@ -68,6 +69,8 @@ class Decoder:
         last_event_id: What a reconnecting client would send as `Last-Event-ID`.
         comments: How many comment lines have come: a sign of life between events.
         error: The error that ended decoding, or None.
+        ignored_error: The value of the last field `error`, or "": no field of the grammar, but some servers give
+            the reason of a failure in it. At most 4,096 characters.
 
     Memory: at most two times `max_event_bytes`, the frames returned aside.
 
@@ -95,6 +98,7 @@ class Decoder:
         "_type",
         "comments",
         "error",
+        "ignored_error",
         "last_event_id",
         "retry",
     )
@@ -107,6 +111,7 @@ class Decoder:
         self.last_event_id = last_event_id
         self.comments = 0
         self.error: RemoteProtocolError | None = None
+        self.ignored_error = ""
         self._line = bytearray()  # The line that has not ended.
         self._data = bytearray()  # The open block's data, an LF after each line.
         self._size = 0  # What the open block's ended lines count; 0 at a block's start.
@@ -313,6 +318,8 @@ class Decoder:
             # int() refuses more than 4,300 digits and is quadratic below that.
             digits = value.lstrip("0")
             self.retry = int(digits or "0") if len(digits) <= _RETRY_DIGITS else 10**_RETRY_DIGITS
+        elif name == "error":
+            self.ignored_error = value[:_REASON_CHARS]
 
     def _dispatch(self, frames: list[Frame]) -> None:
         self.last_event_id = self._id

@@ -71,7 +71,7 @@ def parts_of(turn: Turn, native: frozenset[str]) -> list[Part]:
     calls = turn.extra.get("tool_calls")
     if isinstance(calls, (list, tuple)):
         for call in cast("list[object]", calls):
-            outer = cast("Mapping[str, object]", call) if isinstance(call, Mapping) else {}
+            outer = cast("Mapping[str, object]", call if isinstance(call, Mapping) else {})
             function = outer.get("function")
             if isinstance(function, Mapping):
                 inner = cast("Mapping[str, object]", function)
@@ -82,10 +82,10 @@ def parts_of(turn: Turn, native: frozenset[str]) -> list[Part]:
 
 def _signature(call: Mapping[str, object]) -> str | None:
     """The proof that a call in the chat API's shape came with."""
-    held: Mapping[str, object] = call
+    held = call
     for name in ("extra_content", "google"):
         inner = held.get(name)
-        held = cast("Mapping[str, object]", inner) if isinstance(inner, Mapping) else {}
+        held = cast("Mapping[str, object]", inner if isinstance(inner, Mapping) else {})
     signature = held.get("thought_signature")
     return signature if isinstance(signature, str) else None
 
