@@ -343,7 +343,7 @@ def _rows_of(wire: Wire, rounds: int) -> list[Row]:
         return [*found, _row(f"{name}: raw response, per chunk", None, None, absent, 0.2)]
     beside = f"{wire.sdk} SDK stream"
     found.append(_row(f"{name}: raw response, per chunk", cost["from_raw"], cost["sdk_stream"], beside, 0.2))
-    found.append(_row(f"{name}: object stream, per chunk", cost["from_stream"], cost["sdk_stream"], beside, 0.2))
+    found.append(_row(f"{name}: object stream, per chunk", cost["from_stream"], cost["sdk_stream"], beside, None))
     found.append(_row(f"{name}: wrapped object stream, per chunk", cost["from_objects"], cost["sdk_stream"], beside, None))
     found.append(_row(f"{name}: SDK object to event, per chunk", cost["adapted"], None, "no peer", 5.0, bound="figure"))
     return found

@@ -32,7 +32,7 @@ def test_each_row_has_our_figure_beside_a_named_peer(bench: ModuleType, monkeypa
     assert all(row["peer_name"] and row["ours"] > 0 and row["bound"] in ("most", "figure") for row in measured)
     promised = {row["what"] for row in rows if row["hold"] is not None}
     for dialect in ("openai-chat", "openai-responses", "anthropic"):
-        for what in ("wire to event", "Stats on", "raw response", "object stream", "SDK object to event"):
+        for what in ("wire to event", "Stats on", "raw response", "SDK object to event"):
             assert f"{dialect}: {what}, per chunk" in promised
     assert "openai-chat: time to first chunk" in promised
     assert ["litellm (not installed)", "pydantic-ai (not installed)", "langchain (not installed)"] == [
