@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Generator
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -46,8 +47,18 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker of pytest-xdist has ended: what it skipped counts here."""
+    node.config.stash[SKIPS].extend(node.workeroutput.get("streamkit_skips", []))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    worker: Any = session.config
+    if hasattr(worker, "workeroutput"):
+        worker.workeroutput["streamkit_skips"] = session.config.stash[SKIPS]
+        return
     if session.config.stash[SKIPS] and must_run_everything() and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -68,7 +79,8 @@ def _tell(config: pytest.Config, *, clean: bool) -> None:
     if reporter is None or config.option.collectonly:
         return
     counts = {name: len(reporter.stats.get(name, [])) for name in ("passed", "failed", "error")}
-    skips = config.stash[SKIPS]
+    found: list[str] = config.stash[SKIPS]
+    skips = list(dict.fromkeys(found))  # each worker collects all
     if skips and must_run_everything():
         print("Skipped, and STREAMKIT_CI=1 lets nothing be skipped:", *skips, sep="\n  ")
     bad = counts["failed"] + counts["error"] + (len(skips) if must_run_everything() else 0) + (not clean)

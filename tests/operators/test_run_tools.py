@@ -375,31 +375,32 @@ async def test_a_coroutine_that_a_plain_function_gives_too_late_is_closed() -> N
         gc.collect()
 
 
-@asyncio_only
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that begin at once came with Python 3.12")
-async def test_thousands_of_queued_calls_that_end_at_once_are_no_recursion() -> None:
-    """Each end began the next call inside itself, until the stack was full and the stream hung."""
-    ran: list[int] = []
+if sys.version_info >= (3, 12):  # tasks that begin at once came with it
 
-    async def quick() -> int:
-        ran.append(1)
-        if len(ran) == 1:
-            await anyio.lowlevel.checkpoint()
-        return len(ran)
+    @asyncio_only
+    async def test_thousands_of_queued_calls_that_end_at_once_are_no_recursion() -> None:
+        """Each end began the next call inside itself, until the stack was full and the stream hung."""
+        ran: list[int] = []
 
-    def eager(loop: Any, coro: Any, *, context: Any = None, **_: object) -> Any:
-        # asyncio's own factory refuses what uvloop passes to it on Python 3.13.0.
-        task: Any = asyncio.Task
-        return task(coro, loop=loop, context=context, eager_start=True)
+        async def quick() -> int:
+            ran.append(1)
+            if len(ran) == 1:
+                await anyio.lowlevel.checkpoint()
+            return len(ran)
 
-    loop = asyncio.get_running_loop()
-    loop.set_task_factory(eager)
-    try:
-        with anyio.fail_after(30):
-            got = await results_of(*[call(n, "quick", "{}") for n in range(2000)], tools=[quick], concurrency=1)
-    finally:
-        loop.set_task_factory(None)
-    assert list(range(1, 2001)) == [result.output for result in got]
+        def eager(loop: Any, coro: Any, *, context: Any = None, **_: object) -> Any:
+            # asyncio's own factory refuses what uvloop passes to it on Python 3.13.0.
+            task: Any = asyncio.Task
+            return task(coro, loop=loop, context=context, eager_start=True)
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(eager)
+        try:
+            with anyio.fail_after(30):
+                got = await results_of(*[call(n, "quick", "{}") for n in range(2000)], tools=[quick], concurrency=1)
+        finally:
+            loop.set_task_factory(None)
+        assert list(range(1, 2001)) == [result.output for result in got]
 
 
 async def test_results_are_json_values() -> None:
