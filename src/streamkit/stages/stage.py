@@ -2,14 +2,19 @@
 
 A stage is fed by hand in a test, by a thread, by a notebook or by the fused loop of a stream; its
 output must not depend on how the text was cut before it reached the stage.
+
+What a stage has learned from its input is a few attributes, which it names in `state`: so it can be saved
+between two items and taken up by another process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-__all__ = ["Stage", "TimedStage"]
+from streamkit.errors import ConfigError
+
+__all__ = ["Stage", "TimedStage", "copy_plain"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -21,7 +26,11 @@ class Stage(Generic[In, Out]):
     Subclasses give `feed`, and `flush` if they hold anything back. Setting `done` says that no
     further input can change anything: the stream ends there, and its source is closed.
 
+    `state` names the attributes that change while it is fed; what they hold are plain values: None, bool, numbers, str,
+    bytes, events, and lists, tuples, sets and dicts of these. With it the stage can be saved and taken up again.
+
     >>> class Pairs(Stage[int, tuple[int, int]]):
+    ...     state = ("held",)
     ...     held: int | None = None
     ...     def feed(self, item):
     ...         if self.held is None:
@@ -32,7 +41,14 @@ class Stage(Generic[In, Out]):
     >>> pairs = Pairs()
     >>> [*pairs.feed(1), *pairs.feed(2), *pairs.feed(3), *pairs.flush()]
     [(1, 2)]
+    >>> saved, again = pairs.snapshot(), Pairs()
+    >>> again.restore(saved)
+    >>> [*again.feed(4)]
+    [(3, 4)]
     """
+
+    # What changes while it is fed, by name; () for a stage that remembers nothing, None where nobody has said.
+    state: ClassVar[tuple[str, ...] | None] = None
 
     done: bool = False
 
@@ -47,6 +63,28 @@ class Stage(Generic[In, Out]):
     def abort(self) -> Iterable[Out]:
         """The input failed: give what may still be given. By default all of `flush`."""
         return self.flush()
+
+
+    def snapshot(self) -> dict[str, object]:
+        """All that it has learned so far, as plain values of its own; for `restore` of a stage made in the same way.
+
+        Taken between two calls, once all that the last one gave was taken.
+
+        Raises:
+            ConfigError: the class does not say what its state is.
+        """
+        names = type(self).state
+        if names is None:
+            raise ConfigError(
+                f"{type(self).__name__} cannot be saved: name the attributes that change while it is fed, "
+                "as `state = (\"_held\",)` in the class, () if there are none; or give it snapshot() and restore()"
+            )
+        return {"done": self.done} | {name: copy_plain(getattr(self, name)) for name in names}
+
+    def restore(self, saved: dict[str, object]) -> None:
+        """Go on where another stage, made in the same way, was saved."""
+        for name, value in saved.items():
+            setattr(self, name, copy_plain(value))
 
 
 class TimedStage(Generic[In, Out]):
@@ -74,3 +112,13 @@ class TimedStage(Generic[In, Out]):
     def abort(self) -> Iterable[Out]:
         """The input failed: give what may still be given. By default all of `flush`."""
         return self.flush()
+
+
+def copy_plain(value: object) -> Any:
+    """The value with containers of its own: what is saved does not change when the stage goes on."""
+    if isinstance(value, list | tuple | set | frozenset):
+        many = cast("Iterable[object]", value)
+        return type(value)(copy_plain(one) for one in many)
+    if isinstance(value, dict):
+        return {key: copy_plain(one) for key, one in cast("dict[object, object]", value).items()}
+    return value
