@@ -195,14 +195,14 @@ class _Reading:
         feed, measure = (wire.feed, len) if plain else (self._frames_of, _size_of)
         decode_many, so_far = decoder.decode_many, self._so_far
         pending, most, large = so_far.pending, so_far.LIMIT, so_far.LARGE_READ
-        run, listening = self._run, self._run.listening
+        run, listening = self._run, self._run.outermost.listening
         chunk: Any = b""
         silent = 0
         failure: Exception | None = None
         try:
             async for chunk in body.items:
                 if listening:  # a clock that counts signs of life, which need not be events
-                    run.heard_at = run.clock.now()
+                    run.outermost.heard_at = run.clock.now()
                 frames = feed(chunk)
                 if frames:
                     events = decode_many(frames)

@@ -225,8 +225,8 @@ class _EventSource:
             failure: Exception | None = None
             try:
                 async for chunk in chunks:
-                    if run.listening:  # a clock that counts signs of life, which need not be events
-                        run.heard_at = run.clock.now()
+                    if run.outermost.listening:  # a clock that counts signs of life, which need not be events
+                        run.outermost.heard_at = run.clock.now()
                     self._size += len(chunk)
                     if most is not None and self._size > most:
                         chunk = chunk[: most - self._size]

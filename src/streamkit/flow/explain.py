@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from streamkit.flow.plan import Part, Step
+from streamkit.flow.plan import Laid, Step
 from streamkit.flow.sources import Source
 
 __all__ = ["explain_plan"]
 
 
-def explain_plan(source: Source, parts: tuple[Part, ...]) -> str:
+def explain_plan(source: Source, parts: tuple[Laid, ...]) -> str:
     """One line per segment: what runs in one loop, in which task, and what stands between.
 
     >>> print(explain_plan(Source("gen()", lambda run: None), (Step("map", "map(f)", None),)))

@@ -1,7 +1,8 @@
 """What a pipeline is before it runs: a source and a row of parts, each a value.
 
 A part is either a `Step`, which joins its neighbours in one fused loop, or a `Boundary`, where one
-loop ends and another begins (a buffer, a merge, a timer, somebody's async generator).
+loop ends and another begins (a buffer, a merge, a timer, somebody's async generator). `Around` is for those that
+open what stands before them by themselves, perhaps more than once (`retry`): they become the source.
 
 `Op` and `Same` are what users compose with `|`. `Same` keeps the type of the stream it is put
 into; it is not generic, because a checker cannot infer a type variable that occurs only on both
@@ -21,9 +22,12 @@ from streamkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamkit.flow.runs import Run, Strand
+    from streamkit.flow.sources import Source
 
 __all__ = [
+    "Around",
     "Boundary",
+    "Laid",
     "Op",
     "Part",
     "Same",
@@ -65,7 +69,23 @@ class Boundary(Protocol):
     def connect(self, strand: Strand, run: Run[Any]) -> Strand: ...
 
 
-Part: TypeAlias = Step | Boundary
+class Around:
+    """A part that opens the whole stream before it by itself, once or several times, and becomes a source."""
+
+    label: str
+
+    def around(self, source: Source, parts: tuple[Laid, ...]) -> Source:
+        """The source that opens `source` with `parts` over it, as `run.inside(source, parts)`.
+
+        Raises:
+            ConfigError: it must open it more than once, and the source can be read only once.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.around")
+
+
+# What a Run is laid out of; and all that can stand in an operator.
+Laid: TypeAlias = Step | Boundary
+Part: TypeAlias = Step | Boundary | Around
 
 
 class Op(Generic[In_contra, Out_co]):

@@ -34,7 +34,7 @@ from streamkit.errors import StreamBusy, StreamkitError
 from streamkit.flow.channel import Channel, ReaderLeft, Writer
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
-from streamkit.flow.plan import Part, Step
+from streamkit.flow.plan import Laid, Step
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
 from streamkit.flow.unfused import unfused
@@ -148,7 +148,7 @@ class Pump:
         "offer",
     )
 
-    def __init__(self, strand: Strand, channel: Channel[Any], run: Run[Any], label: str) -> None:
+    def __init__(self, strand: Strand | _Driven, channel: Channel[Any], run: Run[Any], label: str) -> None:
         self.label = label
         # What lets an item in: a plain append, or a policy or a timed stage in its place.
         self.offer: Callable[[Any], object] = channel.buffer.append
@@ -164,10 +164,10 @@ class Pump:
         self._started = False
         self._closing = False
 
-    def start(self) -> None:
+    def start(self, ended: Callable[[], None] | None = None) -> None:
         """Begin; in the consumer's context, when the consumer first wants something."""
         backend = self._run.backend
-        self._task = backend.spawn(self._drive, self._clean_up, f"streamkit {self.label}", self._run.pump_ended)
+        self._task = backend.spawn(self._drive, self._clean_up, f"streamkit {self.label}", ended or self._run.pump_ended)
 
     async def _drive(self) -> None:
         self._started = True
@@ -225,6 +225,26 @@ class Pump:
     async def drop(self) -> None:
         """Close the strand of a pump that never started, in the consumer's task."""
         self.failure = await self._strand.aclose()
+
+
+class _Driven:
+    """A Run inside another, as the strand of a pump."""
+
+    __slots__ = ("_inner", "writer")
+
+    def __init__(self, inner: Run[Any]) -> None:
+        self._inner = inner
+        self.writer: Writer[Any] | None = None
+
+    def bind(self, ending: Ending, out: Any, leave: None) -> Any:
+        return self._inner.bound(ending, out)
+
+    async def aclose(self) -> BaseException | None:
+        try:
+            await self._inner.aclose()
+        except BaseException as error:
+            return error
+        return None
 
 
 class Job:
@@ -295,28 +315,31 @@ class Run(Generic[T_co]):
     def __init__(
         self,
         source: Source,
-        parts: tuple[Part, ...],
+        parts: tuple[Laid, ...],
         *,
         fused: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
         released: Callable[[], None] | None = None,
         alone: bool = False,
+        outer: Run[Any] | None = None,
     ) -> None:
-        """`alone` says that nothing else runs in this event loop."""
+        """`alone` says that nothing else runs in this event loop; `outer` is the Run inside which this one is opened."""
         # Whether a source may hold up the event loop, because neither a task nor a timer of this run needs it.
         self.may_block = alone and all(isinstance(part, Step) and not part.awaits for part in parts)
         self._building = False
-        self.backend: Backend = current_backend()
-        self.clock: Clock = current_clock(self.backend)
+        self.backend: Backend = current_backend() if outer is None else outer.backend
+        self.clock: Clock = current_clock(self.backend) if outer is None else outer.clock
         self.close_timeout = close_timeout
         self.fused = fused
-        # When the wire last gave a sign of life, told by its source as long as somebody listens.
+        # The Run that the consumer opened: this one, or the one that this one is inside of.
+        self.outermost: Run[Any] = self if outer is None else outer.outermost
+        # When the wire last gave a sign of life, told to the outermost Run by its sources as long as somebody listens.
         self.listening = False
         self.heard_at = 0.0
         # What ended it, known once it is being left: None after an end, or for a reader who had enough.
         self.ended_by: BaseException | None = None
         # What the source can tell of itself once it is open: "status" and "content_type" of an HTTP response.
-        self.about: dict[str, object] = {}
+        self.about: dict[str, object] = {} if outer is None else outer.about
         self._source = source
         self._sources: list[Source] = []
         self._pumps: list[Pump] = []
@@ -342,7 +365,7 @@ class Run(Generic[T_co]):
 
     # -- building
 
-    def strand(self, source: Source, parts: tuple[Part, ...]) -> Strand:
+    def strand(self, source: Source, parts: tuple[Laid, ...]) -> Strand:
         """Open a source and lay its parts over it."""
         if self._building:  # a source of several: each has a task of its own
             self.may_block = False
@@ -361,6 +384,48 @@ class Run(Generic[T_co]):
         """Let a task of this Run drive a strand into a channel."""
         pump = Pump(strand, channel, self, label)
         self._pumps.append(pump)
+        return pump
+
+    def inside(self, source: Source, parts: tuple[Laid, ...]) -> Run[Any]:
+        """A Run inside this one, with its clock and its limits. Whoever iterates it closes it, in the same task.
+
+        So a part that reads several streams one after the other has each closed before the next begins.
+        """
+        return Run(source, parts, fused=self.fused, close_timeout=self.close_timeout, outer=self)
+
+    def launch(
+        self,
+        inner: Run[Any],
+        channel: Channel[Any],
+        label: str,
+        *,
+        finish: Callable[[BaseException | None], None],
+        offer: Callable[[Any], object] | None = None,
+    ) -> Pump:
+        """Drive a Run inside this one into a channel, in a task that begins now, in the context of the caller.
+
+        Args:
+            finish: Told once, when the inner Run is closed: None after its end, its error, or `ReaderLeft` if the pump
+                was left; not told when the channel itself was closed.
+            offer: What lets an item in; a plain append unless given.
+
+        A pump that has ended is forgotten; one that is launched while this Run is being left closes its source at once.
+        """
+        pump = Pump(_Driven(inner), channel, self, label)
+        pump.finish = finish
+        if offer is not None:
+            pump.offer = offer
+        self._begun = True
+        self._pumps.append(pump)
+
+        def ended() -> None:
+            if pump.failure is None:
+                self._pumps.remove(pump)
+            self.pump_ended()
+
+        pump.start(ended)
+        if self._closed:
+            pump.leave()
         return pump
 
     def job(self, main: Callable[[Job], Coroutine[Any, Any, None]], label: str) -> Job:
@@ -394,7 +459,7 @@ class Run(Generic[T_co]):
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         if self._iterator is None:
-            self._iterator = self._bound("yield", None)
+            self._iterator = self.bound("yield", None)
         elif self._iterator.ag_running:
             raise StreamBusy("another task is reading this Run: a Run has one reader at a time")
         return self._iterator  # type: ignore[no-any-return]
@@ -426,14 +491,15 @@ class Run(Generic[T_co]):
     def lists(self) -> AsyncIterator[list[T_co]]:
         """The items in lists, one per read of the source: what a sink writes at once."""
         if self._iterator is None:
-            self._iterator = self._bound("lists", None)
+            self._iterator = self.bound("lists", None)
         return self._iterator  # type: ignore[no-any-return]
 
     async def drive(self, append: Callable[[Any], object]) -> None:
         """Run to the end, handing each item to `append`; everything is closed before this returns."""
-        await self._bound("append", append)
+        await self.bound("append", append)
 
-    def _bound(self, ending: Ending, out: Any) -> Any:
+    def bound(self, ending: Ending, out: Any) -> Any:
+        """The last segment with its ending; everything is closed when it is over."""
         strand = self._strand
         if self._pumps:
             strand.start = self._starting(strand.start)
@@ -504,7 +570,7 @@ class Run(Generic[T_co]):
             raise failure
 
     async def _finish_pumps(self) -> BaseException | None:
-        for pump in self._pumps:
+        for pump in list(self._pumps):
             if pump.done:
                 if not self._begun:
                     await pump.drop()

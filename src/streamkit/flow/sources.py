@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from streamkit.errors import StreamBusy, StreamConsumed
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.fuse import Shape
-from streamkit.flow.plan import describe
+from streamkit.flow.plan import Laid, describe
 from streamkit.flow.threads import ThreadIterator
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class Source:
 
     A source that can be opened once goes from new to open to used; streams derived from one
     another share it. A repeatable one is opened anew by each Run. Its label may be a function, asked when
-    somebody wants to read it.
+    somebody wants to read it. `inner` are the plans that it reads in its turn, for those who picture it.
     """
 
-    __slots__ = ("_label", "_open", "_state", "partial", "repeatable")
+    __slots__ = ("_label", "_open", "_state", "inner", "partial", "repeatable")
 
     def __init__(
         self,
@@ -83,8 +83,10 @@ class Source:
         *,
         repeatable: bool = False,
         partial: Callable[[], object] | None = None,
+        inner: tuple[tuple[Source, tuple[Laid, ...]], ...] = (),
     ) -> None:
         self._label = label
+        self.inner = inner
         self.repeatable = repeatable
         self.partial = partial
         self._open = open_feed

@@ -20,7 +20,7 @@ from streamkit.events.model import EVENT_TYPES, TextDelta
 from streamkit.events.stats import Stats
 from streamkit.flow.explain import explain_plan
 from streamkit.flow.measures import measure_part, progress_part
-from streamkit.flow.plan import Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
+from streamkit.flow.plan import Around, Laid, Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
 from streamkit.flow.sources import Source, source_of
@@ -62,7 +62,7 @@ class Stream(Generic[T_co]):
 
     __slots__ = ("_close_timeout", "_open", "_parts", "_source")
 
-    def __init__(self, source: Source, parts: tuple[Part, ...] = (), *, close_timeout: float = CLOSE_TIMEOUT) -> None:
+    def __init__(self, source: Source, parts: tuple[Laid, ...] = (), *, close_timeout: float = CLOSE_TIMEOUT) -> None:
         self._source = source
         self._parts = parts
         self._close_timeout = close_timeout
@@ -81,7 +81,13 @@ class Stream(Generic[T_co]):
         return self._with(*other.parts)
 
     def _with(self, *parts: Part) -> Stream[Any]:
-        return Stream(self._source, self._parts + parts, close_timeout=self._close_timeout)
+        source, before = self._source, self._parts
+        for part in parts:
+            if isinstance(part, Around):
+                source, before = part.around(source, before), ()
+            else:
+                before = (*before, part)
+        return Stream(source, before, close_timeout=self._close_timeout)
 
     @overload
     def map(self, fn: Callable[[T_co], Awaitable[U]]) -> Stream[U]: ...
@@ -345,7 +351,7 @@ class Stream(Generic[T_co]):
         return f"<Stream {' | '.join([self._source.label, *(part.label for part in self._parts)])}>"
 
     @property
-    def plan(self) -> tuple[Source, tuple[Part, ...]]:
+    def plan(self) -> tuple[Source, tuple[Laid, ...]]:
         """The source and the parts, for operators that combine streams."""
         return self._source, self._parts
 

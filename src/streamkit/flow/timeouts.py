@@ -71,7 +71,7 @@ class _Clocks:
         wire = limits["wire"]
         self.wire: float = inf if wire is None else wire
         if wire is not None:
-            run.listening = True
+            run.outermost.listening = True
         idle = limits["idle"]
         self.between: float = inf if idle is None else idle
         self.first: float = self.between if limits["first"] is None else limits["first"]
@@ -96,7 +96,7 @@ class _Clocks:
         """When the source, asked at `asked_at`, is too late, by what has been heard of it until now."""
         if self.wire == inf:
             return deadline
-        return min(deadline, max(self._run.heard_at, asked_at) + self.wire)
+        return min(deadline, max(self._run.outermost.heard_at, asked_at) + self.wire)
 
     def error(self, deadline: float, seen: bool, due: float) -> StreamTimeout:
         """What to raise when `due` has passed, which is `deadline` unless the wire fell silent before."""

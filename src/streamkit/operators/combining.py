@@ -52,7 +52,7 @@ def merge(*streams: Stream[T], size: int = MERGE_ITEMS) -> Stream[T]:
             pump.finish = gate.finish
         return Feed(channel, shape="drains", closers=[(label, channel.close)])
 
-    return Stream(Source(label, open_feed, repeatable=repeatable))
+    return Stream(Source(label, open_feed, repeatable=repeatable, inner=tuple(plans)))
 
 
 class _LastOne:
