@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamkit as sk
+from streamkit.operators.selection import changes, default_if_empty, distinct, drop_while, start_with
+from streamkit.operators.transform import enumerate, pairwise
 from streamkit.stages.batching import Batch
 from streamkit.testing import Probe, VirtualClock
 
@@ -42,6 +44,10 @@ steps = st.one_of(
     small.map(sk.skip),
     small.map(lambda n: sk.take_while(lambda item: item != n)),
     small.map(lambda n: sk.map(fails_at(n))),
+    small.map(lambda n: drop_while(lambda item: item != n)),
+    small.map(enumerate),
+    st.sampled_from([pairwise(), changes(), changes(type), distinct(str), distinct(str, size=1), default_if_empty(-1)]),
+    small.map(lambda n: start_with(*range(n))),
     st.integers(1, 3).map(lambda n: sk.stage(lambda: Batch[Any](n))),
     st.integers(1, 3).map(sk.buffer),
     st.just(sk.scan(lambda total, item: [*total, item], list[Any]())),

@@ -32,7 +32,7 @@ from typing import Any, Literal, TypeAlias
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.plan import Step, describe
 
-__all__ = ["END", "MAX_STEPS", "Ending", "Enough", "Shape", "arguments_of", "bind"]
+__all__ = ["END", "MAX_STEPS", "NOTHING", "Ending", "Enough", "Shape", "arguments_of", "bind"]
 
 # What a source's iterator gives: single items; lists of items (one read of a wire); or batches
 # popped lazily from a channel, which paces its reader by itself.
@@ -48,6 +48,9 @@ MAX_STEPS = 12
 
 # What a watched source gives instead of StopAsyncIteration.
 END: Any = object()
+
+# What `pairwise` and `changes` remember before their first item.
+NOTHING: Any = object()
 
 
 class Enough(Exception):  # not an error: a step has all it wants
@@ -106,6 +109,7 @@ def _compile(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, w
 
     scope: dict[str, Any] = {
         "END": END,
+        "NOTHING": NOTHING,
         "Enough": Enough,
         "aclosing": aclosing,
         "place": place,
@@ -165,7 +169,7 @@ class _Writer:
         self.line(3, "error = failure", -1)
         self.line(3, "at = place(failure)", -1)
         for index, (kind, _) in enumerate(self.kinds):
-            if kind == "stage":
+            if kind in _GIVING_AT_THE_END:
                 self._flush(index)
         if self.ending == "lists":
             self.line(2, "if outs:", count)
@@ -186,8 +190,8 @@ class _Writer:
         if names:
             self.line(1, f"({', '.join(names)},) = arguments", -1)
         for i, (kind, _) in enumerate(self.kinds):
-            if kind == "stage":
-                self.line(1, f"feed{i} = s{i}.feed", -1)
+            if kind in _REMEMBERING:
+                self.line(1, _REMEMBERING[kind].format(i=i), -1)
         if self.ending == "append":
             self.line(1, "append = out", -1)
         elif self.ending == "push":
@@ -206,6 +210,12 @@ class _Writer:
             self.line(1, f"quota = {FAIRNESS}", -1)
 
     def _loop(self) -> None:
+        starting = [i for i, (kind, _) in enumerate(self.kinds) if kind == "start_with"]
+        for i in reversed(starting):  # before the source is even opened; of two the later one stands in front
+            self.line(3, f"for x in p{i}:", i)
+            self._body(4, i + 1)
+        if starting:
+            self._hand_over(3)
         self.line(3, "if start is not None:", -1)
         self.line(4, "source = await start()", -1)
         for i, (kind, _) in enumerate(self.kinds):
@@ -349,6 +359,38 @@ class _Writer:
                 self.line(depth + 1, f"n{i} -= 1", i)
                 self.line(depth, "else:", i)
                 return depth + 1
+            case "drop_while":
+                self.line(depth, f"if d{i}:", i)
+                self.line(depth + 1, f"y = {call}", i)
+                if check:
+                    self.line(depth + 1, f"refuse_awaitable(y, f{i})", i)
+                self.line(depth + 1, f"d{i} = bool(y)", i)
+                self.line(depth, f"if not d{i}:", i)
+                return depth + 1
+            case "enumerate":
+                self.line(depth, f"x = (n{i}, x)", i)
+                self.line(depth, f"n{i} += 1", i)
+            case "pairwise":
+                self.line(depth, f"y = p{i}", i)
+                self.line(depth, f"p{i} = x", i)
+                self.line(depth, "if y is not NOTHING:", i)
+                self.line(depth + 1, "x = (y, x)", i)
+                return depth + 1
+            case "changes" | "changes_by":
+                key = self._key(depth, i, kind == "changes_by", call, check)
+                self.line(depth, f"if {key} != p{i}:", i)
+                self.line(depth + 1, f"p{i} = {key}", i)
+                return depth + 1
+            case "distinct" | "distinct_by":
+                key = self._key(depth, i, kind == "distinct_by", call, check)
+                self.line(depth, f"if {key} not in d{i}:", i)
+                self.line(depth + 1, f"d{i}[{key}] = None", i)
+                self.line(depth + 1, f"if len(d{i}) > m{i}: del d{i}[next(iter(d{i}))]", i)
+                return depth + 1
+            case "start_with":
+                return depth  # its items went before all others
+            case "default_if_empty":
+                self.line(depth, f"z{i} = False", i)
             case "take":
                 self.line(depth, f"n{i} -= 1", i)
                 after.append((depth, [f"if not n{i}: raise Enough"], i))
@@ -359,6 +401,13 @@ class _Writer:
             case _:
                 raise ValueError(f"no such step: {kind}")
         return depth
+
+    def _key(self, depth: int, i: int, by: bool, call: str, check: bool) -> str:
+        """What an item is compared by: itself, or what a function says of it."""
+        if not by:
+            return "x"
+        self._test(depth, i, call, check)
+        return "y"
 
     def _test(self, depth: int, i: int, call: str, check: bool) -> None:
         self.line(depth, f"y = {call}", i)
@@ -384,7 +433,7 @@ class _Writer:
         """The stage's held-back output, through the steps behind it, unless a later step is where it ended."""
         self.line(2, f"if at < {i}:", i)
         self.line(3, "try:", i)
-        self.line(4, f"for x in s{i}.flush() if error is None else s{i}.abort():", i)
+        self.line(4, f"for x in {_GIVING_AT_THE_END[self.kinds[i][0]].format(i=i)}:", i)
         self._body(5, i + 1)
         self.line(3, "except Enough as stop:", i)
         self.line(4, "at = place(stop)", i)
@@ -394,7 +443,25 @@ class _Writer:
 
 
 # Steps that call a user's function, whose first results are looked at.
-_CALLING = frozenset({"map", "filter", "flat_map", "scan", "tap", "take_while"})
+_CALLING = frozenset({"map", "filter", "flat_map", "scan", "tap", "take_while", "drop_while", "changes_by", "distinct_by"})
+
+# What a step gives once its input is over.
+_GIVING_AT_THE_END = {
+    "stage": "s{i}.flush() if error is None else s{i}.abort()",
+    "default_if_empty": "(e{i},) if z{i} and error is None else ()",
+}
+
+# What a step remembers of a run, before the first item.
+_REMEMBERING = {
+    "stage": "feed{i} = s{i}.feed",
+    "drop_while": "d{i} = True",
+    "pairwise": "p{i} = NOTHING",
+    "changes": "p{i} = NOTHING",
+    "changes_by": "p{i} = NOTHING",
+    "distinct": "d{i} = {{}}",
+    "distinct_by": "d{i} = {{}}",
+    "default_if_empty": "z{i} = True",
+}
 
 _ARGUMENTS = {
     "map": "f{i}",
@@ -402,6 +469,15 @@ _ARGUMENTS = {
     "flat_map": "f{i}",
     "tap": "f{i}",
     "take_while": "f{i}",
+    "drop_while": "f{i}",
+    "changes_by": "f{i}",
+    "changes": "_",
+    "pairwise": "_",
+    "enumerate": "n{i}",
+    "distinct": "m{i}",
+    "distinct_by": "(f{i}, m{i})",
+    "start_with": "p{i}",
+    "default_if_empty": "e{i}",
     "scan": "(f{i}, a{i})",
     "take": "n{i}",
     "skip": "n{i}",

@@ -32,11 +32,16 @@ __all__ = [
     "Part",
     "Same",
     "Step",
+    "changes_step",
     "check_callable",
     "check_count",
     "check_seconds",
     "describe",
+    "distinct_step",
+    "enumerate_step",
     "is_async_callable",
+    "start_with_step",
+    "step_of",
 ]
 
 In_contra = TypeVar("In_contra", contravariant=True)
@@ -44,13 +49,33 @@ Out_co = TypeVar("Out_co", covariant=True)
 A = TypeVar("A")
 B = TypeVar("B")
 
-StepKind: TypeAlias = Literal["map", "filter", "flat_map", "scan", "tap", "take", "skip", "take_while", "stage"]
+StepKind: TypeAlias = Literal[
+    "map",
+    "filter",
+    "flat_map",
+    "scan",
+    "tap",
+    "take",
+    "skip",
+    "take_while",
+    "drop_while",
+    "enumerate",
+    "pairwise",
+    "changes",
+    "changes_by",
+    "distinct",
+    "distinct_by",
+    "start_with",
+    "default_if_empty",
+    "stage",
+]
 
 
 class Step(msgspec.Struct, frozen=True):
     """One operator of a fused loop.
 
-    `argument` is its callable, its count, a stage factory, or for "scan" the pair (fn, initial).
+    `argument` is its callable, its count or value, a stage factory, or a tuple of what it needs: (fn, initial) for
+    "scan", (key, size) for "distinct_by".
     `awaits` says that the callable is a coroutine function (for "flat_map": "gen" means an async
     generator function).
     """
@@ -178,3 +203,28 @@ def step_of(kind: StepKind, operator: str, fn: Callable[..., Any], *, argument: 
     elif inspect.isasyncgenfunction(fn):
         raise TypeError(f"{operator}({describe(fn)}): an async generator function gives many items; use flat_map, or @sk.operator")
     return Step(kind, f"{operator}({describe(fn)})", fn if argument is None else argument, awaits)
+
+
+def enumerate_step(start: object) -> Step:
+    """The step of `enumerate`, checked."""
+    if not isinstance(start, int) or isinstance(start, bool):
+        raise TypeError(f"enumerate(start=...) takes an int, got {type(start).__name__}")
+    return Step("enumerate", "enumerate()" if start == 0 else f"enumerate({start})", start)
+
+
+def distinct_step(key: Callable[[Any], object] | None, size: int) -> Step:
+    """The step of `distinct`, checked."""
+    check_count("distinct", "size", size, 1)
+    if key is None:
+        return Step("distinct", "distinct()", size)
+    return step_of("distinct_by", "distinct", key, argument=(key, size))
+
+
+def changes_step(key: Callable[[Any], object] | None) -> Step:
+    """The step of `changes`, checked."""
+    return Step("changes", "changes()", None) if key is None else step_of("changes_by", "changes", key)
+
+
+def start_with_step(items: tuple[object, ...]) -> Step:
+    """The step of `start_with`."""
+    return Step("start_with", f"start_with({len(items)} items)" if len(items) != 1 else "start_with(1 item)", items)

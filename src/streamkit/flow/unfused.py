@@ -6,12 +6,13 @@ and a step whose meaning is in doubt is read here, not in generated code.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from streamkit.flow.channel import FAIRNESS
-from streamkit.flow.fuse import Ending, Shape, refuse_async_iterable, refuse_awaitable
+from streamkit.flow.fuse import NOTHING, Ending, Shape, refuse_async_iterable, refuse_awaitable
 from streamkit.flow.plan import Step
 
 __all__ = ["unfused"]
@@ -164,6 +165,66 @@ async def _take_while(items: AsyncGenerator[Any], step: Step, fn: Any) -> AsyncG
         yield item
 
 
+async def _drop_while(items: AsyncGenerator[Any], step: Step, fn: Any) -> AsyncGenerator[Any]:
+    dropping = True
+    async for item in items:
+        dropping = dropping and bool(await _call(step, fn, item))
+        if not dropping:
+            yield item
+
+
+async def _enumerate(items: AsyncGenerator[Any], step: Step, count: int) -> AsyncGenerator[Any]:
+    async for item in items:
+        yield (count, item)
+        count += 1
+
+
+async def _pairwise(items: AsyncGenerator[Any], step: Step, argument: None) -> AsyncGenerator[Any]:
+    before = NOTHING
+    async for item in items:
+        if before is not NOTHING:
+            yield (before, item)
+        before = item
+
+
+async def _changes(items: AsyncGenerator[Any], step: Step, key: Any) -> AsyncGenerator[Any]:
+    before = NOTHING
+    async for item in items:
+        now = item if key is None else await _call(step, key, item)
+        if now != before:
+            before = now
+            yield item
+
+
+async def _distinct(items: AsyncGenerator[Any], step: Step, argument: Any) -> AsyncGenerator[Any]:
+    key, size = argument if step.kind == "distinct_by" else (None, argument)
+    seen: deque[Any] = deque()
+    async for item in items:
+        now = item if key is None else await _call(step, key, item)
+        if now in set(seen):
+            continue
+        seen.append(now)
+        if len(seen) > size:
+            seen.popleft()
+        yield item
+
+
+async def _start_with(items: AsyncGenerator[Any], step: Step, first: tuple[Any, ...]) -> AsyncGenerator[Any]:
+    for item in first:
+        yield item
+    async for item in items:
+        yield item
+
+
+async def _default_if_empty(items: AsyncGenerator[Any], step: Step, default: Any) -> AsyncGenerator[Any]:
+    empty = True
+    async for item in items:
+        empty = False
+        yield item
+    if empty:
+        yield default
+
+
 async def _stage(items: AsyncGenerator[Any], step: Step, stage: Any) -> AsyncGenerator[Any]:
     failure: Exception | None = None
     while True:
@@ -197,5 +258,14 @@ _STEPS: dict[str, Callable[[AsyncGenerator[Any], Step, Any], AsyncGenerator[Any]
     "take": _take,
     "skip": _skip,
     "take_while": _take_while,
+    "drop_while": _drop_while,
+    "enumerate": _enumerate,
+    "pairwise": _pairwise,
+    "changes": _changes,
+    "changes_by": _changes,
+    "distinct": _distinct,
+    "distinct_by": _distinct,
+    "start_with": _start_with,
+    "default_if_empty": _default_if_empty,
     "stage": _stage,
 }

@@ -1,16 +1,21 @@
-"""Operators that choose how much of a stream there is: take, skip, take_while, limit_bytes."""
+"""Operators that choose what of a stream there is: by count, by a test, by what came before; and what stands at its edges."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from streamkit.flow.plan import Op, Same, Step, check_count, step_of
+from streamkit.flow.plan import Op, Same, Step, changes_step, check_count, distinct_step, start_with_step, step_of
 from streamkit.stages.limiting import Limit, utf8_bytes
 
-__all__ = ["limit_bytes", "skip", "take", "take_while"]
+__all__ = ["changes", "default_if_empty", "distinct", "drop_while", "limit_bytes", "skip", "start_with", "take", "take_while"]
+
+# How many items `distinct` remembers unless told.
+DISTINCT_ITEMS = 4096
+
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def take(count: int) -> Same:
@@ -96,3 +101,100 @@ def limit_bytes(most: int) -> Same:
     """
     check_count("limit_bytes", "most", most, 0)
     return Same(Step("stage", f"limit_bytes({most})", lambda: Limit(most, utf8_bytes, "limit_bytes")))
+
+
+def drop_while(fn: Callable[[T], object]) -> Op[T, T]:
+    """Everything from the first item for which `fn(item)` is false.
+
+    Args:
+        fn: A plain callable or a coroutine function; not called again after that item.
+
+    Yields:
+        That item and all behind it.
+
+    Memory: nothing.
+    Cancellation: the source is closed.
+    Raises:
+        TypeError: not callable, at the call; or a plain callable returned an awaitable, at its first result.
+
+    >>> run((stream(["", " ", "a", ""]) | drop_while(lambda text: not text.strip())).collect())
+    ['a', '']
+    """
+    return Op(step_of("drop_while", "drop_while", fn))
+
+
+def distinct(key: Callable[[T], object] | None = None, *, size: int = DISTINCT_ITEMS) -> Op[T, T]:
+    """Each item once.
+
+    Args:
+        key: What two items are compared by; the items themselves unless given. Hashable.
+        size: How many of the latest different ones are remembered, at least 1: one that was forgotten counts as new.
+
+    Yields:
+        The items that are none of those remembered.
+
+    Memory: `size` items or keys.
+    Cancellation: the source is closed.
+    Raises:
+        ConfigError, TypeError: a size below 1, a key that cannot be called, at the call; something unhashable, when it comes.
+
+    >>> run((stream([1, 2, 1, 3, 2]) | distinct()).collect())
+    [1, 2, 3]
+    """
+    return Op(distinct_step(key, size))
+
+
+def changes(key: Callable[[T], object] | None = None) -> Op[T, T]:
+    """The items that differ from the one before them.
+
+    Args:
+        key: What two items are compared by; the items themselves unless given.
+
+    Yields:
+        The first item, and each that is not equal to the last one given.
+
+    Memory: one item or key.
+    Cancellation: the source is closed.
+    Raises:
+        TypeError: a key that cannot be called, at the call.
+
+    >>> run((stream([1, 1, 2, 2, 1]) | changes()).collect())
+    [1, 2, 1]
+    """
+    return Op(changes_step(key))
+
+
+def start_with(*items: U) -> Op[T, T | U]:
+    """Some items first, then the stream.
+
+    Args:
+        items: Given before the source is asked for anything.
+
+    Yields:
+        These items, then all of the stream.
+
+    Memory: the items.
+    Cancellation: the source is closed.
+
+    >>> run((stream(["b"]) | start_with("a")).collect())
+    ['a', 'b']
+    """
+    return Op(start_with_step(items))
+
+
+def default_if_empty(item: U) -> Op[T, T | U]:
+    """One item where there would be none.
+
+    Args:
+        item: Given if the stream ends without having given anything; not if it fails.
+
+    Yields:
+        The items, or this one.
+
+    Memory: one item.
+    Cancellation: the source is closed.
+
+    >>> run((stream([]) | default_if_empty("nothing")).collect())
+    ['nothing']
+    """
+    return Op(Step("default_if_empty", "default_if_empty()", item))

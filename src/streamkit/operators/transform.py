@@ -1,4 +1,4 @@
-"""Operators that change items one by one: map, filter, flat_map, scan, tap, and the two ways to write your own."""
+"""Operators that change items one by one: map, filter, flat_map, scan, tap, enumerate, pairwise, and two ways to write your own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
-from streamkit.flow.plan import Op, Step, check_callable, describe, step_of
+from streamkit.flow.plan import Op, Step, check_callable, describe, enumerate_step, step_of
 from streamkit.flow.runs import Run, Strand
 from streamkit.stages.stage import Stage
 
-__all__ = ["filter", "flat_map", "map", "operator", "scan", "stage", "tap"]
+__all__ = ["enumerate", "filter", "flat_map", "map", "operator", "pairwise", "scan", "stage", "tap"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -133,6 +133,41 @@ def tap(fn: Callable[[T], object]) -> Op[T, T]:
     ['a']
     """
     return Op(step_of("tap", "tap", fn))
+
+
+def enumerate(start: int = 0) -> Op[T, tuple[int, T]]:
+    """Number the items.
+
+    Args:
+        start: The first number.
+
+    Yields:
+        `(number, item)`.
+
+    Memory: one number.
+    Cancellation: the source is closed.
+    Raises:
+        TypeError: a start that is no int, at the call.
+
+    >>> run((stream(["a", "b"]) | enumerate(1)).collect())
+    [(1, 'a'), (2, 'b')]
+    """
+    return Op(enumerate_step(start))
+
+
+def pairwise() -> Op[T, tuple[T, T]]:
+    """Each item together with the one before it.
+
+    Yields:
+        `(before, item)`, from the second item on.
+
+    Memory: one item.
+    Cancellation: the source is closed.
+
+    >>> run((stream([1, 4, 9]) | pairwise()).map(lambda pair: pair[1] - pair[0]).collect())
+    [3, 5]
+    """
+    return Op(Step("pairwise", "pairwise()", None))
 
 
 def stage(make: Callable[[], Stage[T, U]]) -> Op[T, U]:
