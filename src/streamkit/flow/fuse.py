@@ -24,6 +24,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from itertools import repeat
@@ -112,6 +113,7 @@ def _compile(shape: Shape, kinds: tuple[tuple[str, Any], ...], ending: Ending, w
         "NOTHING": NOTHING,
         "Enough": Enough,
         "aclosing": aclosing,
+        "deque": deque,
         "place": place,
         "refuse_awaitable": refuse_awaitable,
         "refuse_async_iterable": refuse_async_iterable,
@@ -384,8 +386,9 @@ class _Writer:
             case "distinct" | "distinct_by":
                 key = self._key(depth, i, kind == "distinct_by", call, check)
                 self.line(depth, f"if {key} not in d{i}:", i)
-                self.line(depth + 1, f"d{i}[{key}] = None", i)
-                self.line(depth + 1, f"if len(d{i}) > m{i}: del d{i}[next(iter(d{i}))]", i)
+                self.line(depth + 1, f"d{i}.add({key})", i)
+                self.line(depth + 1, f"q{i}.append({key})", i)
+                self.line(depth + 1, f"if len(q{i}) > m{i}: d{i}.discard(q{i}.popleft())", i)
                 return depth + 1
             case "start_with":
                 return depth  # its items went before all others
@@ -458,8 +461,8 @@ _REMEMBERING = {
     "pairwise": "p{i} = NOTHING",
     "changes": "p{i} = NOTHING",
     "changes_by": "p{i} = NOTHING",
-    "distinct": "d{i} = {{}}",
-    "distinct_by": "d{i} = {{}}",
+    "distinct": "d{i} = set(); q{i} = deque()",
+    "distinct_by": "d{i} = set(); q{i} = deque()",
     "default_if_empty": "z{i} = True",
 }
 
