@@ -32,6 +32,8 @@ class Batch(Stage[T, list[T]]):
     [[1, 2], [3]]
     """
 
+    state = ("_held",)
+
     def __init__(self, size: int) -> None:
         """Raises ConfigError if `size` is below 1, TypeError if it is no int."""
         self._size = _checked_size(size)

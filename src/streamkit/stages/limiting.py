@@ -56,6 +56,8 @@ class Limit(Stage[Any, Any]):
     ([TextDelta(text='Hel', index=0, choice=0)], ['text-delta', 'finish'], True)
     """
 
+    state = ("_left", "_open")
+
     def __init__(self, most: int, size: Callable[[str | bytes], int], reason: str) -> None:
         self._left = most
         self._size = size

@@ -45,6 +45,8 @@ class Lines(Stage[str, str]):
     (['a', 'b'], [], ['c'])
     """
 
+    state = ("_parts", "_length", "_after_cr", "_too_long_one")
+
     def __init__(self, keep_ends: bool = False, max_chars: int = 1_048_576) -> None:
         """Raises ConfigError if `max_chars` is not an int of at least 1."""
         if max_chars.__class__ is not int or max_chars < 1:
@@ -54,7 +56,7 @@ class Lines(Stage[str, str]):
         self._parts: list[str] = []  # of the line that is open; joined once, or a long line is quadratic
         self._length = 0
         self._after_cr = False
-        self._error: RemoteProtocolError | None = None
+        self._too_long_one: str | None = None  # how it begins
 
     def feed(self, item: str) -> Iterable[str]:
         """The lines that this text ends, empty ones included.
@@ -65,24 +67,24 @@ class Lines(Stage[str, str]):
         """
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
             raise TypeError(f"lines takes text, got {type(item).__name__}")
-        if self._error is not None:
-            raise self._error
+        if self._too_long_one is not None:
+            raise self._error(self._too_long_one)
         if not item:
             return ()
         if not self._after_cr and "\n" not in item and "\r" not in item and self._length + len(item) <= self._max:
             self._hold(item)
             return ()
         lines = self._cut(item)
-        if self._error is None:
+        if self._too_long_one is None:
             return lines
         if not lines:
-            raise self._error
-        return self._failing(lines, self._error)
+            raise self._error(self._too_long_one)
+        return self._failing(lines, self._error(self._too_long_one))
 
     def flush(self) -> Iterable[str]:
         """The last line, if the text did not end in a line end."""
-        if self._error is not None:
-            raise self._error
+        if self._too_long_one is not None:
+            raise self._error(self._too_long_one)
         return self.abort()
 
     def abort(self) -> Iterable[str]:
@@ -117,11 +119,13 @@ class Lines(Stage[str, str]):
     def _too_long(self, item: str, begin: int, end: int) -> bool:
         if self._length + end - begin <= self._max:
             return False
-        self._error = RemoteProtocolError(
-            f"a line of more than max_chars={self._max}: if that is right for this source, raise the limit",
-            excerpt=(self._taken()[:200] + item[begin : begin + 200])[:200],
-        )
+        self._too_long_one = (self._taken()[:200] + item[begin : begin + 200])[:200]
         return True
+
+    def _error(self, excerpt: str) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"a line of more than max_chars={self._max}: if that is right for this source, raise the limit", excerpt=excerpt
+        )
 
     def _hold(self, text: str) -> None:
         self._parts.append(text)

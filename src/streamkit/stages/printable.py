@@ -42,6 +42,8 @@ class Printable(Stage[str, str]):
     ['safe ', 'red']
     """
 
+    state = ("_state", "_length")
+
     def __init__(self) -> None:
         self._state = "text"
         self._length = 0  # of the open sequence

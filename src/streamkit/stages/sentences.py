@@ -155,6 +155,11 @@ class Sentences(Stage[str, str]):
     (['Dr. No paid 3.5 mio. '], ['He smiled. '], ['Th'])
     """
 
+    state = (
+        *("_parts", "_length", "_ink", "_line_head", "_fenced", "_quoted"),
+        *("_state", "_kind", "_run", "_referring", "_long_enough", "_line_ends", "_block_ended", "_ahead"),
+    )
+
     def __init__(self, min_chars: int = 1, max_chars: int = 4096) -> None:
         """Raises ConfigError if not 1 <= min_chars <= max_chars."""
         if min_chars.__class__ is not int or max_chars.__class__ is not int:
@@ -196,6 +201,15 @@ class Sentences(Stage[str, str]):
         self._end()
         self._state = _State.TEXT
         return self._given()
+
+    def snapshot(self) -> dict[str, object]:
+        """All that it has learned so far, as plain values of its own."""
+        return super().snapshot() | {"_state": self._state.value, "_kind": self._kind.value}
+
+    def restore(self, saved: dict[str, object]) -> None:
+        """Go on where another one, made in the same way, was saved."""
+        super().restore(saved)
+        self._state, self._kind = _State(saved["_state"]), _Kind(saved["_kind"])
 
     def _given(self) -> list[str]:
         if not self._out:

@@ -47,6 +47,8 @@ class Stop(Stage[str, str]):
     (['the '], [], ['ENough '], [], 'END')
     """
 
+    state = ("_node", "matched")
+
     def __init__(self, sequences: Iterable[str]) -> None:
         """Raises TypeError if `sequences` is one str or holds anything but str, ConfigError if it or one of them is empty."""
         if isinstance(sequences, (str, bytes)):
@@ -59,7 +61,8 @@ class Stop(Stage[str, str]):
                 raise ConfigError("a stop sequence must not be empty: it would stop every text before its first character")
         if not given:
             raise ConfigError("stop needs at least one sequence")
-        self._automaton = _automaton(given)
+        # Sorted, so that a node's number means the same in another process, whatever order a set has there.
+        self._automaton = _automaton(tuple(sorted(given)))
         self._node = _ROOT
         self.matched: str | None = None
 

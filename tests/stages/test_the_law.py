@@ -1,0 +1,169 @@
+"""The law, for every stage over text and every hard text, and for texts and cuts nobody thought of.
+
+One line for each stage: a segmenter has no channel, and its lists are compared; what passes text on has one. A stage that
+holds text back until something else than the common continuations (`FUTURES`) decides names its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import pytest
+from hard_texts import HARD_TEXTS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from law_of_stages import (
+    Channel,
+    Failed,
+    Maker,
+    cuts_of,
+    emits_early,
+    given_alike,
+    holds_at_most,
+    joined,
+    outputs,
+    pieces_alike,
+    segments_alike,
+    snapshots_alike,
+    text_channel,
+)
+from stage_runs import cut_at
+
+from streamkit.errors import RemoteProtocolError
+from streamkit.flow.plan import Op
+from streamkit.flow.streams import stream
+from streamkit.operators import text as operators
+from streamkit.stages.limiting import Limit, utf8_bytes
+from streamkit.stages.lines import Lines
+from streamkit.stages.printable import Printable
+from streamkit.stages.sentences import Sentences
+from streamkit.stages.stopping import Stop
+
+FUTURES: Final = (
+    *("a", "A", " ", "\n", ".", "\u3002", "1", "<", "`", "\u0301", "\u4e2d", "\ufe0f", "\u200d", "\r\n", "\x1b"),
+    *(
+        " a",
+        " A.",
+        "\n\nA",
+        "\n\n\n",
+        "...",
+        "The end. A",
+        " The end. A",
+        "\n```\n\nA",
+        " then so. B",
+        '" He. She',
+        "\u3002\u4e2d\u3002",
+    ),
+)
+
+
+class Row(NamedTuple):
+    """A stage under the law, how it passes text on, the operator over it, what decides, and what it may remember."""
+
+    name: str
+    make: Maker
+    channel: Channel | None = None
+    operator: Callable[[], Op[str, Any]] | None = None
+    futures: Sequence[str] = ()
+    most: int | None = None
+
+
+STOPS: Final = ["END", "\n\nHuman:", "<|im_end|>", "\u3002\u4e2d", "``` ", "\U0001f468"]
+
+STOPPED: Final = [*FUTURES, *(stop[at:] for stop in STOPS for at in range(len(stop)))]
+
+ROWS: Final = [
+    Row("lines", Lines, operator=operators.lines),
+    Row("lines with ends", lambda: Lines(keep_ends=True), operator=lambda: operators.lines(keep_ends=True)),
+    Row("short lines", lambda: Lines(max_chars=40), operator=lambda: operators.lines(max_chars=40), most=240),
+    Row("sentences", Sentences, operator=operators.sentences),
+    Row("long sentences", lambda: Sentences(min_chars=24), operator=lambda: operators.sentences(min_chars=24)),
+    Row("cut sentences", lambda: Sentences(max_chars=24), operator=lambda: operators.sentences(max_chars=24), most=50),
+    Row("stop", lambda: Stop(STOPS), text_channel, lambda: operators.stop(STOPS), STOPPED, most=20),
+    Row("printable", Printable, text_channel, operators.printable, most=20),
+    Row("limited", lambda: Limit(60, utf8_bytes, "limit_bytes"), text_channel, most=0),
+]
+
+of_rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+
+
+def alike(row: Row, text: str, cuts: Sequence[Sequence[str]]) -> None:
+    if row.channel is None:
+        segments_alike(row.make, text, cuts)
+    else:
+        pieces_alike(row.make, text, cuts, channel=row.channel)
+
+
+@of_rows
+def test_any_cut_of_a_hard_text_gives_the_same(row: Row) -> None:
+    assert len(HARD_TEXTS) >= 45
+    for text in HARD_TEXTS.values():
+        alike(row, text, cuts_of(text))
+
+
+@of_rows
+def test_what_is_out_before_the_end_depends_on_no_cut(row: Row) -> None:
+    for text in HARD_TEXTS.values():
+        given_alike(row.make, text, channel=row.channel)
+
+
+@of_rows
+def test_a_stage_saved_anywhere_and_taken_up_gives_the_same(row: Row) -> None:
+    for text in HARD_TEXTS.values():
+        snapshots_alike(row.make, text, channel=row.channel)
+
+
+@of_rows
+def test_nothing_certain_is_held_back(row: Row) -> None:
+    for text in HARD_TEXTS.values():
+        emits_early(row.make, text, row.futures or FUTURES, channel=row.channel, places=5)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.most is not None], ids=lambda row: row.name)
+def test_what_is_held_back_has_a_bound(row: Row) -> None:
+    assert row.most is not None
+    for text in HARD_TEXTS.values():
+        holds_at_most(row.make, text * 2, row.most)
+
+
+any_text = st.text(st.characters(), max_size=40)
+of_pieces = st.lists(
+    st.sampled_from([*"aA1. \n\r<>`*|$#-\"'", *FUTURES, "```", "<think>", "</think>", "\U0001f1e9", "\ud83d"]), max_size=30
+)
+
+
+@of_rows
+@settings(max_examples=20)
+@given(text=any_text | of_pieces.map("".join), places=st.lists(st.integers(0, 60), max_size=12))
+def test_any_cut_of_any_text_gives_the_same(row: Row, text: str, places: list[int]) -> None:
+    alike(row, text, [list(text), cut_at(text, places)])
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.operator is not None], ids=lambda row: row.name)
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+def test_a_stream_gives_what_its_stage_gives(row: Row, fused: bool) -> None:
+    assert row.operator is not None
+    op = row.operator()
+
+    async def streamed(chunks: Sequence[str]) -> list[Any]:
+        out: list[Any] = []
+        try:
+            async with (stream(chunks) | op).open(fused=fused) as items:
+                async for item in items:
+                    out.append(item)
+        except RemoteProtocolError as error:
+            out.append(Failed(str(error)))
+        return out
+
+    async def all_of_them() -> None:
+        for name in IN_STREAMS:
+            for chunks in cuts_of(HARD_TEXTS[name], 1):
+                meant, got = outputs(row.make(), chunks), await streamed(chunks)
+                assert meant == got if row.channel is None else joined(meant, row.channel) == joined(got, row.channel)
+
+    asyncio.run(all_of_them())
+
+
+IN_STREAMS: Final = ("chinese", "emoji families", "markdown", "tags", "stop words", "mixed line ends")
