@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from math import isinf
 from typing import Any, Final, Literal, NoReturn, final
 
@@ -33,7 +34,7 @@ import msgspec
 
 from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.events.model import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta, ToolCall, ToolCallDelta, ToolCallStart
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, copy_plain
 
 __all__ = ["JsonReader", "PartialJson", "PartialValue"]
 
@@ -105,10 +106,16 @@ class JsonReader:
     Args:
         max_chars: Most characters of the text, white space included.
         max_depth: Most containers inside each other.
+        alone: Whether anything but white space behind the value is an error; else the reader stops there.
 
     Attributes:
         complete: The value is complete: only white space may follow.
         root: A list with the value in it, once it has begun: `value` at the price of an attribute.
+        stack: `root` and the containers that are open, each inside the one before it. To be looked at, as are the next two.
+        holder: The innermost of them.
+        at: Where in it the string that grows stands, if one does (`open_text`): a key, or the last index.
+        bound: The error was that of a bound, and not of the grammar.
+        end: How much of the text of the last `feed` was read, where the reader stopped or failed inside it.
 
     Memory: the value. Time is linear in the text, whatever its cuts.
 
@@ -122,35 +129,40 @@ class JsonReader:
     """
 
     __slots__ = (
-        "_at",
+        "_alone",
         "_chars",
         "_error",
         "_held",
-        "_holder",
         "_key",
         "_max_chars",
         "_max_depth",
-        "_stack",
-        "_state",
+        "at",
+        "bound",
         "complete",
+        "end",
+        "holder",
         "root",
+        "stack",
+        "state",
     )
 
-    def __init__(self, *, max_chars: int = MAX_CHARS, max_depth: int = MAX_DEPTH) -> None:
+    def __init__(self, *, max_chars: int = MAX_CHARS, max_depth: int = MAX_DEPTH, alone: bool = True) -> None:
         """Raises ConfigError for a bound that is not an int of at least 1."""
         for name, bound in (("max_chars", max_chars), ("max_depth", max_depth)):
             if bound.__class__ is not int or bound < 1:
                 raise ConfigError(f"{name} must be an int of at least 1, got {bound!r}")
         self.complete = False
+        self.bound = False
+        self.end = 0
+        self._alone = alone
         self._max_chars = max_chars
         self._max_depth = max_depth
         self.root: list[Any] = []
-        # The innermost container last; the first is `root`, so that every value has one.
-        self._stack: list[Any] = [self.root]
-        self._holder: Any = self.root
-        # Where the string that grows stands in its container: a key, or the last index.
-        self._at: Any = 0
-        self._state: int = VALUE
+        # The first is `root`, so that every value has a container.
+        self.stack: list[Any] = [self.root]
+        self.holder: Any = self.root
+        self.at: Any = 0
+        self.state: int = VALUE
         self._key: str = ""
         self._held = ""  # a number, literal or escape that is not complete
         self._chars = 0
@@ -175,10 +187,10 @@ class JsonReader:
         """
         self._chars += len(text)
         # `isprintable` rules out control characters at the least cost; what else it rules out goes the long way.
-        if self._state == TEXT and text.isprintable() and '"' not in text and "\\" not in text and self._chars <= self._max_chars:
+        if self.state == TEXT and text.isprintable() and '"' not in text and "\\" not in text and self._chars <= self._max_chars:
             if not text:
                 return False
-            holder, at = self._holder, self._at
+            holder, at = self.holder, self.at
             grown = holder[at]
             holder[at] = None
             grown += text
@@ -188,13 +200,17 @@ class JsonReader:
         if self._error is not None:
             raise self._error
         if self._chars > self._max_chars:
+            self.bound = True
             self._fail(f"a JSON value of more than max_chars={self._max_chars} characters", "")
-        state = self._state
+        state = self.state
+        again = 0
         if state < 0:  # an escape was cut: it is read again with its rest
             state = -1 - state
+            self.state = state
+            again = len(self._held)
             text = self._held + text
             self._held = ""
-        stack = self._stack
+        stack = self.stack
         changed = False
         # Asked once, of the whole piece: most pieces have neither.
         escapes = "\\" in text
@@ -210,10 +226,18 @@ class JsonReader:
                     end = slash
                 run = text[i:end]
                 if not printable and (control := _CONTROL.search(run)) is not None:
-                    self._fail(f"a control character (U+{ord(control[0]):04X}) in a JSON string, where it must be escaped", run)
+                    self.state = -1 - state
+                    self._fail(
+                        f"a control character (U+{ord(control[0]):04X}) in a JSON string, where it must be escaped",
+                        run,
+                        i + control.start() - again,
+                    )
                 i = end
                 if slash >= 0:
+                    self.end = slash - again
+                    self.state = -1 - state
                     piece, i = self._escape(text, slash)
+                    self.state = state
                     if not piece:
                         self._held = text[i:]
                         i = n
@@ -221,7 +245,7 @@ class JsonReader:
                 if state == TEXT:
                     if run:
                         changed = True
-                        holder, at = self._holder, self._at
+                        holder, at = self.holder, self.at
                         grown = holder[at]
                         holder[at] = None
                         grown += run
@@ -251,10 +275,12 @@ class JsonReader:
                 run = _NUMBER_RUN.match(text, i).group()  # type: ignore[union-attr]  # it matches nothing, too
                 i += len(run)
                 if len(self._held) + len(run) > MAX_NUMBER_CHARS:
-                    self._fail(f"a JSON number of more than {MAX_NUMBER_CHARS} characters", self._held)
+                    self.bound = True
+                    self._fail(f"a JSON number of more than {MAX_NUMBER_CHARS} characters", self._held, i - again)
                 self._held += run
                 if i == n:
                     break
+                self.end = i - again
                 self._put(self._number(self._held))
                 self._held = ""
                 changed = True
@@ -265,7 +291,8 @@ class JsonReader:
                 i += len(took)
                 self._held += took
                 if not word.startswith(self._held):
-                    self._fail(f"no JSON value ({word}?)", self._held)
+                    right = next(at for at, (one, other) in enumerate(zip(self._held, word, strict=False)) if one != other)
+                    self._fail(f"no JSON value ({word}?)", self._held, i - again - len(self._held) + right)
                 if self._held == word:
                     self._held = ""
                     self._put(value)
@@ -277,22 +304,22 @@ class JsonReader:
                     i = _SPACE.match(text, i).end()  # type: ignore[union-attr]  # it matches nothing, too
             elif state == NEXT:
                 i += 1
-                is_list = self._holder.__class__ is list
+                is_list = self.holder.__class__ is list
                 if c == ",":
                     state = VALUE if is_list else NEXT_KEY
                     if i < n and text[i] == " ":
                         i += 1
                 elif c == ("]" if is_list else "}"):
                     stack.pop()
-                    self._holder = stack[-1]
+                    self.holder = stack[-1]
                     if len(stack) == 1:
                         state = OVER
                         self.complete = changed = True
                 else:
-                    self._unexpected(state, text, i - 1)
+                    self._unexpected(state, text, i - 1, again)
             elif state == COLON:
                 if c != ":":
-                    self._unexpected(state, text, i)
+                    self._unexpected(state, text, i, again)
                 i += 1
                 state = VALUE
             elif state in (NEXT_KEY, FIRST_KEY):
@@ -302,34 +329,37 @@ class JsonReader:
                     state = KEY
                 elif c == "}" and state == FIRST_KEY:
                     stack.pop()
-                    self._holder = stack[-1]
+                    self.holder = stack[-1]
                     state = NEXT
                     if len(stack) == 1:
                         state = OVER
                         self.complete = changed = True
                 else:
-                    self._unexpected(state, text, i - 1)
+                    self._unexpected(state, text, i - 1, again)
             elif state == OVER:
+                if not self._alone:
+                    break
                 self._fail("text behind a complete JSON value: one text holds one value", text[i : i + 40])
             elif c == '"':  # from here on: VALUE or FIRST_VALUE
                 i += 1
-                holder = self._holder
+                holder = self.holder
                 if holder.__class__ is list:
-                    self._at = len(holder)
+                    self.at = len(holder)
                     holder.append("")
                 else:
-                    self._at = self._key
+                    self.at = self._key
                     holder[self._key] = ""
                 changed = True
                 state = TEXT
             elif c == "{" or c == "[":
                 i += 1
                 if len(stack) > self._max_depth:
+                    self.bound = True
                     self._fail(f"JSON nested deeper than max_depth={self._max_depth}", "")
                 container: Any = {} if c == "{" else []
                 self._put(container)
                 stack.append(container)
-                self._holder = container
+                self.holder = container
                 changed = True
                 state = FIRST_KEY if c == "{" else FIRST_VALUE
             elif c in "-0123456789":
@@ -341,14 +371,15 @@ class JsonReader:
             elif c == "]" and state == FIRST_VALUE:
                 i += 1
                 stack.pop()
-                self._holder = stack[-1]
+                self.holder = stack[-1]
                 state = NEXT
                 if len(stack) == 1:
                     state = OVER
                     self.complete = changed = True
             else:
-                self._unexpected(state, text, i)
-        self._state = state
+                self._unexpected(state, text, i, again)
+        self.state = state
+        self.end = i - again
         return changed
 
     def finish(self) -> bool:
@@ -361,18 +392,53 @@ class JsonReader:
         """
         if self._error is not None:
             raise self._error
-        if self._state != NUMBER or len(self._stack) > 1 or _NUMBER.fullmatch(self._held) is None:
+        if self.state != NUMBER or len(self.stack) > 1 or _NUMBER.fullmatch(self._held) is None:
             return False
         self._put(self._number(self._held))
-        self._state = OVER
+        self.state = OVER
         return self.complete
+
+    @property
+    def open_text(self) -> bool:
+        """Whether a string grows, and not a key."""
+        return self.state in (TEXT, CUT_TEXT)
+
+    def snapshot(self) -> dict[str, object]:
+        """All that it has read, as plain values of its own; for `restore` of a reader made in the same way.
+
+        Raises:
+            RemoteProtocolError: an error was raised before; there is nothing to go on with.
+        """
+        if self._error is not None:
+            raise self._error
+        return {
+            "root": copy_plain(self.root),
+            "open": [_place(inner, outer) for outer, inner in pairwise(self.stack)],
+            "at": self.at,
+            "state": self.state,
+            "key": self._key,
+            "held": self._held,
+            "chars": self._chars,
+        }
+
+    def restore(self, saved: dict[str, object]) -> None:
+        """Go on where another reader was saved."""
+        plain: dict[str, Any] = copy_plain(saved)
+        self.root = plain["root"]
+        self.stack = [self.root]
+        for place in plain["open"]:
+            self.stack.append(self.stack[-1][place])
+        self.holder = self.stack[-1]
+        self.at, self.state, self._key = plain["at"], plain["state"], plain["key"]
+        self._held, self._chars = plain["held"], plain["chars"]
+        self.complete = self.state == OVER
 
     def _put(self, value: object) -> None:
         """A value that is whole, or a container that begins, at its place."""
-        holder = self._holder
+        holder = self.holder
         if holder.__class__ is list:
             holder.append(value)
-            if len(self._stack) == 1 and value.__class__ is not dict and value.__class__ is not list:
+            if len(self.stack) == 1 and value.__class__ is not dict and value.__class__ is not list:
                 self.complete = True
         else:
             holder[self._key] = value
@@ -414,11 +480,14 @@ class JsonReader:
             self._fail("a number that no float holds", text)
         return number
 
-    def _unexpected(self, state: int, text: str, at: int) -> None:
-        self._fail(f"no JSON: {_WANTED[state]} was expected", text[at : at + 40])
+    def _unexpected(self, state: int, text: str, at: int, again: int) -> None:
+        self._fail(f"no JSON: {_WANTED[state]} was expected", text[at : at + 40], at - again)
 
-    def _fail(self, what: str, excerpt: str) -> NoReturn:
-        self._state = OVER  # no longer inside a string: the short way of `feed` is closed
+    def _fail(self, what: str, excerpt: str, end: int | None = None) -> NoReturn:
+        if end is not None:
+            self.end = end
+        if self.state >= 0:  # a string that fails is still open, and has no short way through `feed` any more
+            self.state = OVER
         self._error = RemoteProtocolError(what, excerpt=excerpt, partial=self.value)
         raise self._error
 
@@ -508,6 +577,27 @@ class PartialJson(Stage[str | Event, PartialValue]):
         self._calls.clear()
         return ()
 
+    def snapshot(self) -> dict[str, object]:
+        """The open values, as far as they have come."""
+        return {
+            "done": self.done,
+            "plain": self._plain.snapshot(),
+            "blocks": {key: reader.snapshot() for key, reader in self._blocks.items()},
+            "calls": {key: (call.name, call.reader.snapshot()) for key, call in self._calls.items()},
+        }
+
+    def restore(self, saved: dict[str, object]) -> None:
+        """Go on where another stage was saved; the values are new objects, equal to those that grew there."""
+        plain: dict[str, Any] = saved
+        self._plain = self._taken_up(plain["plain"])
+        self._blocks = {key: self._taken_up(one) for key, one in plain["blocks"].items()}
+        self._calls = {key: _Call(self._taken_up(one), name) for key, (name, one) in plain["calls"].items()}
+
+    def _taken_up(self, saved: dict[str, object]) -> JsonReader:
+        reader = self._reader()
+        reader.restore(saved)
+        return reader
+
     def _reader(self) -> JsonReader:
         return JsonReader(max_chars=self._max_chars, max_depth=self._max_depth)
 
@@ -562,6 +652,13 @@ class PartialJson(Stage[str | Event, PartialValue]):
             if reader.finish():
                 records.append(PartialValue(reader.value, True, None, None, key[1], key[0]))
         return records
+
+
+def _place(inner: object, outer: Any) -> object:
+    """The key or index of an open container in the one around it: the last, but where a key came twice."""
+    if outer.__class__ is list:
+        return len(outer) - 1
+    return next(key for key in reversed(outer) if outer[key] is inner)
 
 
 class _Call:
