@@ -212,18 +212,18 @@ class _Writer:
             self.line(1, f"quota = {FAIRNESS}", -1)
 
     def _loop(self) -> None:
-        starting = [i for i, (kind, _) in enumerate(self.kinds) if kind == "start_with"]
-        for i in reversed(starting):  # before the source is even opened; of two the later one stands in front
-            self.line(3, f"for x in p{i}:", i)
-            self._body(4, i + 1)
-        if starting:
-            self._hand_over(3)
-        self.line(3, "if start is not None:", -1)
-        self.line(4, "source = await start()", -1)
-        for i, (kind, _) in enumerate(self.kinds):
+        # Before the source is even opened, from the last step up: of two `start_with` the later stands in front, and nothing
+        # gets past a `take(0)`.
+        for i, (kind, _) in reversed([*enumerate(self.kinds)]):
             if kind == "take":
                 self.line(3, f"if n{i} < 1:", i)
                 self.line(4, "raise Enough", i)
+            elif kind == "start_with":
+                self.line(3, f"for x in p{i}:", i)
+                self._body(4, i + 1)
+                self._hand_over(3)
+        self.line(3, "if start is not None:", -1)
+        self.line(4, "source = await start()", -1)
         if self.watched:
             self.line(3, "ask = source.begin()", -1)
             self.line(3, "wait = source.wait", -1)

@@ -30,11 +30,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from streamkit.errors import StreamBusy, StreamkitError
-from streamkit.flow.channel import Channel, ReaderLeft, Writer
+from streamkit.errors import ConfigError, StreamBusy, StreamkitError
+from streamkit.flow.channel import Channel, ReaderLeft, Writable, Writer
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
 from streamkit.flow.plan import Laid, Step
+from streamkit.flow.snapshots import Chain, Snapshot
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
 from streamkit.flow.unfused import unfused
@@ -60,7 +61,7 @@ class Strand:
         self.steps: list[Step] = []
         self.watched = False
         # Where a task of the run's own drives it to; None for the reader's own strand.
-        self.writer: Writer[Any] | None = None
+        self.writer: Writer | None = None
         self._closers = feed.closers
         self._closed = False
 
@@ -148,7 +149,7 @@ class Pump:
         "offer",
     )
 
-    def __init__(self, strand: Strand | _Driven, channel: Channel[Any], run: Run[Any], label: str) -> None:
+    def __init__(self, strand: Strand | _Driven, channel: Writable, run: Run[Any], label: str) -> None:
         self.label = label
         # What lets an item in: a plain append, or a policy or a timed stage in its place.
         self.offer: Callable[[Any], object] = channel.buffer.append
@@ -158,7 +159,7 @@ class Pump:
         self._error: BaseException | None = None
         self._strand = strand
         self._run = run
-        self._writer = strand.writer = Writer[Any](channel, run.backend)
+        self._writer = strand.writer = Writer(channel, run.backend)
         channel.on_close.append(self.leave)
         self._task: Task | None = None
         self._started = False
@@ -234,7 +235,7 @@ class _Driven:
 
     def __init__(self, inner: Run[Any]) -> None:
         self._inner = inner
-        self.writer: Writer[Any] | None = None
+        self.writer: Writer | None = None
 
     def bind(self, ending: Ending, out: Any, leave: None) -> Any:
         return self._inner.bound(ending, out)
@@ -322,8 +323,12 @@ class Run(Generic[T_co]):
         released: Callable[[], None] | None = None,
         alone: bool = False,
         outer: Run[Any] | None = None,
+        chain: Chain | None = None,
     ) -> None:
-        """`alone` says that nothing else runs in this event loop; `outer` is the Run inside which this one is opened."""
+        """`alone` says that nothing else runs in this event loop; `outer` is the Run inside which this one is opened.
+
+        With `chain`, which is all of the steps in `parts`, it can be saved.
+        """
         # Whether a source may hold up the event loop, because neither a task nor a timer of this run needs it.
         self.may_block = alone and all(isinstance(part, Step) and not part.awaits for part in parts)
         self._building = False
@@ -340,10 +345,12 @@ class Run(Generic[T_co]):
         self.ended_by: BaseException | None = None
         # What the source can tell of itself once it is open: "status" and "content_type" of an HTTP response.
         self.about: dict[str, object] = {} if outer is None else outer.about
+        self._chain = chain
         self._source = source
         self._sources: list[Source] = []
         self._pumps: list[Pump] = []
         self._jobs: list[Job] = []
+        self._last: list[Callable[[], Awaitable[None]]] = []
         self._released = released
         self._waiter = self.backend.waiter()
         self._iterator: Any = None
@@ -359,8 +366,7 @@ class Run(Generic[T_co]):
         try:
             self._strand = self.strand(source, parts)
         except BaseException:
-            for opened in self._sources:  # nothing was asked of them: they can be opened again
-                opened.give_back()
+            self.give_back()
             raise
 
     # -- building
@@ -380,7 +386,7 @@ class Run(Generic[T_co]):
                 strand = part.connect(strand, self)
         return strand
 
-    def pump(self, strand: Strand, channel: Channel[Any], label: str) -> Pump:
+    def pump(self, strand: Strand, channel: Writable, label: str) -> Pump:
         """Let a task of this Run drive a strand into a channel."""
         pump = Pump(strand, channel, self, label)
         self._pumps.append(pump)
@@ -396,7 +402,7 @@ class Run(Generic[T_co]):
     def launch(
         self,
         inner: Run[Any],
-        channel: Channel[Any],
+        channel: Writable,
         label: str,
         *,
         finish: Callable[[BaseException | None], None],
@@ -447,8 +453,20 @@ class Run(Generic[T_co]):
         """A strand that begins at the reading end of a channel; its pumps start with the first read."""
         return Strand(Feed(channel, shape="drains", closers=[(label, channel.close)]), self)
 
-    def _begin(self) -> None:
-        """Start the pumps, at the first pull: building and opening start nothing."""
+    def give_back(self) -> None:
+        """Forget a Run that never began: nothing was asked of its sources, and they can be opened again."""
+        for opened in self._sources:
+            opened.give_back()
+
+    def at_last(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Await this when everything else is closed, without a limit of ours: for another Run, which has its own."""
+        self._last.append(close)
+
+    def begin(self) -> None:
+        """Start the pumps, at the first pull: building and opening start nothing.
+
+        Called from outside for a Run that nobody iterates, because its readers are in Runs of their own.
+        """
         if not self._begun:
             self._begun = True
             self._home = self.backend.current_task()
@@ -488,6 +506,17 @@ class Run(Generic[T_co]):
         if self._partial is None:
             self._partial = partial
 
+    def snapshot(self) -> Snapshot:
+        """All of the pipeline, as of the item that was given last (see `flow/snapshots.py`).
+
+        Memory: a copy of what the steps hold.
+        Raises:
+            ConfigError: not opened with `stream.open(resumable=True)` or `open(restore=...)`.
+        """
+        if self._chain is None:
+            raise ConfigError("only a run that was opened with stream.open(resumable=True) can be saved")
+        return self._chain.save()
+
     def lists(self) -> AsyncIterator[list[T_co]]:
         """The items in lists, one per read of the source: what a sink writes at once."""
         if self._iterator is None:
@@ -511,7 +540,7 @@ class Run(Generic[T_co]):
         iterator = self._strand.iterator
 
         async def begin() -> Any:
-            self._begin()
+            self.begin()
             return iterator if start is None else await start()
 
         return begin
@@ -559,7 +588,14 @@ class Run(Generic[T_co]):
             error.partial = self.partial
         try:
             failure = await self._strand.aclose()
-            failure = await self._finish_pumps() or failure
+            try:
+                failure = await self._finish_pumps() or failure
+            finally:
+                for close in self._last:
+                    try:
+                        await close()
+                    except BaseException as late:
+                        failure = failure if failure is not None and isinstance(late, Exception) else late
         finally:
             for source in self._sources:
                 source.release()

@@ -23,6 +23,7 @@ from streamkit.flow.measures import measure_part, progress_part
 from streamkit.flow.plan import Around, Laid, Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
+from streamkit.flow.snapshots import Chain, Snapshot
 from streamkit.flow.sources import Source, source_of
 from streamkit.flow.timed import TimedBoundary
 from streamkit.stages.batching import Batch, TimedBatch
@@ -151,16 +152,26 @@ class Stream(Generic[T_co]):
 
     # -- running
 
-    def open(self, *, fused: bool = True) -> Run[T_co]:
+    def open(self, *, fused: bool = True, resumable: bool = False, restore: Snapshot | None = None) -> Run[T_co]:
         """An independent Run, to be used with `async with` or closed by `aclose()`.
 
         Args:
             fused: False runs the plan unfused, one generator per step: slower, and the same result.
+            resumable: Whether `run.snapshot()` may be called between two items.
+            restore: A snapshot of a run of the same operators, to go on with; it may be saved again. The source is to
+                give what comes behind its cursor.
 
         Raises:
             StreamBusy, StreamConsumed: the source can be read once, and is or was.
+            ConfigError: a resumable run of operators that cannot be saved, or a snapshot of others.
         """
-        return Run(self._source, self._parts, fused=fused, close_timeout=self._close_timeout)
+        if not resumable and restore is None:
+            return Run(self._source, self._parts, fused=fused, close_timeout=self._close_timeout)
+        chain = Chain(self._parts, restore)
+        label = " | ".join([part.label for part in self._parts]) or "as it comes"
+        parts = (Step("stage", label, lambda: chain), Step("start_with", "what was not given yet", chain.beginning()))
+        source = source_of(()) if chain.over else self._source
+        return Run(source, parts, fused=fused, close_timeout=self._close_timeout, chain=chain)
 
     async def __aenter__(self) -> Run[T_co]:
         self._check_free()
