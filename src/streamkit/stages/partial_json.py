@@ -36,7 +36,7 @@ from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.events.model import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta, ToolCall, ToolCallDelta, ToolCallStart
 from streamkit.stages.stage import Stage, copy_plain
 
-__all__ = ["JsonReader", "PartialJson", "PartialValue"]
+__all__ = ["JsonReader", "PartialJson", "PartialValue", "place_of"]
 
 MAX_CHARS = 16_777_216
 MAX_DEPTH = 1000
@@ -164,7 +164,7 @@ class JsonReader:
         self.at: Any = 0
         self.state: int = VALUE
         self._key: str = ""
-        self._held = ""  # a number, literal or escape that is not complete
+        self._held: str = ""  # a number, literal or escape that is not complete
         self._chars = 0
         self._error: RemoteProtocolError | None = None
 
@@ -413,7 +413,7 @@ class JsonReader:
             raise self._error
         return {
             "root": copy_plain(self.root),
-            "open": [_place(inner, outer) for outer, inner in pairwise(self.stack)],
+            "open": [place_of(inner, outer) for outer, inner in pairwise(self.stack)],
             "at": self.at,
             "state": self.state,
             "key": self._key,
@@ -654,7 +654,7 @@ class PartialJson(Stage[str | Event, PartialValue]):
         return records
 
 
-def _place(inner: object, outer: Any) -> object:
+def place_of(inner: object, outer: Any) -> object:
     """The key or index of an open container in the one around it: the last, but where a key came twice."""
     if outer.__class__ is list:
         return len(outer) - 1
