@@ -81,7 +81,7 @@ def test_hard_texts_hold_the_law(text: str, items: bool) -> None:
 
 FUTURES = [
     *["\n\n\nx", " \n\nx", "x\n\n# y", "-\n\nz", "`\n\nz", "| - |\n| - |\n", "\n| - |\n|---|\n", "\n===\n\nz", "$$\n\nx"],
-    *["\n\n    x\n\n> y", ". x\n\n> q", "x`y\n\nz", "c]: d\n\nz", "x$$ y\n\nz", "x\\] y\n\nz", ": d\n\nz"],
+    *["\n\n    x\n\n> y", ". x\n\n> q", "x`y\n\nz", "c]: d\n\nz", "x$$ y\n\nz", "x\\] y\n\nz", ": d\n\nz", "x>\n\nz", 't"\n\nz'],
 ]
 
 

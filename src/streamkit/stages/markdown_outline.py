@@ -145,7 +145,7 @@ class Outline:
             return self._blank(matched, full, head)
         if full and self.leaf in _VERBATIM:
             closes = self._verbatim(head, columns, at)
-            return Line(closes=closes, at=head.at, pad=head.pad)
+            return Line(closes=closes, at=head.text_at, pad=head.pad)
         if full and self.leaf is Leaf.DEFINITION and self._defines(line[at:], columns):
             return Line(at=at)
         return self._text(head, matched, full)
@@ -176,6 +176,30 @@ class Outline:
         if self.leaf is not Leaf.PARAGRAPH:
             return True
         return interrupts(text, limits=False) if columns < 4 else False
+
+    def code_at(self, begun: str, *, certain: bool = False) -> tuple[int, int] | None:
+        """Where the code begins in a line of the open fence that begins like this, and the spaces a tab leaves before it.
+
+        None as long as the line may close the fence, or end a container; with `certain` that is not asked.
+        """
+        head = _Head(begun)
+        inside = self._continue(head) == len(self.containers)
+        columns, at = head.indent()
+        if not certain:
+            if not inside or (at == len(begun) and (self.containers or columns < 4)):
+                return None
+            if columns < 4:
+                behind = begun[at:].lstrip(self.mark[0])
+                run = len(begun) - at - len(behind)
+                if not behind or (run >= len(self.mark) and not behind.strip(" \t")):
+                    return None
+        head.skip(self.indent)
+        return head.text_at, head.pad
+
+    def leaves(self, begun: str) -> bool:
+        """Whether a line that begins like this ends the open fence by ending a container of it."""
+        head = _Head(begun)
+        return self._continue(head) < len(self.containers) and head.indent()[1] < len(begun)
 
     def _peek_leaf(self, columns: int, text: str) -> Verdict:
         match self.leaf:
@@ -217,7 +241,7 @@ class Outline:
         self._bare = False
         if self.leaf is Leaf.FENCE:
             head.skip(self.indent)
-            return Line(at=head.at, pad=head.pad)
+            return Line(at=head.text_at, pad=head.pad)
         goes_on = self.leaf is Leaf.INDENTED or (self.leaf in _VERBATIM and not self._ends_at_blank())
         if not goes_on:
             self.leaf = Leaf.NONE
@@ -350,7 +374,7 @@ class Outline:
         item = matched == 0 and bool(outer) and outer[0][0] != _QUOTE
         same_list = item and bool(before) and before[0][0] != _QUOTE and before[0][1] == outer[0][1]
         begins = matched == 0 and not same_list and not goes_on
-        return Line(Begins.HERE if begins else Begins.NOWHERE, item, not goes_on, closes, head.at, head.pad)
+        return Line(Begins.HERE if begins else Begins.NOWHERE, item, not goes_on, closes, head.text_at, head.pad)
 
 
 _VERBATIM = frozenset({Leaf.FENCE, Leaf.HTML, Leaf.MATH})
@@ -368,6 +392,11 @@ class _Head:
         self.column = 0
         self.pad = 0
 
+    @property
+    def text_at(self) -> int:
+        """Where the text behind begins; of a tab that was read in part `pad` spaces are left before it."""
+        return self.at + (self.pad > 0)
+
     def indent(self) -> tuple[int, int]:
         """Columns of white space ahead, and the place behind them."""
         line, at, column = self.line, self.at, self.column
@@ -379,14 +408,13 @@ class _Head:
     def skip(self, columns: int) -> None:
         """Read up to so many columns of white space; of a tab a part, if need be."""
         line = self.line
-        self.pad = 0
         while columns > 0 and self.at < len(line) and line[self.at] in " \t":
             width = 1 if line[self.at] == " " else 4 - self.column % 4
             taken = min(width, columns)
             self.column += taken
             columns -= taken
-            if taken < width:
-                self.pad = width - taken
+            self.pad = width - taken
+            if self.pad:
                 return
             self.at += 1
 
