@@ -3,9 +3,10 @@
     report = await check_operator(my_operator(), items=["a", "b", "c"], expected=["A", "B", "C"])
     print(report)
 
-`clock` is time that jumps, `scripted` a model that plays what it is told, `probes` a source that watches how it is treated,
-`leaks` looks for what was left behind, and `source_contract`, `operator_contract` and `sink_contract` are
-the checks. All of it runs on asyncio, uvloop and trio and needs no test framework.
+`clock` is time that jumps, `diagrams` draws streams as text, `seeded` decides whose turn it is, `scripted` a model that plays
+what it is told, `probes` a source that watches how it is treated, `leaks` looks for what was left behind, and
+`source_contract`, `operator_contract` and `sink_contract` are the checks. All of it runs on asyncio, uvloop and trio and
+needs no test framework.
 
 `servers` are providers on loopback; `pytest_plugin` is a fixture that records and replays, for pytest alone.
 """
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
     from streamkit.testing.contract import RULES as RULES
     from streamkit.testing.contract import ContractBroken as ContractBroken
     from streamkit.testing.contract import Report as Report
+    from streamkit.testing.diagrams import MarbleError as MarbleError
+    from streamkit.testing.diagrams import Observed as Observed
+    from streamkit.testing.diagrams import assert_marbles as assert_marbles
+    from streamkit.testing.diagrams import drawn as drawn
+    from streamkit.testing.diagrams import marbles as marbles
+    from streamkit.testing.diagrams import observe as observe
     from streamkit.testing.leaks import assert_no_leaks as assert_no_leaks
     from streamkit.testing.operator_contract import check_operator as check_operator
     from streamkit.testing.probes import Probe as Probe
     from streamkit.testing.scripted import CUT as CUT
     from streamkit.testing.scripted import Play as Play
     from streamkit.testing.scripted import ScriptedModel as ScriptedModel
+    from streamkit.testing.seeded import SeededLoop as SeededLoop
+    from streamkit.testing.seeded import for_seeds as for_seeds
+    from streamkit.testing.seeded import run_seeded as run_seeded
     from streamkit.testing.sink_contract import check_sink as check_sink
     from streamkit.testing.source_contract import check_source as check_source
 
@@ -35,9 +45,11 @@ _HOMES = {
     "streamkit.testing.clock": "Deadlock VirtualClock timed",
     "streamkit.testing.contract": "RULES ContractBroken Report",
     "streamkit.testing.leaks": "assert_no_leaks",
+    "streamkit.testing.diagrams": "MarbleError Observed assert_marbles drawn marbles observe",
     "streamkit.testing.operator_contract": "check_operator",
     "streamkit.testing.probes": "Probe",
     "streamkit.testing.scripted": "CUT Play ScriptedModel",
+    "streamkit.testing.seeded": "SeededLoop for_seeds run_seeded",
     "streamkit.testing.sink_contract": "check_sink",
     "streamkit.testing.source_contract": "check_source",
 }
