@@ -133,6 +133,9 @@ class Op(Generic[In_contra, Out_co]):
     def __repr__(self) -> str:
         return " | ".join(part.label for part in self.parts)
 
+    def _repr_html_(self) -> str:
+        return _picture(self.parts)
+
 
 class Same:
     """An operator that keeps the type of its stream: `buffer`, `take`, `timeout` ..."""
@@ -153,6 +156,16 @@ class Same:
 
     def __repr__(self) -> str:
         return " | ".join(part.label for part in self.parts)
+
+    def _repr_html_(self) -> str:
+        return _picture(self.parts)
+
+
+def _picture(parts: tuple[Part, ...]) -> str:
+    """Operators as boxes, for notebooks."""
+    from streamkit.flow.explain import html_of_parts  # it draws sources too, which are laid out of parts
+
+    return html_of_parts(parts)
 
 
 def describe(value: object) -> str:
