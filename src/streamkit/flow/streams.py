@@ -18,7 +18,7 @@ from streamkit.errors import ConfigError, StreamBusy, StreamkitError
 from streamkit.events.message import Message
 from streamkit.events.model import EVENT_TYPES, TextDelta
 from streamkit.events.stats import Stats
-from streamkit.flow.explain import explain_plan
+from streamkit.flow.explain import explain_plan, html_of_plan
 from streamkit.flow.measures import measure_part, progress_part
 from streamkit.flow.plan import Around, Laid, Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
@@ -357,6 +357,10 @@ class Stream(Generic[T_co]):
     def explain(self) -> str:
         """The plan in words: which steps share a loop, and where tasks meet."""
         return explain_plan(self._source, self._parts)
+
+    def _repr_html_(self) -> str:
+        """The plan as a picture, for notebooks."""
+        return html_of_plan(self._source, self._parts)
 
     def __repr__(self) -> str:
         return f"<Stream {' | '.join([self._source.label, *(part.label for part in self._parts)])}>"
