@@ -11,6 +11,9 @@ alone, so interleaved blocks and answers do not disturb each other.
     ErrorEvent              as that, with `abort` in the place of `flush`
     end of the input        ends all indexes, in the order in which they began
 
+The last stage of a row may give events instead of text: `TextDelta` and `ReasoningDelta`, which get the row's index and
+choice, and `Custom`, which has none (`SplitTags`). Any other is refused, as is one that comes before the last stage.
+
 Another index's text does not end an index: blocks may interleave. Where a row holds text back, outputs of two
 open blocks may come in another order than their inputs; within a block the order is kept.
 
@@ -23,13 +26,21 @@ choice seen so far is over; until then the other choices go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import final
+from typing import Any, TypeAlias, final
 
-from streamkit.events import EVENT_TYPES, DataDelta, ErrorEvent, Event, Finish, Ping, ReasoningDelta, TextDelta, Usage
+import msgspec
+
+from streamkit.events import EVENT_TYPES, Custom, DataDelta, ErrorEvent, Event, Finish, Ping, ReasoningDelta, TextDelta, Usage
 from streamkit.stages.stage import Stage
 from streamkit.stages.stopping import Stop
 
-__all__ = ["OnText"]
+__all__ = ["OnText", "RowStage"]
+
+# What a row is made of: text in, text out, and events out of the last one.
+RowStage: TypeAlias = (
+    Stage[str, str] | Stage[str, TextDelta | ReasoningDelta | Custom] | Stage[str, str | TextDelta | ReasoningDelta | Custom]
+)
+Given: TypeAlias = str | TextDelta | ReasoningDelta | Custom
 
 
 @final
@@ -41,6 +52,8 @@ class OnText(Stage[Event, Event]):
 
     Memory: what the stages of the open indexes hold, and one small number per choice.
 
+    It can be saved if all its stages can: a row for each open index, as long as it is open.
+
     Errors of a text stage are raised as they are, behind what had come out of it and what the other
     rows still held.
 
@@ -51,7 +64,7 @@ class OnText(Stage[Event, Event]):
     ([Finish(reason='stop', raw_reason='stop_sequence', choice=0)], True)
     """
 
-    def __init__(self, factories: Sequence[Callable[[], Stage[str, str]]]) -> None:
+    def __init__(self, factories: Sequence[Callable[[], RowStage]]) -> None:
         """Raises TypeError if a factory does not make a `Stage`, which is seen here and not at the first text."""
         self._factories = tuple(factories)
         if not self._factories:
@@ -93,6 +106,32 @@ class OnText(Stage[Event, Event]):
         failure = self._close(list(self._rows), given, failed=True)
         return given if failure is None else _failing(given, failure)
 
+    def snapshot(self) -> dict[str, object]:
+        """The rows of all open indexes, each with what its stages have learned, and the choices that are over.
+
+        Raises:
+            ConfigError: one of the stages cannot be saved.
+        """
+        spare = self._spare
+        if spare is not None:
+            spare.snapshot()  # else a stage that cannot be saved would be found only when there is text
+        return {
+            "done": self.done,
+            "rows": [(choice, index, row.snapshot()) for (choice, index), row in self._rows.items()],
+            "seen": set(self._seen),
+            "over": set(self._over),
+            "stopped": set(self._stopped),
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on where another, made of the same stages, was saved."""
+        self.done = saved["done"]
+        self._rows = {}
+        for choice, index, stages in saved["rows"]:
+            row = self._rows[choice, index] = _Row(self._factories)
+            row.restore(stages)
+        self._seen, self._over, self._stopped = set(saved["seen"]), set(saved["over"]), set(saved["stopped"])
+
     def _text(self, event: TextDelta) -> Iterable[Event]:
         choice = event.choice
         if choice in self._stopped:
@@ -107,8 +146,8 @@ class OnText(Stage[Event, Event]):
         if row.error is None and row.ended_by is None:
             if len(texts) == 1 and texts[0] is event.text:
                 return (event,)
-            return [TextDelta(text, event.index, choice) for text in texts]
-        given: list[Event] = [TextDelta(text, event.index, choice) for text in texts]
+            return _placed(texts, event.index, choice)
+        given = _placed(texts, event.index, choice)
         if row.error is not None:
             del self._rows[key]
             self._close(list(self._rows), given, failed=True)
@@ -139,7 +178,7 @@ class OnText(Stage[Event, Event]):
             if row is None:
                 continue  # its choice was stopped by a row before it
             choice, index = key
-            given += [TextDelta(text, index, choice) for text in row.close(failed=failed)]
+            given += _placed(row.close(failed=failed), index, choice)
             if row.error is not None:
                 failure = failure or row.error
                 failed = True
@@ -156,7 +195,7 @@ class OnText(Stage[Event, Event]):
         self._over.add(choice)
         for other in [other for other in self._rows if other[0] == choice]:
             rest = self._rows.pop(other)
-            given += [TextDelta(text, other[1], choice) for text in rest.close(failed=False)]
+            given += _placed(rest.close(failed=False), other[1], choice)
             if rest.error is not None:
                 return rest.error
         given.append(Finish("stop", raw_reason="stop_sequence" if isinstance(row.ended_by, Stop) else None, choice=choice))
@@ -171,6 +210,7 @@ class OnText(Stage[Event, Event]):
 
 _EVENTS = frozenset(EVENT_TYPES)
 _PASSING = frozenset({Ping, Usage, ReasoningDelta, DataDelta})
+_PLACED = frozenset({TextDelta, ReasoningDelta, Custom})
 
 
 class _Row:
@@ -183,15 +223,22 @@ class _Row:
 
     __slots__ = ("_at", "_stages", "ended_by", "error")
 
-    def __init__(self, factories: tuple[Callable[[], Stage[str, str]], ...]) -> None:
+    def __init__(self, factories: tuple[Callable[[], RowStage], ...]) -> None:
         self._stages = [_made(factory) for factory in factories]
         self._at = 0  # the stage at work: the one that raised, if one did, or the last that was done
-        self.ended_by: Stage[str, str] | None = None
+        self.ended_by: RowStage | None = None
         self.error: Exception | None = None
 
-    def feed(self, text: str) -> list[str]:
+    def snapshot(self) -> list[dict[str, object]]:
+        return [stage.snapshot() for stage in self._stages]
+
+    def restore(self, saved: list[dict[str, object]]) -> None:
+        for stage, one in zip(self._stages, saved, strict=True):
+            stage.restore(one)
+
+    def feed(self, text: str) -> list[Given]:
         """What comes out for this text; all of the rest too, if it ended the row."""
-        given: list[str] = []
+        given: list[Given] = []
         try:
             if not self._into(0, text, given):
                 self._finish(self._at, given)
@@ -199,16 +246,16 @@ class _Row:
             self._failed(error, given)
         return given
 
-    def close(self, *, failed: bool) -> list[str]:
+    def close(self, *, failed: bool) -> list[Given]:
         """The input ended, or failed: what the stages hold."""
-        given: list[str] = []
+        given: list[Given] = []
         try:
             self._close_from(0, given, failed)
         except Exception as error:
             self._failed(error, given)
         return given
 
-    def _into(self, at: int, text: str, given: list[str]) -> bool:
+    def _into(self, at: int, text: str, given: list[Given]) -> bool:
         """One text into the stage `at` and on; False when a stage, then at `_at`, is done."""
         if at == len(self._stages):
             given.append(text)
@@ -219,22 +266,36 @@ class _Row:
             return False
         return not stage.done
 
-    def _on(self, at: int, texts: Iterable[str], given: list[str]) -> bool:
+    def _on(self, at: int, texts: Iterable[Given], given: list[Given]) -> bool:
         """What the stage `at` gave, into the ones behind it."""
         for text in texts:
-            if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # stages of others, without types
-                raise TypeError(f"on_text lifts stages from text to text, but {type(self._stages[at]).__name__} gave {_kind(text)}")
-            if not self._into(at + 1, text, given):
+            if not isinstance(text, str):
+                self._given_event(at, text, given)
+            elif not self._into(at + 1, text, given):
                 return False
             self._at = at
         return True
 
-    def _finish(self, at: int, given: list[str]) -> None:
+    def _given_event(self, at: int, event: Given, given: list[Given]) -> None:
+        """The stage `at` gave something other than text."""
+        if event.__class__ not in _PLACED:
+            raise TypeError(
+                f"on_text lifts stages from text to text, TextDelta, ReasoningDelta or Custom, "
+                f"but {type(self._stages[at]).__name__} gave {_kind(event)}"
+            )
+        if at + 1 < len(self._stages):
+            raise TypeError(
+                f"{type(self._stages[at]).__name__} gave {_kind(event)}, and the stage behind it takes text: "
+                "put what gives events last, and an on_text of its own behind it"
+            )
+        given.append(event)
+
+    def _finish(self, at: int, given: list[Given]) -> None:
         """The stage `at` is done: nothing comes to the ones behind it any more."""
         self.ended_by = self._stages[at]
         self._close_from(at + 1, given, failed=False)
 
-    def _close_from(self, at: int, given: list[str], failed: bool) -> None:
+    def _close_from(self, at: int, given: list[Given], failed: bool) -> None:
         while at < len(self._stages):
             stage = self._stages[at]
             self._at = at
@@ -244,7 +305,7 @@ class _Row:
                 self.ended_by = self._stages[at]
             at += 1
 
-    def _failed(self, error: Exception, given: list[str]) -> None:
+    def _failed(self, error: Exception, given: list[Given]) -> None:
         """Let the stages behind the one that raised give what they may, then keep its error."""
         self.error = error
         at = self._at + 1
@@ -257,7 +318,18 @@ class _Row:
                 return
 
 
-def _made(factory: Callable[[], Stage[str, str]]) -> Stage[str, str]:
+def _placed(parts: list[Given], index: int, choice: int) -> list[Event]:
+    """What a row gave, as events of its index and choice."""
+    return [TextDelta(part, index, choice) if isinstance(part, str) else _event_placed(part, index, choice) for part in parts]
+
+
+def _event_placed(event: TextDelta | ReasoningDelta | Custom, index: int, choice: int) -> Event:
+    if isinstance(event, Custom) or (event.index == index and event.choice == choice):
+        return event
+    return msgspec.structs.replace(event, index=index, choice=choice)
+
+
+def _made(factory: Callable[[], RowStage]) -> RowStage:
     if not callable(factory):
         raise TypeError(f"on_text takes makers of stages, got {_kind(factory)}")
     stage = factory()
