@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import traceback
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -60,3 +61,25 @@ async def test_many_steps_and_nested_loops_stay_below_the_limits_of_the_compiler
     for _ in range(60):
         stream = stream.flat_map(lambda item: [item]).batch(1).flat_map(lambda batch: batch)
     assert [1] == await stream.collect()
+
+
+async def test_nothing_is_compiled_between_asking_the_source_and_giving_its_first_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    compiled = fuse._compile
+
+    def compile_noted(*key: Any) -> Any:
+        happened.append("compiled")
+        return compiled(*key)
+
+    async def source() -> AsyncIterator[int]:
+        happened.append("asked")
+        yield 1
+
+    monkeypatch.setattr(fuse, "_segments", {})
+    monkeypatch.setattr(fuse, "_compile", compile_noted)
+    plan = sk.stream(source()).map(str).filter(bool) | sk.buffer(2) | sk.timeout(idle=5)
+    async with plan.map(str) | sk.buffer(1) as items:
+        async for _ in items:
+            happened.append("given")
+    assert happened.count("compiled") >= 3
+    assert ["asked", "given"] == happened[happened.index("asked") :]

@@ -107,9 +107,12 @@ class Strand:
 
     def bind(self, ending: Ending, out: Any, leave: Callable[[BaseException | None], Awaitable[None]] | None) -> Any:
         """The current segment with its ending: an async generator, or a coroutine for "append" and "push"."""
+        return self.segment(ending)(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
+
+    def segment(self, ending: Ending) -> Callable[..., Any]:
+        """The function of the current segment, written if there has been none of its shape."""
         make = bind if self.run.fused else unfused
-        segment = make(self.shape, self.steps, ending, watched=self.watched)
-        return segment(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
+        return make(self.shape, self.steps, ending, watched=self.watched)
 
     async def aclose(self) -> BaseException | None:
         """Close everything, last opened first; the first failure is returned, for the caller to weigh."""
@@ -229,20 +232,26 @@ class Pump:
 
 
 class _Driven:
-    """A Run inside another, as the strand of a pump."""
+    """A Run inside another, as the strand of a pump: closed as a strand is, in the second part of the pump's task."""
 
-    __slots__ = ("_inner", "writer")
+    __slots__ = ("_error", "_inner", "writer")
 
     def __init__(self, inner: Run[Any]) -> None:
         self._inner = inner
+        self._error: BaseException | None = None
         self.writer: Writer | None = None
 
-    def bind(self, ending: Ending, out: Any, leave: None) -> Any:
-        return self._inner.bound(ending, out)
+    async def bind(self, ending: Ending, out: Any, leave: None) -> None:
+        try:
+            await self._inner.bound(ending, out, closes=False)
+        except BaseException as error:
+            self._error = error
+            raise
 
     async def aclose(self) -> BaseException | None:
+        error, self._error = self._error, None
         try:
-            await self._inner.aclose()
+            await self._inner.aclose(error)
         except BaseException as error:
             return error
         return None
@@ -388,6 +397,7 @@ class Run(Generic[T_co]):
 
     def pump(self, strand: Strand, channel: Writable, label: str) -> Pump:
         """Let a task of this Run drive a strand into a channel."""
+        strand.segment("push")  # written now, and not when the sources have been asked
         pump = Pump(strand, channel, self, label)
         self._pumps.append(pump)
         return pump
@@ -427,6 +437,8 @@ class Run(Generic[T_co]):
         def ended() -> None:
             if pump.failure is None:
                 self._pumps.remove(pump)
+            if pump.leave in channel.on_close:
+                channel.on_close.remove(pump.leave)
             self.pump_ended()
 
         pump.start(ended)
@@ -527,14 +539,14 @@ class Run(Generic[T_co]):
         """Run to the end, handing each item to `append`; everything is closed before this returns."""
         await self.bound("append", append)
 
-    def bound(self, ending: Ending, out: Any) -> Any:
-        """The last segment with its ending; everything is closed when it is over."""
+    def bound(self, ending: Ending, out: Any, *, closes: bool = True) -> Any:
+        """The last segment with its ending; everything is closed when it is over, unless somebody else sees to that."""
         strand = self._strand
         if self._pumps:
             strand.start = self._starting(strand.start)
         else:
             self._home = self.backend.current_task()
-        return strand.bind(ending, out, self._leave)
+        return strand.bind(ending, out, self._leave if closes else None)
 
     def _starting(self, start: Callable[[], Awaitable[Any]] | None) -> Callable[[], Awaitable[Any]]:
         iterator = self._strand.iterator
@@ -591,11 +603,7 @@ class Run(Generic[T_co]):
             try:
                 failure = await self._finish_pumps() or failure
             finally:
-                for close in self._last:
-                    try:
-                        await close()
-                    except BaseException as late:
-                        failure = failure if failure is not None and isinstance(late, Exception) else late
+                failure = await self._close_last(failure)
         finally:
             for source in self._sources:
                 source.release()
@@ -604,6 +612,16 @@ class Run(Generic[T_co]):
             self._complain()
         if failure is not None and (error is None or not isinstance(failure, Exception)):
             raise failure
+
+    async def _close_last(self, failure: BaseException | None) -> BaseException | None:
+        for close in self._last:
+            try:
+                await close()
+            except Exception as error:
+                failure = failure or error
+            except BaseException as cancelled:  # what it closes is closed: its own wait finishes first
+                failure = cancelled
+        return failure
 
     async def _finish_pumps(self) -> BaseException | None:
         for pump in list(self._pumps):
