@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 
 from streamkit.flow.tasks import Backend, Waiter, current_backend
 
-__all__ = ["Channel", "Fault", "ReaderLeft", "Writer"]
+__all__ = ["ENDED", "NOT_YET", "Channel", "Fault", "ReaderLeft", "Writer"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,10 @@ FAIRNESS = 1024
 
 # Laid into the buffer where a batch ends.
 _MARK: Any = object()
+
+# What `take` gives where there is no item: none so far, or none any more.
+NOT_YET: Any = object()
+ENDED: Any = object()
 
 
 class ReaderLeft(BaseException):
@@ -232,6 +236,36 @@ class Channel(Generic[T]):
             item = buffer.popleft()
             if item is not _MARK:
                 yield item
+
+    def take(self) -> T:
+        """The next item; or NOT_YET, or ENDED. For one who reads several channels, and waits in none (see `park`).
+
+        Raises:
+            BaseException: what a writer failed with, at its place.
+        """
+        buffer = self.buffer
+        while buffer:
+            item = buffer.popleft()
+            if item is _MARK:
+                continue
+            if item.__class__ is Fault:
+                raise item.error  # type: ignore[attr-defined]
+            if self._writers:
+                self._release()
+            return item
+        return ENDED if self.ended or self.closed else NOT_YET  # type: ignore[no-any-return]
+
+    def park(self, waiter: Waiter) -> None:
+        """Let whatever comes next wake a reader that waits elsewhere; after `take` has given NOT_YET."""
+        self._reader = waiter
+        self.parked = True
+        self.limit = 1
+
+    def drop(self) -> None:
+        """Forget what is held; a batch that is under way ends."""
+        if self.buffer:
+            self.buffer.clear()
+            self.buffer.append(_MARK)
 
     def _release(self) -> None:
         """Pass room on: wake the writer that waits longest, which will look for itself."""

@@ -107,12 +107,9 @@ class Strand:
 
     def bind(self, ending: Ending, out: Any, leave: Callable[[BaseException | None], Awaitable[None]] | None) -> Any:
         """The current segment with its ending: an async generator, or a coroutine for "append" and "push"."""
-        return self.segment(ending)(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
-
-    def segment(self, ending: Ending) -> Callable[..., Any]:
-        """The function of the current segment, written if there has been none of its shape."""
         make = bind if self.run.fused else unfused
-        return make(self.shape, self.steps, ending, watched=self.watched)
+        segment = make(self.shape, self.steps, ending, watched=self.watched)
+        return segment(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
 
     async def aclose(self) -> BaseException | None:
         """Close everything, last opened first; the first failure is returned, for the caller to weigh."""
@@ -397,7 +394,6 @@ class Run(Generic[T_co]):
 
     def pump(self, strand: Strand, channel: Writable, label: str) -> Pump:
         """Let a task of this Run drive a strand into a channel."""
-        strand.segment("push")  # written now, and not when the sources have been asked
         pump = Pump(strand, channel, self, label)
         self._pumps.append(pump)
         return pump
@@ -603,7 +599,11 @@ class Run(Generic[T_co]):
             try:
                 failure = await self._finish_pumps() or failure
             finally:
-                failure = await self._close_last(failure)
+                for close in self._last:
+                    try:
+                        await close()
+                    except BaseException as late:
+                        failure = failure if failure is not None and isinstance(late, Exception) else late
         finally:
             for source in self._sources:
                 source.release()
@@ -612,16 +612,6 @@ class Run(Generic[T_co]):
             self._complain()
         if failure is not None and (error is None or not isinstance(failure, Exception)):
             raise failure
-
-    async def _close_last(self, failure: BaseException | None) -> BaseException | None:
-        for close in self._last:
-            try:
-                await close()
-            except Exception as error:
-                failure = failure or error
-            except BaseException as cancelled:  # what it closes is closed: its own wait finishes first
-                failure = cancelled
-        return failure
 
     async def _finish_pumps(self) -> BaseException | None:
         for pump in list(self._pumps):
