@@ -105,11 +105,18 @@ class Strand:
         self.watched = True
         self._closers.append(("timer", close))
 
+    def close_last(self, label: str, close: Callable[[], Awaitable[object] | None]) -> None:
+        """Let something be closed behind all that was opened until now, the source too."""
+        self._closers.insert(0, (label, close))
+
     def bind(self, ending: Ending, out: Any, leave: Callable[[BaseException | None], Awaitable[None]] | None) -> Any:
         """The current segment with its ending: an async generator, or a coroutine for "append" and "push"."""
+        return self.segment(ending)(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
+
+    def segment(self, ending: Ending) -> Callable[..., Any]:
+        """The function of the current segment, written if there has been none of its shape."""
         make = bind if self.run.fused else unfused
-        segment = make(self.shape, self.steps, ending, watched=self.watched)
-        return segment(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
+        return make(self.shape, self.steps, ending, watched=self.watched)
 
     async def aclose(self) -> BaseException | None:
         """Close everything, last opened first; the first failure is returned, for the caller to weigh."""
@@ -394,6 +401,7 @@ class Run(Generic[T_co]):
 
     def pump(self, strand: Strand, channel: Writable, label: str) -> Pump:
         """Let a task of this Run drive a strand into a channel."""
+        strand.segment("push")  # written now, and not when the sources have been asked
         pump = Pump(strand, channel, self, label)
         self._pumps.append(pump)
         return pump
@@ -599,11 +607,7 @@ class Run(Generic[T_co]):
             try:
                 failure = await self._finish_pumps() or failure
             finally:
-                for close in self._last:
-                    try:
-                        await close()
-                    except BaseException as late:
-                        failure = failure if failure is not None and isinstance(late, Exception) else late
+                failure = await self._close_last(failure)
         finally:
             for source in self._sources:
                 source.release()
@@ -612,6 +616,16 @@ class Run(Generic[T_co]):
             self._complain()
         if failure is not None and (error is None or not isinstance(failure, Exception)):
             raise failure
+
+    async def _close_last(self, failure: BaseException | None) -> BaseException | None:
+        for close in self._last:
+            try:
+                await close()
+            except Exception as error:
+                failure = failure or error
+            except BaseException as cancelled:  # what it closes is closed: its own wait finishes first
+                failure = cancelled
+        return failure
 
     async def _finish_pumps(self) -> BaseException | None:
         for pump in list(self._pumps):
