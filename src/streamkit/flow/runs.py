@@ -105,10 +105,6 @@ class Strand:
         self.watched = True
         self._closers.append(("timer", close))
 
-    def close_last(self, label: str, close: Callable[[], Awaitable[object] | None]) -> None:
-        """Let something be closed behind all that was opened until now, the source too."""
-        self._closers.insert(0, (label, close))
-
     def bind(self, ending: Ending, out: Any, leave: Callable[[BaseException | None], Awaitable[None]] | None) -> Any:
         """The current segment with its ending: an async generator, or a coroutine for "append" and "push"."""
         return self.segment(ending)(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
