@@ -269,7 +269,10 @@ def _limited(tree: Any, max_repeat: int) -> Any:
     for op, av in tree:
         if op in _REPEATS and av[1] == _op.MAXREPEAT:
             av = (av[0], max(av[0], max_repeat), av[2])
-        items.append(_with_inner(op, av, [_limited(inner, max_repeat) for inner in _inner(op, av)]))
+        inner = [_limited(one, max_repeat) for one in _inner(op, av)]
+        if op is _op.SUBPATTERN and av[0] is not None:
+            tree.state.groupwidths[av[0]] = inner[0].getwidth()  # what refers to it is no longer than it
+        items.append(_with_inner(op, av, inner))
     return _sub(tree.state, items)
 
 
