@@ -53,7 +53,7 @@ def characters(*, max_chars: int = 256) -> Op[str, str]:
     Raises:
         ConfigError, TypeError: max_chars that does not fit, at the call.
 
-    >>> run((stream(["ab", "\u0308c"]) | characters()).collect())
+    >>> run((stream(["ab", "\\u0308c"]) | characters()).collect())
     ['a', 'b̈', 'c']
     """
     Characters(max_chars)
@@ -122,8 +122,8 @@ def paragraphs(*, max_chars: int = 65_536) -> Op[str, str]:
     Raises:
         ConfigError, TypeError: max_chars that does not fit, at the call.
 
-    >>> run((stream(["One.\nTwo.\n", "\n\nThree."]) | paragraphs()).collect())
-    ['One.\nTwo.', 'Three.']
+    >>> run((stream(["One.\\nTwo.\\n", "\\n\\nThree."]) | paragraphs()).collect())
+    ['One.\\nTwo.', 'Three.']
     """
     Paragraphs(max_chars)
     return Op(Step("stage", "paragraphs()", lambda: Paragraphs(max_chars)))
@@ -144,7 +144,7 @@ def strip(chars: str | None = None, *, max_chars: int = 65_536) -> Op[str, str]:
     Raises:
         ConfigError, TypeError: no characters, or a max_chars that does not fit, at the call.
 
-    >>> run((stream(["\n ", " Hello ", "you \n"]) | strip()).join())
+    >>> run((stream(["\\n ", " Hello ", "you \\n"]) | strip()).join())
     'Hello you'
     """
     Strip(chars, max_chars)
@@ -170,8 +170,8 @@ def normalize(form: Form | None = "NFC", *, newlines: str | None = None) -> Op[s
     Raises:
         ConfigError: another form, or newlines that are no line end, at the call.
 
-    >>> run((stream(["Cafe", "\u0301 \ud83d", "\ude00\r\n"]) | normalize(newlines="\n")).join())
-    'Café 😀\n'
+    >>> run((stream(["Cafe", "\\u0301 \\ud83d", "\\ude00\\r\\n"]) | normalize(newlines="\\n")).join())
+    'Café 😀\\n'
     """
     Normalize(form, newlines)
     return Op(Step("stage", "normalize()", lambda: Normalize(form, newlines)))

@@ -151,7 +151,7 @@ class CountTokens(Stage[str, str]):
 
 def _counting(tokenizer: Tokenizer) -> Callable[[str], int]:
     encode: Callable[[str], Sized] | None = getattr(tokenizer, "encode", None)
-    if encode is not None:
+    if encode is not None and not isinstance(tokenizer, str):  # a name, whose `encode` gives bytes
         return lambda text: len(encode(text))
     if not callable(tokenizer):
         raise TypeError(f"TokenCounter(tokenizer=...) takes a callable or an object with encode(), got {type(tokenizer).__name__}")

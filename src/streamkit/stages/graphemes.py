@@ -185,8 +185,8 @@ class Characters(Stage[str, str]):
     Memory: the last character. Time is linear in the text.
 
     >>> characters = Characters()
-    >>> [*characters.feed("ae")], [*characters.feed("\u0301\r")], [*characters.feed("\n")]
-    (['a'], ['é'], ['\r\n'])
+    >>> [*characters.feed("ab")], [*characters.feed("\\u0308\\r")], [*characters.feed("\\n")]
+    (['a'], ['b̈'], ['\\r\\n'])
     """
 
     state = ("_parts", "_at")
