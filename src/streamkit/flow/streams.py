@@ -25,8 +25,8 @@ from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
 from streamkit.flow.snapshots import Chain, Snapshot
 from streamkit.flow.sources import Source, source_of
-from streamkit.flow.timed import TimedBoundary
-from streamkit.stages.batching import Batch, TimedBatch
+from streamkit.flow.timed_parts import batch_part
+from streamkit.stages.weighing import Measure
 
 if TYPE_CHECKING:
     from streamkit.flow.sending import SendChannel
@@ -138,9 +138,17 @@ class Stream(Generic[T_co]):
         """Items up to the first for which `fn(item)` is false; see `sk.take_while`."""
         return self._with(step_of("take_while", "take_while", fn))
 
-    def batch(self, size: int, *, within: float | None = None) -> Stream[list[T_co]]:
+    def batch(
+        self,
+        size: int | None = None,
+        *,
+        within: float | None = None,
+        weight: Callable[[T_co], float] | Measure | None = None,
+        max_weight: float | None = None,
+        until: Callable[[T_co], object] | None = None,
+    ) -> Stream[list[T_co]]:
         """Gather items into lists; see `sk.batch`."""
-        return self._with(batch_part(size, within))
+        return self._with(batch_part(size, within, weight, max_weight, until))
 
     def measure(self, stats: Stats) -> Stream[T_co]:
         """Let a `Stats` grow with the stream; see `sk.measure`."""
@@ -418,15 +426,6 @@ def stream(source: Any, /) -> Stream[Any]:
     if isinstance(source, Stream):
         return source  # pyright: ignore[reportUnknownVariableType]
     return Stream(source_of(source))
-
-
-def batch_part(size: int, within: float | None) -> Part:
-    """The part of `batch`: pure, or with a clock."""
-    check_count("batch", "size", size, 1)
-    if within is None:
-        return Step("stage", f"batch({size})", lambda: Batch[Any](size))
-    check_seconds("batch", "within", within)
-    return TimedBoundary(f"batch({size}, within={within:g})", lambda: TimedBatch[Any](size, within))
 
 
 def _ignore(item: object) -> None:

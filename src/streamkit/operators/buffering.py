@@ -1,8 +1,8 @@
-"""Operators between two tasks: buffer, coalesce, and batch."""
+"""Operators that hold items: buffer, coalesce, batch, and window."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from streamkit.events.model import join_deltas
@@ -11,9 +11,10 @@ from streamkit.flow.overflow import Overflow, check_overflow, make_channel
 from streamkit.flow.plan import Op, Same, check_count
 from streamkit.flow.runs import Run, Strand
 from streamkit.flow.sources import Feed
-from streamkit.flow.streams import batch_part
+from streamkit.flow.timed_parts import batch_part, window_part
+from streamkit.stages.weighing import Measure
 
-__all__ = ["batch", "buffer", "coalesce"]
+__all__ = ["batch", "buffer", "coalesce", "window"]
 
 T = TypeVar("T")
 
@@ -72,25 +73,64 @@ def coalesce(size: int = COALESCE_ITEMS) -> Same:
     return Same(_Coalesce(size))
 
 
-def batch(size: int, *, within: float | None = None) -> Op[T, list[T]]:
+def batch(
+    size: int | None = None,
+    *,
+    within: float | None = None,
+    weight: Callable[[T], float] | Measure | None = None,
+    max_weight: float | None = None,
+    until: Callable[[T], object] | None = None,
+) -> Op[T, list[T]]:
     """Gather items into lists.
 
     Args:
-        size: Most items per list, at least 1.
+        size: Most items per list, at least 1. None, which needs one of the others, is 65,536.
         within: Longest wait in seconds after a list's first item. None waits on.
+        weight: What an item weighs: "characters", "bytes" (UTF-8) or "tokens" (estimated, at least 1 per text) of texts
+            and deltas, where other events weigh nothing; or a function that gives a number, 0 or more.
+        max_weight: Most that a list weighs. An item that weighs more by itself makes a list of its own.
+        until: A function asked of each item, once: whether its list ends with it.
 
     Yields:
-        Lists of 1..size items; the last may be short. Order kept, none lost.
+        Lists of at least one item, each as soon as it is complete; the last may be short. Order kept, none lost.
 
-    Memory: at most `size` items; with `within` also one list on its way.
+    Memory: one list; with `within` also up to 4 complete ones on their way.
     Cancellation: items not yet yielded are dropped; the source is closed.
     Raises:
-        ConfigError, TypeError: a size below 1, or no time, at the call.
+        ConfigError, TypeError: a size below 1, no time, a weight without `max_weight`, nothing at all, a coroutine
+            function, at the call.
+        TypeError: an item that has no such weight, behind the lists before it.
 
     >>> run((stream([1, 2, 3]) | batch(2)).collect())
     [[1, 2], [3]]
+    >>> run((stream(["One ", "two.", "Three"]) | batch(until=lambda text: text.endswith("."))).collect())
+    [['One ', 'two.'], ['Three']]
     """
-    return Op(batch_part(size, within))
+    return Op(batch_part(size, within, weight, max_weight, until))
+
+
+def window(size: int, step: int = 1, *, partial: bool = False) -> Op[T, tuple[T, ...]]:
+    """Give the last items together, again and again.
+
+    Args:
+        size: Items in a window, at least 1.
+        step: How many items further the next window begins, at least 1; with more than `size` some are in none.
+        partial: Whether a last window that the end cuts short is given, if it has an item that no window had.
+
+    Yields:
+        Tuples of `size` items, each with the item that completes it; the last, if `partial`, may be shorter.
+
+    Memory: `size` items.
+    Cancellation: items not yet yielded are dropped; the source is closed.
+    Raises:
+        ConfigError, TypeError: a size or step below 1, at the call.
+
+    >>> run((stream([1, 2, 3, 4]) | window(2)).collect())
+    [(1, 2), (2, 3), (3, 4)]
+    >>> run((stream([1, 2, 3, 4, 5]) | window(2, 2, partial=True)).collect())
+    [(1, 2), (3, 4), (5,)]
+    """
+    return Op(window_part(size, step, partial))
 
 
 class _Buffer:

@@ -9,7 +9,7 @@ between two items and taken up by another process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from streamkit.errors import ConfigError
@@ -64,7 +64,6 @@ class Stage(Generic[In, Out]):
         """The input failed: give what may still be given. By default all of `flush`."""
         return self.flush()
 
-
     def snapshot(self) -> dict[str, object]:
         """All that it has learned so far, as plain values of its own; for `restore` of a stage made in the same way.
 
@@ -77,7 +76,7 @@ class Stage(Generic[In, Out]):
         if names is None:
             raise ConfigError(
                 f"{type(self).__name__} cannot be saved: name the attributes that change while it is fed, "
-                "as `state = (\"_held\",)` in the class, () if there are none; or give it snapshot() and restore()"
+                'as `state = ("_held",)` in the class, () if there are none; or give it snapshot() and restore()'
             )
         return {"done": self.done} | {name: copy_plain(getattr(self, name)) for name in names}
 
@@ -91,15 +90,46 @@ class TimedStage(Generic[In, Out]):
     """A stage for which time is an input: it says when it wants to be woken, and is.
 
     `deadline` is the time (in the seconds of `now`) at which `fire` should be called, or None.
-    The host calls `fire` at or soon after it, never before, and never while the reader has no room.
+    The host calls `fire` at or soon after it, never before, and not while the reader has no room: then once
+    it has, or before the next item. So what comes out is a matter of the items' times, and not of the host's haste.
+
+    `lingers` says that what is held at the end of the input still comes at its deadlines: `flush` is
+    called when there is none any more. A stage that does not linger is flushed at the end.
+
+    >>> class Late(TimedStage[str, str]):
+    ...     held = ""
+    ...     def feed(self, item, now):
+    ...         self.held += item
+    ...         self.deadline = now + 2.0
+    ...         return ()
+    ...     def fire(self, now):
+    ...         self.deadline, text, self.held = None, self.held, ""
+    ...         return (text,)
+    >>> late = Late()
+    >>> late.feed("a", 10.0), late.feed("b", 11.0), late.deadline, late.fire(13.0)
+    ((), (), 13.0, ('ab',))
     """
 
     deadline: float | None = None
     done: bool = False
+    lingers: bool = False
 
     def feed(self, item: In, now: float) -> Iterable[Out]:
-        """Take one item that arrived at `now`."""
+        """Take one item that arrived at `now`, which is before the deadline."""
         raise NotImplementedError(f"{type(self).__name__}.feed")
+
+    def ready(self, now: Callable[[], float], feed: Callable[[In], object]) -> Callable[[In], object]:
+        """What the host calls with each item: a shorter way through the stage, where it has one.
+
+        Args:
+            now: The clock.
+            feed: The whole way: `fire` if the deadline has passed, then `self.feed`, then what came out and the deadline
+                are looked at.
+
+        An item may go another way only where `feed` would give nothing, and the deadline has not passed and is
+        not one that comes earlier than before.
+        """
+        return feed
 
     def fire(self, now: float) -> Iterable[Out]:
         """The deadline has passed: give what it was for, and move or clear it."""
