@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from streamkit.flow.tasks import Backend, Waiter, current_backend
 
-__all__ = ["ENDED", "NOT_YET", "Channel", "Fault", "ReaderLeft", "Writer"]
+__all__ = ["ENDED", "NOT_YET", "Channel", "Fault", "ReaderLeft", "Writable", "Writer"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,28 @@ class Fault:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+class Writable(Protocol):
+    """The writers' side, of a channel or of what stands in its place (`flow.fanout.Log`).
+
+    At `limit` a writer calls `wake` if something is parked, and goes on if that made the limit larger.
+    """
+
+    limit: int
+    parked: bool
+    closed: bool
+    on_close: list[Callable[[], None]]
+
+    @property
+    def buffer(self) -> Any:
+        """What items are appended to; the same object for as long as somebody writes."""
+        ...
+
+    def wake(self) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+    def end(self) -> None: ...
+    async def wait_for_room(self, waiter: Waiter, writer: Writer | None = None) -> None: ...
 
 
 class Channel(Generic[T]):
@@ -136,7 +158,7 @@ class Channel(Generic[T]):
         if self._reader is not None:
             self._reader.wake()
 
-    async def wait_for_room(self, waiter: Waiter, writer: Writer[T] | None = None) -> None:
+    async def wait_for_room(self, waiter: Waiter, writer: Writer | None = None) -> None:
         """Park a writer until there is room, the reader leaves, or the writer is left; then wake the next one."""
         while len(self.buffer) >= self.limit and not self.closed and not (writer is not None and writer.left):
             self._writers.append(waiter)
@@ -273,7 +295,7 @@ class Channel(Generic[T]):
             self._writers.popleft().wake()
 
 
-class Writer(Generic[T]):
+class Writer:
     """One task's way into a channel.
 
     `blocked` tells a leaver that it must be woken, not cancelled. `left` tells the task that its run is
@@ -282,7 +304,7 @@ class Writer(Generic[T]):
 
     __slots__ = ("_waiter", "blocked", "channel", "left")
 
-    def __init__(self, channel: Channel[T], backend: Backend) -> None:
+    def __init__(self, channel: Writable, backend: Backend) -> None:
         self.channel = channel
         self.blocked = False
         self.left = False

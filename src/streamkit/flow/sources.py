@@ -112,7 +112,11 @@ class Source:
                     "callable that makes the source, e.g. sk.stream(lambda: make_source())"
                 )
             self._state = "open"
-        return self._open(run)
+        try:
+            return self._open(run)
+        except BaseException:
+            self._state = "new"
+            raise
 
     def give_back(self) -> None:
         """The Run that opened it never began."""
