@@ -50,6 +50,8 @@ class Printable(Stage[str, str]):
 
     def feed(self, item: str) -> Iterable[str]:
         """What of this text may be shown."""
+        if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+            raise TypeError(f"printable takes text, got {type(item).__name__}")
         if self._state == "text":
             clean = _CLEAN.match(item)
             if clean is not None and clean.end() == len(item):
