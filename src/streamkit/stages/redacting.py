@@ -104,24 +104,29 @@ _CARD: Final = (13, 19)
 
 
 def _card(text: str) -> tuple[int, int] | None:
-    """The first groups of digits that are a card's number together, with those of others that begin inside of it."""
+    """The groups of digits, from the first on, that are a card's number, with those of other numbers that begin inside of it."""
     groups = [found.span() for found in _GROUP.finditer(text)]
     digits = [text[begin:end] for begin, end in groups]
-    first = last = -1
-    for one in range(len(groups)):
-        if first < 0 and sum(map(len, digits[:one])) > _CARD[1]:
-            return None  # seen whole from a later place
-        if 0 <= last < one:
+    last = _card_from(digits, 0)
+    if last < 0:
+        return None
+    one = 1
+    while one <= last:
+        last = max(last, _card_from(digits, one))
+        one += 1
+    return 0, groups[last][1]
+
+
+def _card_from(digits: list[str], first: int) -> int:
+    """The last group of the longest number that begins with this one; -1 if there is none."""
+    number, found = "", -1
+    for at in range(first, len(digits)):
+        number += digits[at]
+        if len(number) > _CARD[1]:
             break
-        number = ""
-        for other in range(one, len(groups)):
-            number += digits[other]
-            if len(number) > _CARD[1]:
-                break
-            if len(number) >= _CARD[0] and other > last and _luhn(number):
-                first = one if first < 0 else first
-                last = other
-    return None if first < 0 else (groups[first][0], groups[last][1])
+        if len(number) >= _CARD[0] and _luhn(number):
+            found = at
+    return found
 
 
 def _luhn(number: str) -> bool:

@@ -121,7 +121,7 @@ TextDelta(text='< 3', index=0, choice=0)]
                 begin = tag.end()
                 look = text.find("<", begin)
                 continue
-            if tag is None and end - look < self._longest and self._begun.match(text, look) is not None:
+            if tag is None and end - look < self._longest and self._may_become_tag(text, look):
                 end = look
                 break
             look = text.find("<", look + 1)
@@ -134,6 +134,15 @@ TextDelta(text='< 3', index=0, choice=0)]
         if tag[1]:
             return tag[2].lower() in self._stack
         return len(self._stack) < self._deepest
+
+    def _may_become_tag(self, text: str, look: int) -> bool:
+        """Whether all of the text from `look` on may be the beginning of a tag that has a meaning there."""
+        if self._begun.match(text, look) is None:
+            return False
+        if not text.startswith("/", look + 1):
+            return len(self._stack) < self._deepest or look + 1 == len(text)
+        name = text[look + 2 :].lower()
+        return any(one.startswith(name) or one == name.rstrip() for one in self._stack)
 
     def _take(self, parts: list[TextPart], tag: re.Match[str]) -> None:
         name = tag[2].lower()
