@@ -28,6 +28,11 @@ import trio
 import trio.lowlevel
 
 import streamkit as sk
+from streamkit.operators.combining import combine_latest, concat, interleave, merge
+from streamkit.operators.combining import zip as zip_streams
+from streamkit.operators.ending import take_until
+from streamkit.operators.flattening import flatten, switch
+from streamkit.operators.racing import hedge, race
 
 OVERFLOWS = ["suspend", "suspend", "drop_oldest", "latest", "drop_newest", "coalesce"]
 
@@ -147,10 +152,41 @@ class History:
         if depth > 1 or rng.random() < 0.7:
             stream: sk.Stream[Any] = sk.stream(self.source())
         else:
-            stream = sk.merge(*[self.pipeline(depth + 1) for _ in range(rng.randrange(1, 4))])
+            stream = self.several([self.pipeline(depth + 1) for _ in range(rng.randrange(1, 4))])
         for _ in range(rng.randrange(5)):
             stream = self.operator(stream)
         return stream
+
+    def several(self, streams: list[sk.Stream[Any]]) -> sk.Stream[Any]:
+        """One of the operators over several streams."""
+        rng = self.random
+        match rng.randrange(12):
+            case 0:
+                return concat(*streams)
+            case 1:
+                self.patient = False  # the items of a row that was not filled
+                return zip_streams(*streams).flat_map(tuple)
+            case 2:
+                return interleave(*streams)
+            case 3:
+                self.lossless = False
+                return combine_latest(*streams, size=rng.randrange(1, 5)).flat_map(Unseen())
+            case 4:
+                return race(*streams)
+            case 5:
+                return hedge(*streams, after=rng.choice([0.0001, 5.0]))
+            case 6:
+                return sk.stream(streams) | flatten()
+            case 7:
+                return merge(sk.stream(lambda: iter(streams)), concurrency=rng.randrange(1, 4), size=rng.randrange(1, 4))
+            case 8:
+                self.lossless = False
+                return sk.stream(streams).map(self.slowly) | switch()
+            case 9:
+                self.patient = False
+                return streams[0] | take_until(concat(*streams[1:]) if streams[1:] else self.loop.turn)
+            case _:
+                return merge(*streams)
 
     def operator(self, stream: sk.Stream[Any]) -> sk.Stream[Any]:
         rng = self.random
@@ -321,6 +357,18 @@ class History:
                 await clean_up()
 
         return Reader if rng.random() < 0.3 else items
+
+
+class Unseen:
+    """Of each row the items that it has not seen before: the same rows in one go, or the next ones in order."""
+
+    def __init__(self) -> None:
+        self.newest: dict[int, int] = {}
+
+    def __call__(self, row: tuple[int, ...]) -> list[int]:
+        items = [item for item in row if self.newest.get(item // STRIDE) != item]
+        self.newest.update({item // STRIDE: item for item in items})
+        return items
 
 
 def is_number(item: object) -> bool:
