@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stage_runs import cut_at, places
 
-from streamkit.errors import RemoteProtocolError
+from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.events import (
     Citation,
     Custom,
@@ -27,11 +27,14 @@ from streamkit.events import (
     ToolCallStart,
     Usage,
 )
-from streamkit.stages.lifting import OnText
+from streamkit.stages.lifting import OnText, RowStage
 from streamkit.stages.lines import Lines
+from streamkit.stages.redacting import Redact
+from streamkit.stages.replacing import Replace
 from streamkit.stages.sentences import Sentences
 from streamkit.stages.stage import Stage, TimedStage
 from streamkit.stages.stopping import Stop
+from streamkit.stages.tagging import SplitTags, TextPart
 
 STOPPED = Finish("stop", raw_reason="stop_sequence")
 
@@ -275,3 +278,102 @@ def test_closed_blocks_are_forgotten() -> None:
     for index in range(1000):
         assert [*texts("a", index=index), Citation("u")] == [*lifted.feed(TextDelta("a", index)), *lifted.feed(Citation("u"))]
     assert {} == lifted._rows
+
+
+def splitting() -> SplitTags:
+    return SplitTags(["think", "note"])
+
+
+def test_reasoning_in_the_text_becomes_reasoning_of_the_same_block_and_choice() -> None:
+    events = [Start(), *texts("<thi", "nk>so</think>a <", index=2, choice=1), Finish(choice=1)]
+    assert [
+        Start(),
+        ReasoningDelta("so", 2, 1),
+        *texts("a ", "<", index=2, choice=1),
+        Finish(choice=1),
+    ] == lift(OnText([splitting]), events)
+
+
+def test_events_of_tags_keep_their_place_and_have_no_index() -> None:
+    got = lift(OnText([splitting]), texts("a<note>b</note>c", index=3, choice=1))
+    tag = [
+        Custom("tag", {"tag": "note", "part": "start", "attributes": {}}),
+        Custom("tag", {"tag": "note", "part": "text", "text": "b"}),
+    ]
+    assert [
+        *texts("a", index=3, choice=1),
+        *tag,
+        Custom("tag", {"tag": "note", "part": "end"}),
+        *texts("c", index=3, choice=1),
+    ] == got
+
+
+def test_what_gives_events_may_stand_behind_what_gives_text() -> None:
+    answer = lift(OnText([lambda: Replace("cat", "dog"), splitting]), texts("<think>c", "at</think>a ca", "t"))
+    assert [ReasoningDelta("dog"), *texts("a ", "dog")] == answer
+
+
+def test_the_signature_of_reasoning_that_a_stage_gives_is_kept() -> None:
+    assert [ReasoningDelta("a", 1, 2, signature="s")] == lift(OnText([Signed]), [TextDelta("a", 1, 2)])
+
+
+class Signed(Stage[str, TextPart]):
+    def feed(self, item: str) -> list[TextPart]:
+        return [ReasoningDelta(item, signature="s")]
+
+
+def test_what_gives_events_before_another_stage_is_named() -> None:
+    with pytest.raises(TypeError, match="SplitTags gave a TextDelta, and the stage behind it takes text"):
+        lift(OnText([splitting, Sentences]), texts("a"))
+
+
+class Finishing(Stage[str, Finish]):
+    def feed(self, item: str) -> list[Finish]:
+        return [Finish()]
+
+
+def test_events_that_say_more_than_text_are_refused() -> None:
+    with pytest.raises(TypeError, match="TextDelta, ReasoningDelta or Custom, but Finishing gave a Finish"):
+        lift(OnText([Finishing]), texts("a"))  # type: ignore[list-item]  # the mistake under test
+
+
+def test_a_failure_drops_half_a_secret_and_gives_what_is_none() -> None:
+    endings: list[list[Event]] = [[ErrorEvent("no")], []]
+    for failed in endings:
+        lifted = OnText([lambda: Redact(["card"])])
+        out = [event for text in texts("pay 4111 ", "1111") for event in lifted.feed(text)]
+        out += [event for event in failed for event in lifted.feed(event)]
+        assert [*texts("pay "), *failed] == [*out, *lifted.abort()]
+
+
+rows = st.lists(
+    st.tuples(
+        st.sampled_from(["<think>", "</think>", "EN", "D", "<no", "te>", "a. ", "Finish"]), st.integers(0, 1), st.integers(0, 1)
+    ),
+    max_size=20,
+)
+
+
+@given(rows, st.integers(0, 20))
+def test_saved_between_any_two_events_and_taken_up_it_gives_the_same(parts: list[tuple[str, int, int]], at: int) -> None:
+    events: list[Event] = [
+        Finish(choice=choice) if text == "Finish" else TextDelta(text, index, choice) for text, index, choice in parts
+    ]
+    made_of: list[list[Callable[[], RowStage]]] = [[stopping, splitting], [Sentences], [lambda: Replace("EN", "")]]
+    for made in made_of:
+        meant = lift(OnText(made), events)
+        one, other = OnText(made), OnText(made)
+        before: list[Event] = []
+        for event in events[:at]:
+            if not one.done:
+                before += one.feed(event)
+        saved = one.snapshot()
+        other.restore(saved)
+        rest = [] if other.done else lift(other, events[at:])
+        assert meant == [*before, *rest]
+        assert saved == one.snapshot()
+
+
+def test_a_stage_that_cannot_be_saved_is_named_even_before_there_is_text() -> None:
+    with pytest.raises(ConfigError, match="Twice cannot be saved"):
+        OnText([Twice]).snapshot()

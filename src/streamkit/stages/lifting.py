@@ -33,14 +33,13 @@ import msgspec
 from streamkit.events import EVENT_TYPES, Custom, DataDelta, ErrorEvent, Event, Finish, Ping, ReasoningDelta, TextDelta, Usage
 from streamkit.stages.stage import Stage
 from streamkit.stages.stopping import Stop
+from streamkit.stages.tagging import TextPart
 
 __all__ = ["OnText", "RowStage"]
 
 # What a row is made of: text in, text out, and events out of the last one.
-RowStage: TypeAlias = (
-    Stage[str, str] | Stage[str, TextDelta | ReasoningDelta | Custom] | Stage[str, str | TextDelta | ReasoningDelta | Custom]
-)
-Given: TypeAlias = str | TextDelta | ReasoningDelta | Custom
+RowStage: TypeAlias = Stage[str, str] | Stage[str, TextPart] | Stage[str, str | TextPart]
+Given: TypeAlias = str | TextPart
 
 
 @final
@@ -323,7 +322,7 @@ def _placed(parts: list[Given], index: int, choice: int) -> list[Event]:
     return [TextDelta(part, index, choice) if isinstance(part, str) else _event_placed(part, index, choice) for part in parts]
 
 
-def _event_placed(event: TextDelta | ReasoningDelta | Custom, index: int, choice: int) -> Event:
+def _event_placed(event: TextPart, index: int, choice: int) -> Event:
     if isinstance(event, Custom) or (event.index == index and event.choice == choice):
         return event
     return msgspec.structs.replace(event, index=index, choice=choice)
