@@ -20,13 +20,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from enum import IntEnum, auto
+from functools import lru_cache
 from typing import Final, final
 
 from streamkit.errors import ConfigError
 from streamkit.stages.grapheme_table import RANGES
 from streamkit.stages.stage import Stage
 
-__all__ = ["BREAK", "MOVES", "START", "Characters", "kind_of"]
+__all__ = ["BREAK", "MOVES", "PLAIN", "START", "Characters", "kind_of"]
 
 
 class _Kind(IntEnum):
@@ -71,6 +72,8 @@ class _State(IntEnum):
 
 
 START: Final = 0
+# Behind a letter or the like, with or without marks.
+PLAIN: Final = 1
 # A move is the next state, and this if a cluster ends before the character.
 BREAK: Final = 32
 
@@ -166,8 +169,12 @@ def kind_of(char: str) -> int:
     >>> kind_of("a"), kind_of("1") == kind_of("-"), kind_of("\\u0301") == kind_of("\\u0302")
     (0, True, True)
     """
-    if " " <= char <= "~":
-        return 0
+    return 0 if " " <= char <= "~" else _looked_up(char)
+
+
+# A search costs five times what remembering does, and a text has some hundreds of different characters.
+@lru_cache(maxsize=4096)
+def _looked_up(char: str) -> int:
     code = ord(char)
     kind = _KINDS[bisect_right(_BEGINS, code) - 1]
     if kind == _Kind.SYLLABLE and (code - 0xAC00) % 28:
@@ -209,11 +216,11 @@ class Characters(Stage[str, str]):
         if item.isascii() and item.isprintable() and item and at != _State.PREPEND and most > 1:
             given = ["".join(parts), *item[:-1]] if parts else list(item[:-1])
             self._parts = [item[-1]]
-            self._at = int(_State.OTHER)
+            self._at = PLAIN
             return given
         out: list[str] = []
         for char in item:
-            move = MOVES[at][0 if " " <= char <= "~" else kind_of(char)]
+            move = MOVES[at][0 if " " <= char <= "~" else _looked_up(char)]
             at = move & ~BREAK
             if move & BREAK and parts:
                 out.append("".join(parts))

@@ -135,7 +135,14 @@ class Normalize(Stage[str, str]):
 
     def _composed(self, item: str, form: Form) -> str:
         """What can be given in its normal form."""
-        if self._length + len(item) > _MOST and not item.isascii():
+        if item.isascii():
+            held = self._taken(form) if self._held else ""
+            if _is_final(item[-1], form):
+                return held + item
+            self._held.append(item[-1])
+            self._length = 1
+            return held + item[:-1]
+        if self._length + len(item) > _MOST:
             return self._by_character(item, form)
         at = len(item) - 1
         while at >= 0 and not _begins(item[at], form):

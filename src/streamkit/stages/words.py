@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, final
 
 from streamkit.errors import ConfigError
-from streamkit.stages.graphemes import BREAK, MOVES, START, kind_of
+from streamkit.stages.graphemes import BREAK, MOVES, PLAIN, START, kind_of
 from streamkit.stages.stage import Stage
 
 __all__ = ["Words"]
@@ -27,7 +28,7 @@ _ALONE: Final = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u2e80-\u312f\u3190-\ua48f\ua980-\ua9ff\uaa60-\uaadf"
     "\uf900-\ufaff\uff66-\uff9f\U00016fe0-\U00018d8f\U0001aff0-\U0001b2ff\U0001f200-\U0001f2ff\U00020000-\U0003ffff]"
 )
-_PLAIN: Final = re.compile("[!-~]+")
+_BEFORE_ALONE: Final = "\u0dff"
 
 
 @final
@@ -70,12 +71,15 @@ class Words(Stage[str, str]):
         """The pieces that are certain now."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
             raise TypeError(f"words takes text, got {type(item).__name__}")
-        # Inside a word, after a letter: most tokens.
-        if self._ink and not self._alone and self._at == 1 and self._length + len(item) <= self._max and _PLAIN.fullmatch(item):
-            self._parts.append(item)
-            self._length += len(item)
-            self._edge = self._length - 1
-            return ()
+        # Most tokens: nothing joins, each character may be looked at by itself.
+        if (
+            item.isascii()
+            and item.isprintable()
+            and self._at <= PLAIN
+            and not self._alone
+            and self._length + len(item) <= self._max
+        ):
+            return self._read_plain(item)
         out: list[str] = []
         for char in item:
             self._read(char, out)
@@ -88,11 +92,43 @@ class Words(Stage[str, str]):
         self._at = START
         return (text,) if text else ()
 
+    def _read_plain(self, item: str) -> Iterable[str]:
+        """Printable ASCII behind the like: only its spaces matter."""
+        if not item:
+            return ()
+        space = item.find(" ")
+        if space < 0:
+            self._ink = True
+            self._hold(item)
+            return ()
+        out: list[str] = []
+        begin = looked_at = 0
+        while space >= 0:
+            if space > looked_at:
+                self._ink = True
+            if self._ink and self._length + space - begin >= self._min:
+                self._parts.append(item[begin:space])
+                out.append("".join(self._parts))
+                self._begin([])
+                begin = space
+            looked_at = space + 1
+            space = item.find(" ", looked_at)
+        if looked_at < len(item):
+            self._ink = True
+        self._hold(item[begin:])
+        return out
+
+    def _hold(self, plain: str) -> None:
+        self._parts.append(plain)
+        self._length += len(plain)
+        self._edge = self._length - 1
+        self._at = PLAIN
+
     def _read(self, char: str, out: list[str]) -> None:
         move = MOVES[self._at][kind_of(char)]
         self._at = move & ~BREAK
         if move & BREAK or not self._length:
-            alone = _ALONE.match(char) is not None
+            alone = char > _BEFORE_ALONE and _is_alone(char)
             if self._length and (self._ends_before(char, alone) or self._length >= self._max):
                 out.append("".join(self._parts))
                 self._begin([])
@@ -121,3 +157,9 @@ class Words(Stage[str, str]):
         self._length = len(parts)
         self._edge = 0
         self._ink = any(not char.isspace() for char in parts)
+
+
+# Asked for each character of such a script, and a text has some hundreds of them.
+@lru_cache(maxsize=4096)
+def _is_alone(char: str) -> bool:
+    return _ALONE.match(char) is not None
