@@ -7,7 +7,8 @@ holds text back until something else than the common continuations (`FUTURES`) d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -32,8 +33,10 @@ from law_of_stages import (
 from stage_runs import cut_at
 
 from streamkit.errors import RemoteProtocolError
+from streamkit.events import Custom, ReasoningDelta, TextDelta
 from streamkit.flow.plan import Op
 from streamkit.flow.streams import stream
+from streamkit.operators import filtering, structured
 from streamkit.operators import text as operators
 from streamkit.stages.counting import CountTokens, TokenCounter
 from streamkit.stages.graphemes import Characters
@@ -42,8 +45,12 @@ from streamkit.stages.lines import Lines
 from streamkit.stages.normalizing import Normalize
 from streamkit.stages.paragraphs import Paragraphs
 from streamkit.stages.printable import Printable
+from streamkit.stages.redacting import Redact
+from streamkit.stages.replacing import Replace
 from streamkit.stages.sentences import Sentences
 from streamkit.stages.stopping import Stop
+from streamkit.stages.tagging import SplitTags
+from streamkit.stages.values_in_text import JsonValues
 from streamkit.stages.whitespace import Strip
 from streamkit.stages.words import Words
 
@@ -93,11 +100,49 @@ def tokens() -> Op[str, str]:
 
 STOPPED: Final = [*FUTURES, *(stop[at:] for stop in STOPS for at in range(len(stop)))]
 
+# What may follow in JSON, and what may not.
+JSONS: Final = [*FUTURES, *'{}[]:,"\\1e ', '":1}', '": 1}]}', "]}", "rue", "\n"]
+
 # The marks that change what stands before them, for every kind of it.
 COMPOSED: Final = [
     *FUTURES,
     *"\u0334\u0323\u0301\u0308\u0338\u0327\u0303\u0302\u0307\u0304\u1161\u11a8\u3099\u309a\u0345\u09be\u0653\u0655\udc00",
 ]
+
+TAGS: Final = ("think", "note", "b")
+TAGGED: Final = [*FUTURES, *(name[at:] + end for name in TAGS for at in range(len(name) + 1) for end in (">", " '>"))]
+TAGGED += [quote + ">" for quote in ("'", '"')]
+
+
+def tag_channel(item: Any) -> tuple[Hashable, str | None]:
+    """Text, reasoning, and the text of each tag have one channel each; where a tag begins and ends stays by itself."""
+    match item:
+        case TextDelta() | ReasoningDelta():
+            return (item.type, item.text)
+        case Custom(data={"tag": tag, "text": str(text)}):
+            return (tag, text)
+        case _:
+            return (None, None)
+
+
+REPLACED: Final = {
+    "END": "1",
+    "EN": "2",
+    "\n\n": "3",
+    "a": "4",
+    "\u3002\u4e2d": "5",
+    "``` ": "6",
+    "\U0001f468": "7",
+    "The end": "8",
+}
+REPLACED_ENDS: Final = [*FUTURES, *(text[at:] for text in REPLACED for at in range(len(text)))]
+NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?(?![0-9A-Za-z])")
+PERSONAL: Final = [*FUTURES, *(text[at:] for text in ("a@b.co ", "123-45-6789 ") for at in range(len(text)))]
+
+
+def by_length(found: re.Match[str]) -> str:
+    return chr(0x1000 + len(found[0]))
+
 
 ROWS: Final = [
     Row("lines", Lines, operator=operators.lines),
@@ -123,6 +168,26 @@ ROWS: Final = [
     Row("half characters", lambda: Normalize(None), text_channel, lambda: operators.normalize(None), COMPOSED, most=1),
     Row("counted", lambda: CountTokens(TokenCounter()), text_channel, lambda: operators.count_tokens(TokenCounter()), most=0),
     Row("tokens", lambda: CountTokens(TokenCounter(len)), text_channel, tokens, most=1024),
+    Row("json values", JsonValues, operator=structured.json_values, futures=JSONS),
+    Row("json lines", lambda: JsonValues(strict=True), operator=lambda: structured.json_values(strict=True), futures=JSONS),
+    Row("json items", lambda: JsonValues("*"), operator=lambda: structured.json_values("*"), futures=JSONS),
+    Row("split_tags", lambda: SplitTags(TAGS), tag_channel, lambda: filtering.split_tags(*TAGS), TAGGED, most=1200),
+    Row("replace texts", lambda: Replace(REPLACED), text_channel, lambda: filtering.replace(REPLACED), REPLACED_ENDS, most=9),
+    Row(
+        "replace a pattern",
+        lambda: Replace(NUMBER, by_length),
+        text_channel,
+        lambda: filtering.replace(NUMBER, by_length),
+        most=520,
+    ),
+    Row(
+        "redact",
+        lambda: Redact(["email", "ssn"], "\0"),
+        text_channel,
+        lambda: filtering.redact("email", "ssn", by="\0"),
+        PERSONAL,
+        610,
+    ),
     Row("limited", lambda: Limit(60, utf8_bytes, "limit_bytes"), text_channel, most=0),
 ]
 

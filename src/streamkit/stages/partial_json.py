@@ -195,6 +195,7 @@ class JsonReader:
             holder[at] = None
             grown += text
             holder[at] = grown
+            self.end = len(text)
             return True
         # The long way: one turn of the loop per token. One long function on purpose (`bench_json`).
         if self._error is not None:
@@ -229,7 +230,7 @@ class JsonReader:
                     self.state = -1 - state
                     self._fail(
                         f"a control character (U+{ord(control[0]):04X}) in a JSON string, where it must be escaped",
-                        run,
+                        run[control.start() :],
                         i + control.start() - again,
                     )
                 i = end

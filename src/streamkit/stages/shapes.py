@@ -87,6 +87,9 @@ class Shape:
             if inside is not None and hasattr(inside, "errors"):
                 _refuse_model(self.type, inside, path, ())
             _refuse(self.type, str(error), path)
+        except UnicodeEncodeError:
+            wanted = "text that UTF-8 can hold"
+            raise TypeMismatch(_message(path, wanted), path=path, expected=wanted) from None
         except ValueError as error:
             if not hasattr(error, "errors"):
                 raise

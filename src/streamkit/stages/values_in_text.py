@@ -138,12 +138,13 @@ class JsonValues(Stage[str, object]):
         """
         if self._error is not None:
             raise self._error
-        counts = [self._chars, self._before, self._given, self._count]
+        if self._reader is None:
+            return {"done": self.done, "reader": None, "in_array": False, "counts": [0, 0, 0, 0]}
         return {
             "done": self.done,
-            "reader": None if self._reader is None else self._reader.snapshot(),
+            "reader": self._reader.snapshot(),
             "in_array": self._array is not None,
-            "counts": counts,
+            "counts": [self._chars, self._before, self._given, self._count],
         }
 
     def restore(self, saved: dict[str, object]) -> None:
