@@ -110,8 +110,11 @@ COMPOSED: Final = [
 ]
 
 TAGS: Final = ("think", "note", "b")
-TAGGED: Final = [*FUTURES, *(name[at:] + end for name in TAGS for at in range(len(name) + 1) for end in (">", " '>"))]
-TAGGED += [quote + ">" for quote in ("'", '"')]
+TAGGED: Final = [
+    *FUTURES,
+    *(name[at:] + end for name in TAGS for at in range(len(name) + 1) for end in (">", " '>")),
+    *(quote + ">" for quote in ("'", '"')),
+]
 
 
 def tag_channel(item: Any) -> tuple[Hashable, str | None]:
