@@ -40,7 +40,7 @@ from streamkit.flow.sources import Feed, Source
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
 from streamkit.flow.unfused import unfused
 
-__all__ = ["CLOSE_TIMEOUT", "Job", "Pump", "Run", "Strand"]
+__all__ = ["CLOSE_TIMEOUT", "Job", "OwnLimits", "Pump", "Run", "Strand"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -311,6 +311,18 @@ class Job:
 
 async def _nothing() -> None:
     """A job cleans up by itself."""
+
+
+class OwnLimits:
+    """How to close what limits itself: Runs inside a Run. A limit around theirs would cancel them out of step."""
+
+    __slots__ = ("_close",)
+
+    def __init__(self, close: Callable[[], Awaitable[object]]) -> None:
+        self._close = close
+
+    def __call__(self) -> Awaitable[object]:
+        return self._close()
 
 
 class Run(Generic[T_co]):
@@ -679,6 +691,9 @@ class Run(Generic[T_co]):
         """Close one thing in this task, within `close_timeout`."""
         closing = close()
         if closing is None:
+            return
+        if isinstance(close, OwnLimits):
+            await closing
             return
         if not await self.backend.bounded(closing, self.close_timeout, self.clock):
             self._complaints.append(

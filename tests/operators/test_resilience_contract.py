@@ -1,0 +1,67 @@
+"""The operators that ask again, go elsewhere or wait their turn, against the contract: fail, leave and cancel at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+import streamkit as sk
+from streamkit.flow.backoff import RetryBudget
+from streamkit.flow.breaker import CircuitBreaker
+from streamkit.flow.rates import RateLimiter
+from streamkit.operators.admission import circuit_breaker, rate_limit
+from streamkit.operators.concluding import on_end
+from streamkit.operators.recovering import catch, continue_on_cut, fallback
+from streamkit.operators.retrying import retry
+from streamkit.testing import check_operator
+
+pytestmark = pytest.mark.anyio
+
+ITEMS = ["a", "b", "c"]
+EVENTS = [sk.Start(), sk.TextDelta("a"), sk.TextDelta("b")]
+
+
+def openable_again(stream: sk.Stream[Any]) -> sk.Stream[Any]:
+    """The check gives a source that is opened once; what is put on it here would open it again only after an error that passes."""
+    stream.plan[0].repeatable = True
+    return stream
+
+
+def retried(**options: Any) -> Callable[[sk.Stream[Any]], sk.Stream[Any]]:
+    return lambda stream: openable_again(stream) | retry(**options)
+
+
+def row(stream: sk.Stream[Any]) -> sk.Stream[Any]:
+    tried = openable_again(stream) | retry() | fallback(["x"], on=OSError)
+    return tried | sk.buffer(1) | catch(lambda error: None, OSError) | on_end(lambda ended: None)
+
+
+def case(name: str, op: object, items: Sequence[object], expected: Sequence[object], **options: Any) -> Any:
+    return pytest.param(op, items, expected, options, id=name)
+
+
+@pytest.mark.parametrize(
+    ("op", "items", "expected", "options"),
+    [
+        case("retry", retried(), ITEMS, ITEMS, ahead=0, refuses=[lambda: retry(0), lambda: sk.stream(iter("a")) | retry()]),
+        case("retry of events", retried(budget=RetryBudget()), EVENTS, EVENTS),
+        case("retry that repeats", retried(after_output="repeat", on=ConnectionError), ITEMS, ITEMS, ahead=0),
+        case("catch", catch(lambda error: None, OSError), ITEMS, ITEMS, ahead=0, refuses=[lambda: catch(3)]),  # type: ignore[arg-type]  # on purpose
+        case("fallback", fallback(["x"], on=OSError), ITEMS, ITEMS, ahead=0, refuses=[lambda: fallback()]),
+        case("fallback behind the output", fallback(["x"], on=OSError, after_output=True), ITEMS, ITEMS),
+        case("continue_on_cut", continue_on_cut(lambda message: None), EVENTS, EVENTS, ahead=0),
+        case("circuit_breaker", lambda s: s | circuit_breaker(CircuitBreaker()), ITEMS, ITEMS, ahead=0),
+        case("rate_limit", lambda s: s | rate_limit(RateLimiter(requests_per_minute=60)), ITEMS, ITEMS, ahead=0),
+        case("on_end", on_end(lambda ended: None), ITEMS, ITEMS, ahead=0, refuses=[lambda: on_end("x")]),  # type: ignore[arg-type]  # on purpose
+        case("a row of them", row, ITEMS, ITEMS),
+        case("both gates", lambda s: s | circuit_breaker(CircuitBreaker()) | rate_limit(RateLimiter(requests_per_minute=6)), EVENTS, EVENTS),
+    ],
+)
+async def test_an_operator_holds_the_contract(
+    op: Any, items: Sequence[object], expected: Sequence[object], options: dict[str, Any]
+) -> None:
+    report = await check_operator(op, items=items, expected=expected, **options)
+    assert {1, 2, 3, 6, 8} <= set(report.rules)
+    assert 60 <= report.cases
