@@ -181,7 +181,8 @@ class History:
                 return merge(sk.stream(lambda: iter(streams)), concurrency=rng.randrange(1, 4), size=rng.randrange(1, 4))
             case 8:
                 self.lossless = False
-                return sk.stream(streams).map(self.slowly) | switch()
+                slow: sk.Stream[Any] = sk.stream(streams).map(self.slowly)
+                return slow | switch()
             case 9:
                 self.patient = False
                 return streams[0] | take_until(concat(*streams[1:]) if streams[1:] else self.loop.turn)

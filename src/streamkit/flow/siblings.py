@@ -5,7 +5,7 @@ Knows nothing of how they are read: side by side, in turn, or only until one of 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from streamkit.errors import ConfigError, StreamBusy, StreamConsumed
@@ -19,7 +19,12 @@ __all__ = ["Given", "Plan", "close_unbegun", "combined", "plans_of"]
 T = TypeVar("T")
 
 # What of all that `sk.stream` takes a checker can see through.
-Given: TypeAlias = AsyncIterable[T] | Iterable[T] | Callable[[], AsyncIterable[T]]
+Given: TypeAlias = (
+    AsyncIterable[T]
+    | Iterable[T]
+    | Awaitable[AsyncIterable[T] | Iterable[T]]
+    | Callable[[], AsyncIterable[T] | Iterable[T] | Awaitable[AsyncIterable[T] | Iterable[T]]]
+)
 
 Plan: TypeAlias = tuple[Source, tuple[Laid, ...]]
 
