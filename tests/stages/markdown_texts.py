@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MARKDOWN_BLOCKS", "MARKDOWN_TEXTS"]
+__all__ = ["BLOCK_FUTURES", "CODE_FUTURES", "MARKDOWN_BLOCKS", "MARKDOWN_TEXTS"]
 
 MARKDOWN_BLOCKS: Final[dict[str, list[str]]] = {
     "paragraphs": ["One line\nand another.\n\n", "Next *one*.\n \t\n\n", "Last"],
@@ -70,3 +70,26 @@ MARKDOWN_BLOCKS: Final[dict[str, list[str]]] = {
 }
 
 MARKDOWN_TEXTS: Final[dict[str, str]] = {name: "".join(blocks) for name, blocks in MARKDOWN_BLOCKS.items()}
+
+# What decides where a block ends, and whether a line is code.
+BLOCK_FUTURES: Final = [
+    *["\n\n\nx", " \n\nx", "x\n\n# y", "-\n\nz", "`\n\nz", "| - |\n| - |\n", "\n| - |\n|---|\n", "\n===\n\nz", "$$\n\nx"],
+    *["\n\n    x\n\n> y", ". x\n\n> q", "x`y\n\nz", "c]: d\n\nz", "x$$ y\n\nz", "x\\] y\n\nz", ": d\n\nz", "x>\n\nz", 't"\n\nz'],
+]
+CODE_FUTURES: Final = [
+    "x",
+    " ",
+    "\n",
+    "`",
+    "`\nx",
+    "~",
+    "```\nx",
+    "\n```\nx",
+    "~~~~\nx",
+    "\nx",
+    "    x",
+    "`x",
+    " x\n",
+    "> x",
+    "- `\nx",
+]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from law_of_stages import emits_early, given_alike, holds_at_most, outputs, pieces_alike, snapshots_alike
 from markdown_it import MarkdownIt
-from markdown_texts import MARKDOWN_TEXTS
+from markdown_texts import CODE_FUTURES, MARKDOWN_TEXTS
 from stage_runs import steps
 
 from streamkit.errors import ConfigError, RemoteProtocolError
@@ -43,12 +43,9 @@ def test_hard_texts_hold_the_law(text: str) -> None:
     holds_at_most(CodeBlocks, text, len(text) + 32)
 
 
-FUTURES = ["x", " ", "\n", "`", "`\nx", "~", "```\nx", "\n```\nx", "~~~~\nx", "\nx", "    x", "`x", " x\n", "> x", "- `\nx"]
-
-
 @pytest.mark.parametrize("text", MARKDOWN_TEXTS.values(), ids=list(MARKDOWN_TEXTS))
 def test_no_code_is_held_that_is_certain(text: str) -> None:
-    emits_early(CodeBlocks, text, FUTURES, channel=code_channel, places=len(text) + 2)
+    emits_early(CodeBlocks, text, CODE_FUTURES, channel=code_channel, places=len(text) + 2)
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
