@@ -30,18 +30,21 @@ from law_of_stages import (
     snapshots_alike,
     text_channel,
 )
+from markdown_texts import BLOCK_FUTURES, CODE_FUTURES
 from stage_runs import cut_at
 
 from streamkit.errors import RemoteProtocolError
 from streamkit.events import Custom, ReasoningDelta, TextDelta
 from streamkit.flow.plan import Op
 from streamkit.flow.streams import stream
-from streamkit.operators import filtering, structured
+from streamkit.operators import filtering, markdown, structured
 from streamkit.operators import text as operators
+from streamkit.stages.code_blocks import CodeBlock, CodeBlocks
 from streamkit.stages.counting import CountTokens, TokenCounter
 from streamkit.stages.graphemes import Characters
 from streamkit.stages.limiting import Limit, utf8_bytes
 from streamkit.stages.lines import Lines
+from streamkit.stages.markdown_blocks import MarkdownBlocks
 from streamkit.stages.normalizing import Normalize
 from streamkit.stages.paragraphs import Paragraphs
 from streamkit.stages.printable import Printable
@@ -143,6 +146,15 @@ NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?(?![0-9A-Za-z])")
 PERSONAL: Final = [*FUTURES, *(text[at:] for text in ("a@b.co ", "123-45-6789 ") for at in range(len(text)))]
 
 
+def code_channel(item: Any) -> tuple[Hashable, str | None]:
+    """The parts with code of one block; its first and its last part stay by themselves."""
+    return ((item.index, item.info), item.delta) if isinstance(item, CodeBlock) and item.delta else (None, None)
+
+
+BLOCK_ENDS: Final = [*FUTURES, *BLOCK_FUTURES]
+CODE_ENDS: Final = [*FUTURES, *CODE_FUTURES]
+
+
 def by_length(found: re.Match[str]) -> str:
     return chr(0x1000 + len(found[0]))
 
@@ -192,6 +204,10 @@ ROWS: Final = [
         610,
     ),
     Row("limited", lambda: Limit(60, utf8_bytes, "limit_bytes"), text_channel, most=0),
+    Row("markdown_blocks", MarkdownBlocks, operator=markdown.markdown_blocks, futures=BLOCK_ENDS),
+    Row("items", lambda: MarkdownBlocks(items=True), operator=lambda: markdown.markdown_blocks(items=True), futures=BLOCK_ENDS),
+    Row("short blocks", lambda: MarkdownBlocks(max_chars=40), operator=lambda: markdown.markdown_blocks(max_chars=40), most=90),
+    Row("code_blocks", CodeBlocks, code_channel, markdown.code_blocks, CODE_ENDS),
 ]
 
 of_rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
