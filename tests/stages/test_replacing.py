@@ -306,3 +306,23 @@ def test_many_texts_are_one_search() -> None:
     few = Replace({"abcdefgh": "-"})
     many = Replace({"abcdefgh" + str(n): "-" for n in range(200)})
     assert steps(lambda: run(many, [text])) <= 1.1 * steps(lambda: run(few, [text]))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (r"\d-", "\u0663- 3-"),
+        (r"(?a:\d)-", "\u0663- 3-"),
+        (r"\w!", "\u00e9! \u60f3! a!"),
+        (r"key-\w+", "key-\u00e9\u60f3 no"),
+        (r"(?i)\u00c9t", "\u00e9t \u00c9T"),
+        (r"(?i:k)x", "\u212ax Kx"),
+        (r"(?:x?y|\u60f3)z", "yz xyz \u60f3z xz"),
+        (r"(?:a|(?i:b))?c", "c ac Bc"),
+    ],
+)
+def test_characters_of_all_scripts_are_what_they_are_to_re(source: str, text: str) -> None:
+    meant = re.sub(source, "X", text)
+    assert meant != text
+    for chunks in ([text], list(text)):
+        assert meant == "".join(run(Replace(re.compile(source), "X"), chunks))

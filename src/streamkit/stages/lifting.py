@@ -269,25 +269,25 @@ class _Row:
         """What the stage `at` gave, into the ones behind it."""
         for text in texts:
             if not isinstance(text, str):
-                self._given_event(at, text, given)
+                if text.__class__ not in _PLACED or at + 1 < len(self._stages):
+                    raise self._wrong(at, text)
+                given.append(text)
             elif not self._into(at + 1, text, given):
                 return False
             self._at = at
         return True
 
-    def _given_event(self, at: int, event: Given, given: list[Given]) -> None:
-        """The stage `at` gave something other than text."""
+    def _wrong(self, at: int, event: object) -> TypeError:
+        """The stage `at` gave what it must not give there."""
+        name = type(self._stages[at]).__name__
         if event.__class__ not in _PLACED:
-            raise TypeError(
-                f"on_text lifts stages from text to text, TextDelta, ReasoningDelta or Custom, "
-                f"but {type(self._stages[at]).__name__} gave {_kind(event)}"
+            return TypeError(
+                f"on_text lifts stages from text to text, TextDelta, ReasoningDelta or Custom, but {name} gave {_kind(event)}"
             )
-        if at + 1 < len(self._stages):
-            raise TypeError(
-                f"{type(self._stages[at]).__name__} gave {_kind(event)}, and the stage behind it takes text: "
-                "put what gives events last, and an on_text of its own behind it"
-            )
-        given.append(event)
+        return TypeError(
+            f"{name} gave {_kind(event)}, and the stage behind it takes text: "
+            "put what gives events last, and an on_text of its own behind it"
+        )
 
     def _finish(self, at: int, given: list[Given]) -> None:
         """The stage `at` is done: nothing comes to the ones behind it any more."""

@@ -142,11 +142,17 @@ def _sub(state: Any, items: Iterable[Node]) -> Any:
     return _parser.SubPattern(state, list(items))
 
 
+def _state(flags: int) -> Any:
+    """What the parser has to say besides a tree: that text is Unicode, where no flag says otherwise."""
+    state = _parser.State()
+    state.flags = flags if flags & re.ASCII else flags | re.UNICODE
+    state.str = ""
+    return state
+
+
 def _compiled(trees: Sequence[Any], flags: int, mark: int | None) -> tuple[Any, re.Pattern[str]]:
     """The patterns as one; with `mark`, the number of a group that no pattern has, as one for a text that goes on."""
-    state = _parser.State()
-    state.flags = flags | re.UNICODE if not flags & re.ASCII else flags
-    state.str = ""
+    state = _state(flags)
     if len(trees) == 1:
         state.groupdict = dict(trees[0].state.groupdict)
         state.groupwidths = list(trees[0].state.groupwidths)
@@ -161,7 +167,10 @@ def _compiled(trees: Sequence[Any], flags: int, mark: int | None) -> tuple[Any, 
     whole = _sub(state, items)
     if mark is not None:
         state.groupwidths.append((0, 0))
+        begins = [_sub(state, [node]) for node in _beginnings(items)]
         whole = _Opened(state, mark).row(whole)
+        if begins:  # most places are told by their first character, which is cheaper
+            whole.insert(0, (_op.ASSERT, (1, _sub(state, [(_op.BRANCH, (None, [*begins, _sub(state, [_END])]))]))))
     return whole, _compiler.compile(whole, flags)
 
 
@@ -297,36 +306,35 @@ def _cut_tail(tree: Any, flags: int) -> re.Pattern[str] | None:
     if op not in (_op.MAX_REPEAT, _op.POSSESSIVE_REPEAT) or av[1] != _op.MAXREPEAT or not _is_one(av[2]):
         return None
     tree[-1] = (op, (av[0], av[0], av[2]))
-    state = _parser.State()
+    state = _state(flags)
     return _compiler.compile(_sub(state, [(_op.POSSESSIVE_REPEAT, (0, _op.MAXREPEAT, _sub(state, av[2])))]), flags)  # type: ignore[no-any-return]
 
 
 def _beginnings(items: list[Node]) -> list[Node]:
     """Nodes of one character, one of which every match begins with; none if that cannot be told."""
+    found: list[Node] = []
     for op, av in items:
         if op in _ONE:
-            return [(op, av)]
+            return [*found, (op, av)]
         if op in (_op.AT, _op.ASSERT, _op.ASSERT_NOT):
             continue
-        if op in _REPEATS and av[0]:
-            return _beginnings(list(av[2]))
-        if op is _op.SUBPATTERN:
-            _, add, drop, inner = av
-            if not inner.getwidth()[0]:
-                return []
-            ways = _beginnings(list(inner))
+        inner = _inner(op, av)
+        several = [_beginnings(list(way)) for way in inner]
+        if op is _op.GROUPREF_EXISTS or not several or not all(several):
+            return []
+        nodes = [node for way in several for node in way]
+        if op is _op.SUBPATTERN and (av[1] or av[2]):
             # With other flags inside, each of these nodes keeps them.
-            return [(op, (None, add, drop, _sub(inner.state, [way]))) for way in ways] if add or drop else ways
-        if op is _op.BRANCH:
-            several = [_beginnings(list(way)) if way.getwidth()[0] else [] for way in av[1]]
-            return [node for way in several for node in way] if all(several) else []
-        return []
+            nodes = [(op, (None, av[1], av[2], _sub(inner[0].state, [node]))) for node in nodes]
+        found += nodes
+        if op not in _REPEATS or av[0]:
+            return found
     return []
 
 
 def _char(nodes: list[Node], flags: int) -> re.Pattern[str]:
     """One character that one of these nodes takes."""
-    state = _parser.State()
+    state = _state(flags)
     return _compiler.compile(_sub(state, [(_op.BRANCH, (None, [_sub(state, [node]) for node in nodes]))]), flags)  # type: ignore[no-any-return]
 
 
