@@ -190,6 +190,9 @@ class GrowingValue(Stage[str | Event, Parsed[Any]]):
         if not text or (reader.complete and not self._strict):
             return ()
         try:
+            if reader.complete:
+                reader.feed(text)  # it takes white space only
+                return ()
             if self._text is not _NONE:
                 shown = self._grow(text)
             else:
@@ -199,7 +202,7 @@ class GrowingValue(Stage[str | Event, Parsed[Any]]):
                 shown = (changed or nodes[-1].pending is not _NONE or len(reader.stack) < len(nodes)) and self._show()
         except RemoteProtocolError as error:
             raise self._failed(error) from None
-        return (self._record(),) if shown else ()
+        return (self._record(),) if shown or reader.complete else ()
 
     def _beginning_in(self, text: str) -> str:
         """The text from where the value begins; "" if that is not known yet."""

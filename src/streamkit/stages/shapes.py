@@ -43,6 +43,14 @@ _BEGINNINGS: dict[type, str] = {
     msgspec.inspect.BoolType: "tf",
     msgspec.inspect.NoneType: "n",
     msgspec.inspect.StrType: STRING,
+    msgspec.inspect.EnumType: STRING + NUMBER,
+    msgspec.inspect.LiteralType: STRING + NUMBER + "n",
+    msgspec.inspect.DateTimeType: STRING,
+    msgspec.inspect.DateType: STRING,
+    msgspec.inspect.TimeType: STRING,
+    msgspec.inspect.UUIDType: STRING,
+    msgspec.inspect.BytesType: STRING,
+    msgspec.inspect.DecimalType: STRING + NUMBER,
     msgspec.inspect.ListType: ARRAY,
     msgspec.inspect.TupleType: ARRAY,
     msgspec.inspect.VarTupleType: ARRAY,
@@ -207,6 +215,8 @@ class _Reading:
 
     def shape(self, type: object, *, models: bool) -> Shape:
         """`models` says that it stands in a pydantic model, so that pydantic reads it."""
+        while get_origin(type) in (typing.Required, typing.NotRequired):
+            type = get_args(type)[0]
         models = models or _names_a_model(type)
         try:
             known = self._known.get((type, models))
@@ -258,6 +268,10 @@ class _Reading:
     def _union(self, type: object, members: tuple[object, ...], models: bool) -> Shape:
         shapes = [self.shape(member, models=models) for member in members]
         begins = "".join(sorted({char for shape in shapes for char in shape.begins}))
+        inner = [one for one in shapes if isinstance(one, Either)]
+        shapes = [one for one in shapes if one not in inner]
+        for either in inner:  # a union that an Annotated keeps together
+            shapes += [one for one in (either.mapping, either.array) if one is not None]
         objects = [shape for shape in shapes if OBJECT in shape.begins]
         arrays = [shape for shape in shapes if ARRAY in shape.begins]
         convert = _converter(type, models)
@@ -271,7 +285,7 @@ class _Reading:
             shape.mapping = objects[0]
         if len(arrays) == 1 and isinstance(arrays[0], Items):
             shape.array = arrays[0]
-        shape.text = any(isinstance(one, Text) for one in shapes)
+        shape.text = any(isinstance(one, Text) for one in shapes) or any(one.text for one in inner)
         return shape
 
     def _know(self, type: object, models: bool, shape: Shape) -> None:
@@ -422,7 +436,10 @@ def _literals(members: list[Fields], key: str) -> dict[object, Fields]:
 def _whole(type: object, models: bool) -> Shape:
     convert = _converter(type, models)
     if models:
-        return Whole(type, ANYTHING, convert)
+        # pydantic takes a text for a number and so on, but no container.
+        bare = _bare(type)
+        single = bare in (None, types.NoneType, bool, int, float) or get_origin(bare) is Literal
+        return Whole(type, STRING + NUMBER + "tfn" if single else ANYTHING, convert)
     info = msgspec.inspect.type_info(type)
     while isinstance(info, msgspec.inspect.Metadata):
         info = info.type
@@ -437,7 +454,7 @@ def _converter(type: object, models: bool) -> Convert:
     msgspec.json.Decoder(type, dec_hook=_read_model)  # raises TypeError for what it cannot read
 
     def convert(raw: object) -> object:
-        return msgspec.convert(raw, type, dec_hook=_read_model)
+        return msgspec.convert(raw, type, dec_hook=_read_model, str_keys=True)
 
     return convert
 
@@ -485,16 +502,16 @@ def _is_model(bare: object) -> TypeGuard[type[Any]]:
 
 def _names_a_model(type: object) -> bool:
     bare = _bare(type)
+    if _is_class(get_origin(bare)) and issubclass(get_origin(bare), msgspec.Struct):
+        return False  # a field of it is a model, and it itself is none
     return _is_model(bare) or any(_names_a_model(inner) for inner in get_args(bare))
 
 
 def _bare(type: Any) -> Any:
-    """The type without what is said about it: Annotated, Required, aliases, NewType."""
+    """The type without what is said about it: Annotated, aliases, NewType."""
     while True:
         if hasattr(type, "__metadata__"):
             type = type.__origin__
-        elif get_origin(type) in (typing.Required, typing.NotRequired):
-            type = get_args(type)[0]
         elif isinstance(type, NewType):
             type = type.__supertype__
         elif hasattr(type, "__value__"):  # `type X = ...`, from Python 3.12 on
