@@ -247,3 +247,30 @@ def test_other_types_are_refused() -> None:
         Sentences("1")  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(TypeError, match="sentences takes text, got bytes"):
         Sentences().feed(b"a")  # type: ignore[arg-type]  # the mistake under test
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["»Kommer du?« spurgte han. ", "»Ja.« ", "Så gik de. ", "»Nej!« ", "»Jo!«"],
+        ["»Nej.» ", "»Jo.» ", "Hon gick."],
+        ["« Ah ! » dit-elle. ", "« Oh ! » ", "Puis elle sortit. ", "« Non. » ", "Fin."],
+        ["«¡Ah!» dijo. ", "«Oh.» ", "Y se fue."],
+    ],
+)
+def test_the_first_guillemet_of_a_text_says_which_one_opens(sentences: list[str]) -> None:
+    assert sentences == run(Sentences(), ["".join(sentences)])
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["hello there. ", "this is all in lower case. ", "is it? ", "yes! ", "ok"],
+        ["it is, e. g., this one, i. e. that. ", "well... fine, approx. three. ", "v. 2"],
+        ["he came. ", '"really?" she asked. ', "then 'no!' and off"],
+        ["Yes. but it goes on. and on"],
+        ["use foo.py. then run. ", "it works"],
+    ],
+)
+def test_small_letters_begin_sentences_where_there_are_no_others(sentences: list[str]) -> None:
+    assert sentences == run(Sentences(), ["".join(sentences)])

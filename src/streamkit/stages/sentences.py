@@ -20,9 +20,9 @@ The states, and who moves them:
 
 What ends a sentence:
 
-* `.` `!` `?` and ellipses, before white space, unless a lower-case letter (but for `code`) follows on the same
-  line, or the word before is an abbreviation, an initial, or the number of a list item or of a German day. So 3.14,
-  v1.2.3, addresses and file names need no rule.
+* `.` `!` `?` and ellipses, before white space, unless the word before is an abbreviation, an initial, or the number of
+  a list item or of a German day, or a lower-case letter (but for `code`) follows on the same line; that counts only if the
+  text has had a capital, or the mark is an ellipsis or stands in quotes. So 3.14, v1.2.3, addresses and file names need no rule.
 * The full stops of other scripts, with or without white space.
 * A blank line; the end of a heading, table row or fenced code block; a line that begins a list item, heading, row or fence.
   Inside a fence nothing ends, as code is not made of sentences.
@@ -63,6 +63,8 @@ _WIDE_MARK = re.compile(f"[{_WIDE}]")
 _EMOJI = "\u200d\ufe0e\ufe0f\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\U000e0020-\U000e007f"
 _CLOSER = re.compile(rf"[\"'’”›»)\]}}」』）】》〉〕］｝*_~`${_EMOJI}]")
 _LATE_CLOSER = re.compile("[›»)\\]}」』）】》〉〕］｝]")  # also closes behind a space, as in French
+_GUILLEMET = re.compile("[«»]")  # «French», »Danish and German«, »Swedish»: the first one of a text opens
+_QUOTES = "\"'’”›»“‘«"
 _OPENING_QUOTES = "“‘«„"  # German closes with “, so behind a mark of a script with spaces these close
 _GOES_ON = re.compile("[,;:，、；：]")
 _REFERENCE = re.compile(r"[\d,;–^ -]")
@@ -158,6 +160,7 @@ class Sentences(Stage[str, str]):
     state = (
         *("_parts", "_length", "_ink", "_line_head", "_fenced", "_quoted"),
         *("_state", "_kind", "_run", "_referring", "_long_enough", "_line_ends", "_block_ended", "_ahead"),
+        *("_capital", "_bare", "_opens_with"),
     )
 
     def __init__(self, min_chars: int = 1, max_chars: int = 4096) -> None:
@@ -177,10 +180,14 @@ class Sentences(Stage[str, str]):
         self._line_head = ""
         self._fenced = False
         self._quoted = False
+        # What the text so far shows of its writer: a capital letter, and which guillemet opens a quotation.
+        self._capital = False
+        self._opens_with = ""
         # The place where the sentence may end.
         self._state = _State.TEXT
         self._kind = _Kind.LINE
         self._run = ""  # the first two characters of a run of marks: one dot alone is looked at closer
+        self._bare = False  # whether a small letter may begin the next one: there are no others
         self._referring = False
         self._long_enough = False
         self._line_ends = 0
@@ -252,6 +259,7 @@ class Sentences(Stage[str, str]):
         else:
             self._kind = self._kind_of(mark)
             self._run = mark
+            self._bare = not self._capital and self._ends_word(mark)
             self._referring = False
             self._state = _State.MARK
             self._take(mark)
@@ -278,6 +286,8 @@ class Sentences(Stage[str, str]):
         elif not self._closes(char):
             self._decide_before(char)
             return False
+        elif char in _QUOTES:
+            self._bare = False  # “really?” she asked
         self._take(char)
         return True
 
@@ -287,6 +297,15 @@ class Sentences(Stage[str, str]):
         if char == '"' and self._kind is _Kind.WIDE:
             return self._quoted
         return _CLOSER.match(char) is not None
+
+    def _closes_late(self, char: str) -> bool:
+        """Whether it closes behind a space; what opened the first quotation of the text does not."""
+        return _LATE_CLOSER.match(char) is not None and (char != "»" or self._opens_with == "«")
+
+    def _ends_word(self, mark: str) -> bool:
+        """Whether what stands before a mark is a word of some length: "e. g." is none."""
+        found = _WORD_BEFORE.search(self._back()) if mark == "." else None
+        return mark != "." or (found is not None and len(found[0]) > 2 and found[0].isalpha())
 
     def _decide_before(self, char: str) -> None:
         """A letter or the like right behind a mark."""
@@ -327,7 +346,7 @@ class Sentences(Stage[str, str]):
                 if self._end_line():
                     self._state = _State.TEXT
             return True
-        if not self._line_ends and self._kind is not _Kind.LINE and (_MARKS.match(char) or _LATE_CLOSER.match(char)):
+        if not self._line_ends and self._kind is not _Kind.LINE and (_MARKS.match(char) or self._closes_late(char)):
             self._state = _State.MARK
             return False
         self._state = _State.AHEAD
@@ -406,7 +425,7 @@ class Sentences(Stage[str, str]):
         if (first.isspace() and ahead[0] in _OPERATORS) or ahead.startswith(_LATEX_CLOSERS):
             return False
         if first.islower() and "`" not in ahead[:begin]:
-            return self._line_ends > 0 and self._kind is _Kind.PLAIN
+            return self._kind is _Kind.PLAIN and (self._line_ends > 0 or (self._bare and len(self._run) == 1))
         if self._kind is _Kind.NUMBERED:
             return not first.isdecimal()
         if self._kind is _Kind.PERHAPS:
@@ -423,6 +442,11 @@ class Sentences(Stage[str, str]):
         self._length += len(text)
         if not self._ink and not text.isspace():
             self._ink = True
+        if not self._capital and text != text.lower():
+            self._capital = True
+        if not self._opens_with and not text.isascii():
+            found = _GUILLEMET.search(text)
+            self._opens_with = found[0] if found else ""
         if len(self._line_head) < 12:
             self._line_head += text[:12]
         if '"' in text:
