@@ -65,3 +65,13 @@ def test_however_the_text_is_cut_the_same_beginning_passes(pieces: list[str], mo
     whole = "".join(pieces)
     longest = max(length for length in range(len(whole) + 1) if utf8_bytes(whole[:length]) <= most)
     assert whole[:longest] == got
+
+
+def test_a_limit_that_was_saved_goes_on_with_what_is_left_and_who_is_open() -> None:
+    stage, other = Limit(5, utf8_bytes, "limit_bytes"), Limit(5, utf8_bytes, "limit_bytes")
+    assert [sk.TextDelta("abc", choice=1)] == list(stage.feed(sk.TextDelta("abc", choice=1)))
+    saved = stage.snapshot()
+    stage.feed(sk.TextDelta("de", choice=0))
+    other.restore(saved)
+    assert [sk.TextDelta("xy", choice=1), sk.Finish("length", "limit_bytes", 1)] == list(other.feed(sk.TextDelta("xyz", choice=1)))
+    assert other.done

@@ -146,3 +146,10 @@ def _matched(stops: list[str], text: str) -> str | None:
     stop = Stop(stops)
     run(stop, [text])
     return stop.matched
+
+
+def test_what_is_saved_does_not_depend_on_the_order_of_the_sequences() -> None:
+    stage, other = Stop(["END", "STOP", "E!"]), Stop(["STOP", "E!", "END"])
+    assert ["a "] == list(stage.feed("a EN"))
+    other.restore(stage.snapshot())
+    assert ([], "END") == (list(other.feed("D")), other.matched)
