@@ -223,16 +223,13 @@ def test_work_grows_with_the_text_even_on_the_worst_of_texts(source: str, cut: i
 def test_time_grows_with_the_text() -> None:
     def seconds(length: int) -> float:
         text = "a" * length
-        best = float("inf")
-        for _ in range(3):
-            stage = Replace(re.compile("a+b"), "X", max_repeat=64)
-            begun = time.process_time()
-            run(stage, [text[at : at + 4] for at in range(0, length, 4)])
-            best = min(best, time.process_time() - begun)
-        return best
+        stage = Replace(re.compile("a+b"), "X", max_repeat=64)
+        begun = time.process_time()
+        run(stage, [text[at : at + 4] for at in range(0, length, 4)])
+        return time.process_time() - begun
 
-    # The same work for each character: some noise of a busy machine is allowed for, a square is not.
-    assert seconds(40_000) <= 2.9 * seconds(20_000)
+    # A busy machine spoils one try or another; a square is one each time.
+    assert min(seconds(40_000) / seconds(20_000) for _ in range(5)) <= 2.3
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ can be; a pattern whose repeats overlap (`.*x.*y`) costs `re` a power of their l
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, TypeAlias, final
 
@@ -46,9 +45,9 @@ class Searching(Stage[str, str]):
         self._held: str = ""
         self._inside = _OUTSIDE  # the pattern whose match goes on, already replaced
 
-    @abstractmethod
     def _found(self, known: str, match: re.Match[str], ended: bool) -> Found:
         """What becomes of a match."""
+        raise NotImplementedError(f"{type(self).__name__}._found")
 
     def feed(self, item: str) -> tuple[str, ...]:
         """The text that is decided by now."""
