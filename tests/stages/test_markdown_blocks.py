@@ -199,3 +199,12 @@ def test_time_is_linear(unit: str, size: int) -> None:
 
     small = 400 if len(unit) < 4 else 100
     assert 2.3 >= work(2 * small) / work(small)
+
+
+@pytest.mark.parametrize("begin", ["- ", "> ", "1. "])
+def test_deep_containers_cost_no_more_than_their_bound(begin: str) -> None:
+    def work(depth: int) -> int:
+        return steps(lambda: run(MarkdownBlocks(), [begin * depth + "a" + "\n" * 50 + "b"]))
+
+    assert 2.3 >= work(800) / work(400)
+    assert ["- " * 800 + "a\n"] == run(MarkdownBlocks(), ["- " * 800 + "a\n"])

@@ -218,6 +218,8 @@ def test_every_beginning_of_generated_texts_renders(text: str) -> None:
         ("````\nx\n```\n", "````\nx\n```\n````"),
         ("- ```\n  **x", "- ```\n  **x\n  ```"),
         ("> ~~~\n> x\n", "> ~~~\n> x\n> ~~~"),
+        ("> ~~~\n> x\n\n", "> ~~~\n> x\n\n"),
+        ("- ~~~\n  x\ny", "- ~~~\n  x\ny"),
         ("| a | *b", ""),
         ("| a | b |\n", "| a | b |\n| --- | --- |"),
         ("| a | b |\n|--", "| a | b |\n| --- | --- |"),

@@ -63,10 +63,10 @@ _UNDECIDED = re.compile(
 )
 _BOX = re.compile(r"\[(?:[ xX]\]?)?$")
 
-_TEXT = re.compile(r"[^*_`~$\[\]!<\\ \t\n|]+")
-_CODE = re.compile(r"[^` \t\n|]+")
-_MATH = re.compile(r"[^$\\ \t\n]+")
-_SPACE = re.compile(r"[ \t\n]+")
+_TEXT = re.compile(r"[^*_`~$\[\]!<\\ \t\r\n|]+")
+_CODE = re.compile(r"[^` \t\r\n|]+")
+_MATH = re.compile(r"[^$\\ \t\r\n]+")
+_SPACE = re.compile(r"[ \t\r\n]+")
 _VERBATIM = frozenset("`$\\")
 
 
@@ -364,51 +364,37 @@ class HealMarkdown(Stage[str, Healed]):
 
     def _end_line(self, end: str) -> None:
         line = self._begun or "".join(self._line)
-        self._begun = ""
-        if self._mode == "head" and line.strip(" \t"):
-            after = self._outline.copy()
-            after.line(line)
-            if after.leaf in (Leaf.PARAGRAPH, Leaf.TABLE, Leaf.DEFINITION):
-                self._begin(line)
-        mode = self._mode
-        was = self._outline.leaf
+        self._decide_at_end(line)
         what = self._outline.line(line)
         leaf = self._outline.leaf
+        text = self._mode == "text"
+        if text:
+            self._inline(end)
+        else:
+            self._keep(end)
+        self._begun = ""
         self._line.clear()
         self._line_length = 0
         self._mode = "head"
         self._header = 0
-        if mode == "text" and leaf in (Leaf.PARAGRAPH, Leaf.MATH):
-            self._inline("\n" if end == "\n" else " ")
-            if end != "\n":
-                self._tail[-1:] = [self._tail[-1][:-1] + end] if self._tail else []
-                if not self._tail:
-                    self._given[-1:] = [self._given[-1][:-1] + end]
+        if text and leaf in (Leaf.PARAGRAPH, Leaf.MATH):
             self._announce_table(line[what.at :])
             return
-        if mode == "text":
-            self._inline(" ")
-            if self._tail:
-                self._tail[-1] = self._tail[-1][:-1] + end
-            else:
-                self._given[-1] = self._given[-1][:-1] + end
-        else:
-            self._keep(end)
-        if not line.strip(" \t") and leaf is not Leaf.FENCE and was is not Leaf.FENCE and leaf is not Leaf.MATH:
-            if leaf is Leaf.NONE:
-                self._reset()
-                self._settle()
-                self._verbatim = ""
-            return
         self._reset()
-        if leaf is Leaf.FENCE:
-            if what.opens:
-                self._verbatim = f"\n{self._before_line()}{self._outline.mark}"
-        elif leaf is Leaf.MATH:
-            self._verbatim = f"\n{self._before_line()}{self._outline.mark}"
-        else:
-            self._verbatim = ""
         self._settle()
+        if leaf not in (Leaf.FENCE, Leaf.MATH):
+            self._verbatim = ""
+        elif what.opens:
+            self._verbatim = f"\n{self._before_line()}{self._outline.mark}"
+
+    def _decide_at_end(self, line: str) -> None:
+        """A line that could have become many things is text, if that is what it is as a whole."""
+        if self._mode == "head" and line.strip(" \t"):
+            after = self._outline.copy()
+            after.line(line)
+            if after.leaf in (Leaf.PARAGRAPH, Leaf.TABLE, Leaf.DEFINITION):
+                self._begun = ""
+                self._begin(line)
 
     def _announce_table(self, row: str) -> None:
         """The line was a paragraph's: if it is a header row by its looks, its table is shown at once."""
@@ -448,7 +434,7 @@ class HealMarkdown(Stage[str, Healed]):
 
     def _special(self, text: str, at: int, char: str, top: str) -> int:
         """A character that means something, or might."""
-        if char in " \t\n":
+        if char in " \t\r\n":
             return self._space(text, at)
         verbatim = top[:1] in _VERBATIM and bool(top)
         if char == "|":
@@ -554,7 +540,7 @@ class HealMarkdown(Stage[str, Healed]):
         elif char in "([" and top[:1] != "$":
             self._keep(char)
             self._push(("\\" + char, 1))
-        elif char in " \t\n":
+        elif char in " \t\r\n":
             self._settle()
             return False
         else:
@@ -597,7 +583,7 @@ class HealMarkdown(Stage[str, Healed]):
             self._previous = " "
         elif self._quote:
             self._quote = "" if char == self._quote else self._quote
-        elif char in "\"'" and before in " \t\n":
+        elif char in "\"'" and before in " \t\r\n":
             self._quote = char
         elif char == "(":
             self._depth += 1

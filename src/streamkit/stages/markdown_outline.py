@@ -14,7 +14,8 @@ of containers (5.1 block quotes, 5.2 list items), outermost first, and in the in
 Headings and thematic breaks are open on their own line only. A line first continues containers, then may open new ones, then
 does something to the leaf; a line of text that continues too few containers goes on with their paragraph (5.1, laziness).
 
-Two things differ from the text of the specification. A definition whose label or destination stands on several lines is
+Three things differ from the text of the specification. Containers inside one another are so to a depth of 100; markers beyond
+it are text (what is open is looked at for each line). A definition whose label or destination stands on several lines is
 taken for a paragraph. And a definition is known as one at once, so a line behind it begins a block of its own.
 """
 
@@ -89,6 +90,7 @@ class Line(NamedTuple):
 Container: TypeAlias = tuple[int, str]
 _Saved: TypeAlias = tuple[bool, int, bool, tuple[Container, ...], int, str, str]
 _QUOTE: Final = -1
+_DEEPEST: Final = 100
 _NEVER: Final = 1 << 30  # the columns of an item that nothing can continue: an empty one, behind a blank line
 
 
@@ -302,7 +304,7 @@ class Outline:
                 self.leaf = Leaf.TABLE
                 above = not before and not self._single
                 return Line(Begins.ABOVE if above else Begins.NOWHERE, at=at)
-            if text[0] == ">":
+            if text[0] == ">" and len(outer) < _DEEPEST:
                 head.quote(at, columns)
                 outer.append((_QUOTE, ">"))
                 opened = True
@@ -314,7 +316,7 @@ class Outline:
                 return self._opened(before, outer, matched, Leaf.NONE, head, closes=True)
             if self._opens_verbatim(text, columns, tags=opened or not (lazy or leaf is Leaf.TABLE)):
                 return self._opened(before, outer, matched, self.leaf, head, closes=self.leaf is Leaf.NONE)
-            item = _item(head, text, at, columns, limits)
+            item = _item(head, text, at, columns, limits) if len(outer) < _DEEPEST else None
             if item is None:
                 break
             outer.append(item)
