@@ -193,7 +193,7 @@ def test_an_object_is_there_from_its_first_key_and_fills() -> None:
 
 
 def test_texts_grow_and_all_else_comes_whole() -> None:
-    assert [None, Color.BLUE, Color.BLUE] == [
+    assert [None, None, Color.BLUE, Color.BLUE] == [
         one.color for one in values(Picture, '{"name": "', 'a", "color": "bl', 'ue"', ', "name2": 1}')
     ]
 

@@ -230,7 +230,7 @@ class GrowingValue(Stage[str | Event, Parsed[Any]]):
             node.shape.put(node.shown, at, node.raw[at])
         if reader.holder is node.raw and reader.at == at and reader.open_text:
             return changed
-        return self._show()
+        return self._show() or changed
 
     def _end(self, why: str | None) -> Iterable[Parsed[Any]]:
         """No more text will come, and `why`, if it is not all of it."""
