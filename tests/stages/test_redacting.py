@@ -63,6 +63,8 @@ CASES = {
     f"token={JWT}\n": "token=X\n",
     "sk-short and task-force-one-two-three": "sk-short and task-force-one-two-three",
     "bearer of bad news": "bearer of bad news",
+    "basic internationalization": "basic internationalization",
+    "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==": "X",
     "call +49 170 1234567 now": "call X now",
     "(555) 123-4567 or 555.123.4567": "X or X",
     "555-1234": "555-1234",
@@ -176,7 +178,7 @@ def test_a_text_that_holds_no_beginning_passes_as_the_same_object() -> None:
 
 
 def test_no_more_is_held_back_than_is_said() -> None:
-    said = {"card": 76, "email": 593, "iban": 65, "ipv4": 17, "key": 27, "phone": 45, "ssn": 15}
+    said = {"card": 76, "email": 593, "iban": 65, "ipv4": 17, "key": 43, "phone": 45, "ssn": 15}
     assert said == {name: first_of((kind.pattern,), 256, False).longest for name, kind in KINDS.items()}
     for text in ["1 " * 200, "a" * 2000, "a@" + "b." * 900, "DE89" + " A" * 200, "+1" + ".( 1" * 99]:
         stage = Redact(ALL)

@@ -5,7 +5,7 @@
     email   name@host.tld, in Latin letters                                                  593
     iban    country, two check digits that fit (ISO 13616: mod 97 is 1), up to 30 more       65
     ipv4    four numbers up to 255 with dots                                                 17
-    key     sk-..., ghp_..., AKIA..., "Bearer ...", JSON web tokens, and their like          27
+    key     sk-..., ghp_..., AKIA..., "Bearer ...", JSON web tokens, and their like          43
     phone   +, then 7 to 15 digits; or three, three and four digits                          45
     ssn     123-45-6789, without the numbers that are never given out                        15
 
@@ -57,13 +57,13 @@ class Redact(Searching):
             raise ConfigError(f"redact(max_repeat={max_repeat!r}): an int of at least 1")
         if not patterns:
             raise ConfigError(f"redact() needs at least one of {', '.join(KINDS)}, or a compiled pattern")
-        kinds = [_kind(pattern) for pattern in patterns]
-        super().__init__(first_of(tuple([kind.pattern for kind in kinds]), max_repeat, trusted))
+        found_by = [_found_by(pattern) for pattern in patterns]
+        super().__init__(first_of(tuple([found for found, _ in found_by]), max_repeat, trusted))
         self._by = by
-        self._checks = [kind.check for kind in kinds]
+        self._checks = [check for _, check in found_by]
         # Where what a pattern found is not one of its kind, those behind it have their turn at the same place.
         alone = any(self._checks)
-        self._alone: list[OpenPattern] = [first_of((kind.pattern,), max_repeat, trusted) for kind in kinds] if alone else []
+        self._alone: list[OpenPattern] = [first_of((found,), max_repeat, trusted) for found, _ in found_by] if alone else []
 
     def abort(self) -> tuple[str, ...]:
         """Nothing: what was held back may be half a secret."""
@@ -94,8 +94,14 @@ Check = Callable[[str], "tuple[int, int] | None"]
 
 
 class _Kind(NamedTuple):
-    pattern: re.Pattern[str]
+    source: str
+    flags: int = 0
     check: Check | None = None
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Compiled when it is asked for: all of them take longer than an import should."""
+        return re.compile(self.source, self.flags)
 
 
 _SPACE: Final = "[ \u00a0\u202f\\-\u2010-\u2013]"
@@ -149,42 +155,37 @@ def _iban(text: str) -> tuple[int, int] | None:
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 
 KINDS: Final[dict[str, _Kind]] = {
-    "card": _Kind(re.compile(rf"(?<!\d)\d(?:{_SPACE}?\d){{12,37}}(?!\d)"), _card),
-    "email": _Kind(re.compile(r"[A-Za-z0-9._%+'-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,16}")),
-    "iban": _Kind(re.compile(rf"(?<![A-Z0-9])[A-Z]{{2}}[0-9]{{2}}(?:{_SPACE}?[A-Z0-9]){{11,30}}(?![A-Z0-9])", re.I | re.A), _iban),
-    "ipv4": _Kind(re.compile(rf"(?<![0-9.])(?:{_OCTET}\.){{3}}{_OCTET}(?![0-9]|\.[0-9])")),
+    "card": _Kind(rf"(?<!\d)\d(?:{_SPACE}?\d){{12,37}}(?!\d)", 0, _card),
+    "email": _Kind(r"[A-Za-z0-9._%+'-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,16}"),
+    "iban": _Kind(rf"(?<![A-Z0-9])[A-Z]{{2}}[0-9]{{2}}(?:{_SPACE}?[A-Z0-9]){{11,30}}(?![A-Z0-9])", re.I | re.A, _iban),
+    "ipv4": _Kind(rf"(?<![0-9.])(?:{_OCTET}\.){{3}}{_OCTET}(?![0-9]|\.[0-9])"),
     "key": _Kind(
-        re.compile(
-            r"""(?:
-              (?:bearer | basic)[ \t]{1,4}[\w.+/=~:-]{16}
-            | (?<![A-Za-z0-9])(?:
-                (?:sk|pk|rk|xai|pplx|glpat|xox[abeoprs])-[\w-]{12}
-              | (?:sk|pk|rk)_(?:live|test)_\w{8}
-              | (?:gsk|hf|gh[oprsu]|github_pat|npm|r8)_\w{16}
-              | (?:AKIA|ASIA|AIza|ya29\.)[\w-]{12}
-              | eyJ[\w.=-]{16}
-              )
+        r"""(?<![A-Z0-9])(?:
+              (?:bearer | authorization:[ \t]{0,4}basic)[ \t]{1,4}[\w.+/=~:-]{16}
+            | (?:sk|pk|rk|xai|pplx|glpat|xox[abeoprs])-[\w-]{12}
+            | (?:sk|pk|rk)_(?:live|test)_\w{8}
+            | (?:gsk|hf|gh[oprsu]|github_pat|npm|r8)_\w{16}
+            | (?:AKIA|ASIA|AIza|ya29\.)[\w-]{12}
+            | eyJ[\w.=-]{16}
             )[\w.+/=~:-]*""",
-            re.VERBOSE | re.IGNORECASE | re.ASCII,
-        )
+        re.VERBOSE | re.IGNORECASE | re.ASCII,
     ),
     "phone": _Kind(
-        re.compile(
-            r"(?<![\w+])(?:\+[1-9](?:[ ().\u00a0-]{0,2}[0-9]){6,14}|(?:\([0-9]{3}\) ?|[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4})(?![0-9])"
-        )
+        r"(?<![\w+])(?:\+[1-9](?:[ ().\u00a0-]{0,2}[0-9]){6,14}|(?:\([0-9]{3}\) ?|[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4})(?![0-9])"
     ),
-    "ssn": _Kind(re.compile(r"(?<![0-9])(?!000|666|9)[0-9]{3}[ -](?!00)[0-9]{2}[ -](?!0000)[0-9]{4}(?![0-9])")),
+    "ssn": _Kind(r"(?<![0-9])(?!000|666|9)[0-9]{3}[ -](?!00)[0-9]{2}[ -](?!0000)[0-9]{4}(?![0-9])"),
 }
 
 
-def _kind(pattern: str | re.Pattern[str]) -> _Kind:
+def _found_by(pattern: str | re.Pattern[str]) -> tuple[re.Pattern[str], Check | None]:
     if isinstance(pattern, str):
         if pattern not in KINDS:
             raise ConfigError(
                 f"redact({pattern!r}): none of {', '.join(KINDS)}; "
                 f"for a text that means itself pass re.compile(re.escape({pattern!r}))"
             )
-        return KINDS[pattern]
+        kind = KINDS[pattern]
+        return kind.pattern, kind.check
     if not isinstance(pattern, re.Pattern) or not isinstance(pattern.pattern, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
         raise TypeError(f"redact() takes names of kinds and compiled patterns of str, got {pattern!r}")
-    return _Kind(pattern)
+    return pattern, None
