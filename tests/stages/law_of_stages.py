@@ -206,7 +206,7 @@ def _feed(stage: Stage[str, Any], chunk: str, out: list[Any]) -> bool:
         for item in stage.feed(chunk):
             out.append(item)
     except RemoteProtocolError as error:
-        out.append(Failed(str(error)))
+        out.append(Failed.by(error))
         return True
     return False
 
@@ -216,13 +216,18 @@ def _end(stage: Stage[str, Any], out: list[Any]) -> None:
         for item in stage.flush():
             out.append(item)
     except RemoteProtocolError as error:
-        out.append(Failed(str(error)))
+        out.append(Failed.by(error))
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """What was wrong with the text."""
+    """What was wrong with the text; what stood there is as much of it as had come."""
 
     text: str
+
+    @classmethod
+    def by(cls, error: RemoteProtocolError) -> Failed:
+        """What an error says, without its excerpt."""
+        return cls(str(error).removesuffix(" (what stood there: `excerpt`)"))
 
 
 def _positions(items: Sequence[object], most: int = _POSITIONS) -> set[int]:

@@ -278,7 +278,7 @@ def test_a_stream_gives_what_its_stage_gives(row: Row, fused: bool) -> None:
                 async for item in items:
                     out.append(item)
         except RemoteProtocolError as error:
-            out.append(Failed(str(error)))
+            out.append(Failed.by(error))
         return out
 
     async def all_of_them() -> None:
