@@ -56,7 +56,12 @@ def case(name: str, op: object, items: Sequence[object], expected: Sequence[obje
         case("rate_limit", lambda s: s | rate_limit(RateLimiter(requests_per_minute=60)), ITEMS, ITEMS, ahead=0),
         case("on_end", on_end(lambda ended: None), ITEMS, ITEMS, ahead=0, refuses=[lambda: on_end("x")]),  # type: ignore[arg-type]  # on purpose
         case("a row of them", row, ITEMS, ITEMS),
-        case("both gates", lambda s: s | circuit_breaker(CircuitBreaker()) | rate_limit(RateLimiter(requests_per_minute=6)), EVENTS, EVENTS),
+        case(
+            "both gates",
+            lambda s: s | circuit_breaker(CircuitBreaker()) | rate_limit(RateLimiter(requests_per_minute=6)),
+            EVENTS,
+            EVENTS,
+        ),
     ],
 )
 async def test_an_operator_holds_the_contract(

@@ -117,7 +117,9 @@ async def test_the_last_error_is_raised_itself_with_a_note(clock: VirtualClock) 
     assert ["retry: attempt 3 of 3 failed; it was the last"] == caught.value.__notes__
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), TypeError("x"), sk.AuthError("x"), sk.ConfigError("x"), sk.ContentBlockedError("x")])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), TypeError("x"), sk.AuthError("x"), sk.ConfigError("x"), sk.ContentBlockedError("x")]
+)
 async def test_an_error_that_will_come_again_is_raised_at_once(clock: VirtualClock, error: Exception) -> None:
     upstream = Upstream([error])
     with pytest.raises(type(error)):
@@ -181,7 +183,8 @@ async def test_steps_before_it_are_run_again_too(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "waited"), [(2.0, 2.0), (1e9, 60.0), (float("inf"), 60.0), (float("nan"), 0.0), (-5.0, 0.0), ("soon", 0.0), (True, 0.0)]
+    ("told", "waited"),
+    [(2.0, 2.0), (1e9, 60.0), (float("inf"), 60.0), (float("nan"), 0.0), (-5.0, 0.0), ("soon", 0.0), (True, 0.0)],
 )
 async def test_retry_after_is_honoured_and_clamped(clock: VirtualClock, told: Any, waited: float) -> None:
     upstream = Upstream([sk.RateLimitError("slow", retry_after=told)], ["a"])
@@ -283,11 +286,12 @@ async def test_two_runs_of_one_plan_count_their_own_attempts(clock: VirtualClock
 # -- the budget
 
 
+@pytest.mark.parametrize("anyio_backend", [("trio", {})], indirect=True)  # whose virtual clock is quick with 500 tasks
 async def test_retries_of_many_clients_stay_within_the_budget_when_the_upstream_is_down(clock: VirtualClock) -> None:
     """LIM-02: 500 clients, an upstream that refuses all for a minute."""
     attempts: list[float] = []
     offered = 0
-    budget = RetryBudget(0.1)
+    budget = RetryBudget(0.1, min_per_second=0)
     rng = random.Random(11)
 
     async def down() -> AsyncIterator[str]:
@@ -304,12 +308,12 @@ async def test_retries_of_many_clients_stay_within_the_budget_when_the_upstream_
             offered += 1
             with pytest.raises(sk.OverloadedError):
                 await plan.run()
-            await clock.sleep(rng.uniform(5.0, 15.0))
+            await clock.sleep(rng.uniform(10.0, 30.0))
 
     async with anyio.create_task_group() as group:
         for _ in range(500):
             group.start_soon(client)
-    assert 2500 < offered
+    assert 1200 < offered
     assert 1.05 * offered < len(attempts) <= 1.1 * offered
 
 
@@ -356,7 +360,7 @@ async def test_a_spent_budget_is_noted_on_the_error(clock: VirtualClock) -> None
         lambda: retry(True),
         lambda: retry(backoff=-1),
         lambda: retry(on="OSError"),  # type: ignore[arg-type]  # on purpose
-        lambda: retry(on=BaseException),  # type: ignore[arg-type]  # on purpose
+        lambda: retry(on=BaseException),
         lambda: retry(on=(OSError, 3)),  # type: ignore[arg-type]  # on purpose
         lambda: retry(jitter="some"),  # type: ignore[arg-type]  # on purpose
         lambda: retry(after_output=True),  # type: ignore[arg-type]  # on purpose

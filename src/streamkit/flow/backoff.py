@@ -89,7 +89,7 @@ class Backoff:
 
     >>> waits = Backoff(first=0.5, factor=2, most=30, jitter="none", most_asked=60, rng=random.Random(1))
     >>> [waits.wait(n, OSError()) for n in (1, 2, 3, 99)]
-    [0.5, 1.0, 2.0, 30]
+    [0.5, 1.0, 2.0, 30.0]
     """
 
     __slots__ = ("_factor", "_first", "_jitter", "_most", "_most_asked", "_rng")

@@ -42,7 +42,7 @@ class CircuitBreaker:
     ('open', 30.0, 'half-open')
     """
 
-    __slots__ = ("_failed_at", "_generation", "_open_until", "_probing", "cool_down", "failures", "probes", "window")
+    __slots__ = ("_failed_at", "_open_until", "_probing", "cool_down", "failures", "generation", "probes", "window")
 
     def __init__(self, failures: int = 5, *, window: float = 60.0, cool_down: float = 30.0, probes: int = 1) -> None:
         check_count("CircuitBreaker", "failures", failures, 1)
@@ -59,7 +59,7 @@ class CircuitBreaker:
         self._open_until: float | None = None
         self._probing = 0
         # Counts its changes of mind: what a stream of an earlier time says counts no more.
-        self._generation = 0
+        self.generation = 0
 
     def state_at(self, now: float) -> BreakerState:
         """How it stands."""
@@ -79,7 +79,7 @@ class CircuitBreaker:
         """Let one stream pass; only when `wait(now)` is 0."""
         probe = self._open_until is not None
         self._probing += probe
-        return Passage(self, probe, self._generation)
+        return Passage(self, probe, self.generation)
 
     def reset(self) -> None:
         """Close the circuit and forget all failures."""
@@ -89,25 +89,28 @@ class CircuitBreaker:
         self._open_until = open_until
         self._failed_at.clear()
         self._probing = 0
-        self._generation += 1
+        self.generation += 1
 
-    def _succeeded(self, passage: Passage) -> None:
-        if passage.generation != self._generation:
+    def succeeded(self, passage: Passage) -> None:
+        """Told by a stream's `Passage`."""
+        if passage.generation != self.generation:
             return
         if passage.probe:
             self._change(None)
         else:
             self._failed_at.clear()
 
-    def _failed(self, passage: Passage, now: float) -> None:
-        if passage.generation != self._generation:
+    def failed(self, passage: Passage, now: float) -> None:
+        """Told by a stream's `Passage`."""
+        if passage.generation != self.generation:
             return
         self._failed_at.append(now)
         if passage.probe or (len(self._failed_at) == self.failures and self._failed_at[0] >= now - self.window):
             self._change(now + self.cool_down)
 
-    def _left(self, passage: Passage) -> None:
-        if passage.probe and passage.generation == self._generation:
+    def left(self, passage: Passage) -> None:
+        """Told by a stream's `Passage`."""
+        if passage.probe and passage.generation == self.generation:
             self._probing -= 1
 
     def __repr__(self) -> str:
@@ -130,25 +133,25 @@ class Passage:
     def begun(self) -> None:
         """Output came: enough for a probe, and nothing for any other, which may still break."""
         if self.probe and not self._told:
-            self._breaker._succeeded(self)
+            self._breaker.succeeded(self)
             # From here on it is a stream like any other.
             self.probe = False
-            self.generation = self._breaker._generation
+            self.generation = self._breaker.generation
 
     def ended(self) -> None:
         """The stream ended well."""
         if not self._told:
             self._told = True
-            self._breaker._succeeded(self)
+            self._breaker.succeeded(self)
 
     def failed(self, now: float) -> None:
         """The stream failed by the upstream's fault."""
         if not self._told:
             self._told = True
-            self._breaker._failed(self, now)
+            self._breaker.failed(self, now)
 
     def left(self) -> None:
         """The stream was left or cancelled, or failed by a fault that is not the upstream's."""
         if not self._told:
             self._told = True
-            self._breaker._left(self)
+            self._breaker.left(self)

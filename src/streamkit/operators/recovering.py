@@ -135,8 +135,7 @@ def fallback(*others: Any, on: On | None = None, after_output: bool = False) -> 
         raise ConfigError("fallback() needs at least one other stream")
     if not isinstance(after_output, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
         raise TypeError(f"fallback(after_output=...) takes a bool, got {type(after_output).__name__}")
-    check = (lambda error: True) if on is None else asked_of("fallback", on)
-    return Same(_Fallback([_plan_of(other) for other in others], check, after_output))
+    return Same(_Fallback([_plan_of(other) for other in others], asked_of("fallback", on or Exception), after_output))
 
 
 def _plan_of(other: Any) -> Plan:
@@ -215,7 +214,6 @@ def continue_on_cut(
     ...     raise StreamTruncated("the body ended")
     >>> def rest(so_far):
     ...     return [TextDelta(so_far.text[-20:] + " over the lazy dog."), Finish()]
-    >>> from streamkit.events.model import Finish, TextDelta
     >>> run((stream(lambda: cut("The quick brown fox jumps")) | continue_on_cut(rest)).join())
     'The quick brown fox jumps over the lazy dog.'
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from streamkit.errors import ConfigError
 from streamkit.flow.backoff import Backoff, Jitter, RetryBudget, check_number, is_transient
@@ -91,11 +91,11 @@ def asked_of(operator: str, on: On | None) -> Callable[[Exception], object]:
     """The function that says of an error whether it is one of those meant; checked."""
     if on is None:
         return is_transient
-    kinds = on if isinstance(on, tuple) else (on,)
     if isinstance(on, tuple | type):
+        kinds = cast("tuple[type[Exception], ...]", on if isinstance(on, tuple) else (on,))
         for kind in kinds:
             check_exception(operator, "on", kind)
-        return lambda error: isinstance(error, kinds)  # type: ignore[arg-type]  # all of them are types, just checked
+        return lambda error: isinstance(error, kinds)
     check_callable(operator, on)
     if is_async_callable(on):
         raise TypeError(f"{operator}(on=...) is asked in passing: give a plain function, not an async one")
