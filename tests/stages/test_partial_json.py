@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamkit as sk
@@ -413,3 +413,57 @@ def test_the_operator_takes_text_and_events() -> None:
     text, events = asyncio.run(both())
     assert [{"a": "xy"}, {"a": "xy"}] == text
     assert [[True, None], [True, None]] == events
+
+
+@settings(max_examples=60)
+@given(documents, st.integers(0, 60))
+def test_a_reader_saved_anywhere_and_taken_up_reads_the_same(text: str, pause: int) -> None:
+    pause = min(pause, len(text))
+    reader, other = JsonReader(), JsonReader()
+    reader.feed(text[:pause])
+    saved = reader.snapshot()
+    other.restore(json.loads(json.dumps(saved)))
+    assert saved == other.snapshot()
+    for char in text[pause:]:
+        assert reader.feed(char) == other.feed(char)
+        assert reader.value == other.value
+    assert reader.finish() == other.finish()
+    assert (reader.value, reader.complete) == (other.value, other.complete)
+
+
+def test_a_reader_saved_where_a_key_came_again_goes_on_in_its_new_value() -> None:
+    reader, other = JsonReader(), JsonReader()
+    reader.feed('{"a": [1], "b": 2, "a": [3')
+    other.restore(reader.snapshot())
+    other.feed(", 4]}")
+    assert {"a": [3, 4], "b": 2} == other.value
+
+
+def test_a_stage_saved_inside_blocks_and_calls_goes_on_with_each() -> None:
+    before: list[Event] = [TextDelta("[1, "), ToolCallStart("c", "add"), ToolCallDelta("c", '{"a": "x'), TextDelta("{", index=1)]
+    after: list[Event] = [ToolCallDelta("c", 'y"}'), TextDelta("2]"), TextDelta("}", index=1), ToolCall("c", "add"), Finish()]
+    stage, other = PartialJson(), PartialJson()
+    for event in before:
+        list(stage.feed(event))
+    saved = stage.snapshot()
+    other.restore(copy.deepcopy(saved))
+    assert saved == other.snapshot()
+    for event in after:
+        assert [*stage.feed(event)] == [*other.feed(event)]
+    assert [*stage.flush()] == [*other.flush()]
+
+
+def test_a_reader_that_is_not_alone_stops_behind_its_value() -> None:
+    reader = JsonReader(alone=False)
+    reader.feed('{"a": "b')
+    assert (True, 2) == (reader.feed("c "), reader.end)
+    reader.feed('"} and')
+    assert (True, 3) == (reader.complete, reader.end)
+
+
+def test_a_reader_says_which_character_broke_it_whatever_the_cut() -> None:
+    for text, at in (('["a\nb"', 3), ("[tru[", 4), ('{"a" 1', 5), ('["\\q', 2), ("[1, ]", 4), ("[1.x", 3)):
+        reader = JsonReader()
+        with pytest.raises(RemoteProtocolError):
+            reader.feed(text)
+        assert at == reader.end, text
