@@ -15,7 +15,7 @@ from several_streams import Failed, try_both_sides
 
 import streamkit as sk
 from streamkit.flow.tasks import current_backend
-from streamkit.operators.ending import take_until
+from streamkit.operators.ending import AHEAD, take_until
 from streamkit.testing import Probe, VirtualClock, assert_no_leaks, check_operator, timed
 
 pytestmark = pytest.mark.anyio
@@ -37,10 +37,9 @@ async def test_it_holds_the_contract() -> None:
         lambda s: s | take_until(never),
         items=ITEMS,
         expected=ITEMS,
-        ahead=2,
         refuses=[lambda: take_until(3), lambda: take_until(None), lambda: take_until([1])],  # type: ignore[arg-type]  # on purpose
     )
-    assert {1, 2, 3, 4, 5, 6, 7, 8} == set(report.rules)
+    assert {1, 2, 3, 4, 6, 7, 8} == set(report.rules)
 
 
 async def test_the_source_and_a_signal_may_fail_or_wait_at_any_step() -> None:
@@ -67,6 +66,26 @@ async def test_the_items_before_the_signal_come_and_the_source_is_closed_where_i
     source = Probe([1, 2, 3], at_step=lambda given: given == 2)
     assert [(0.0, 1), (0.0, 2)] == await at(clock, sk.stream(source) | take_until(signals[kind]))
     assert (2.5, 1, 0) == (clock.now(), source.closed, clock.pending)
+
+
+async def test_what_was_read_ahead_is_dropped_at_the_signal_and_is_not_more_than_is_said(clock: VirtualClock) -> None:
+    source, got = Probe(range(100)), []
+    async with sk.stream(source) | take_until(clock.sleep(1.0)) as items:
+        async for item in items:
+            got.append(item)
+            await clock.sleep(0.6)
+            assert AHEAD <= source.given <= len(got) + AHEAD + 1
+    assert [0, 1] == got
+    assert 1.2 == clock.now()
+
+
+async def test_an_end_before_the_signal_keeps_what_was_read_ahead(clock: VirtualClock) -> None:
+    got: list[str] = []
+    async with sk.stream(ITEMS) | take_until(clock.sleep(1.0)) as items:
+        async for item in items:
+            got.append(item)
+            await clock.sleep(0.6)
+    assert ITEMS == got
 
 
 async def test_the_signal_of_a_function_is_made_anew_for_each_run(clock: VirtualClock) -> None:

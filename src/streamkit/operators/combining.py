@@ -132,22 +132,23 @@ def interleave(*streams: Given[T]) -> Stream[T]:
     >>> run(interleave(stream([1, 2, 3]), stream(["a"])).collect())
     [1, 'a', 2, 3]
     """
-    return _side_by_side("interleave", streams, lambda channels, run: _turns(channels))
+    return _side_by_side("interleave", streams, _turns)
 
 
-async def _turns(channels: Sequence[Channel[Any]]) -> AsyncGenerator[Any]:
+async def _turns(channels: Sequence[Channel[Any]], run: Run[Any]) -> AsyncGenerator[Any]:
+    waiter = run.backend.waiter()
     rest = deque(channels)
     while rest:
         channel = rest[0]
-        try:
-            batch = await channel.__anext__()
-        except StopAsyncIteration:
+        item = channel.take()
+        if item is NOT_YET:
+            channel.park(waiter)
+            await waiter.wait()
+        elif item is ENDED:
             rest.popleft()
-            continue
-        for item in batch:  # one, of a channel for one; more is there when an error stands behind it
+        else:
             yield item
-            break
-        rest.rotate(-1)
+            rest.rotate(-1)
 
 
 @overload
