@@ -263,13 +263,15 @@ class Job:
     An error that leaves it is dropped: it says itself what came of it.
     """
 
-    __slots__ = ("_main", "_run", "_task", "abandon", "label", "left")
+    __slots__ = ("_main", "_run", "_task", "abandon", "farewell", "label", "left")
 
     def __init__(self, main: Callable[[Job], Coroutine[Any, Any, None]], run: Run[Any], label: str) -> None:
         self.label = label
         self.left = False
         # How to let go of what no cancel can end, a thread; None where a cancel can.
         self.abandon: Callable[[], None] | None = None
+        # How to tell it that the Run is being left, in the place of the first cancel: it has `close_timeout` to end.
+        self.farewell: Callable[[], None] | None = None
         self._main = main
         self._run = run
         self._task: Task | None = None
@@ -278,7 +280,7 @@ class Job:
         self._task = self._run.backend.spawn(self._drive, _nothing, f"streamkit {self.label}", ended)
 
     async def _drive(self) -> None:
-        if self.left:
+        if self.left and self.farewell is None:
             return
         try:
             await self._main(self)
@@ -294,10 +296,12 @@ class Job:
         return self._task is None or self._task.done
 
     def leave(self) -> None:
-        """Cancel it, once."""
+        """Cancel it, once; or tell it."""
         if not self.left:
             self.left = True
-            if self._task is not None:
+            if self.farewell is not None:
+                self.farewell()
+            elif self._task is not None:
                 self._task.cancel()
 
     def insist(self) -> None:
