@@ -122,8 +122,9 @@ async def test_values_before_an_error_come_before_it() -> None:
 
 
 async def test_a_value_that_is_cut_off_is_an_error_with_what_came() -> None:
+    cut: list[sk.Event] = [sk.TextDelta('{"name": "Ro'), sk.Finish("length")]
     with pytest.raises(RemoteProtocolError, match="its limit of tokens cut the answer") as raised:
-        await (sk.stream([sk.TextDelta('{"name": "Ro'), sk.Finish("length")]) | parse(City)).collect()
+        await (sk.stream(cut) | parse(City)).collect()
     assert City("Ro") == raised.value.partial
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
@@ -93,7 +93,8 @@ def test_the_stage_stays_failed() -> None:
     stage = JsonValues(strict=True)
     with pytest.raises(RemoteProtocolError) as first:
         stage.feed("x")
-    for again in (lambda: stage.feed("1"), stage.flush, stage.snapshot):
+    calls: list[Callable[[], object]] = [lambda: stage.feed("1"), stage.flush, stage.snapshot]
+    for again in calls:
         with pytest.raises(RemoteProtocolError) as raised:
             again()
         assert first.value is raised.value

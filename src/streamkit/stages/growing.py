@@ -295,7 +295,10 @@ class GrowingValue(Stage[str | Event, Parsed[Any]]):
         if shape is None:
             return False
         raw = node.raw[at]
-        value = shape.whole(raw, self._path(node, at))
+        try:
+            value = shape.convert(raw)
+        except (msgspec.ValidationError, ValueError):
+            value = shape.whole(raw, self._path(node, at))  # raises it as an error of ours: where it stands is worked out here only
         node.shape.put(node.shown, at, value)
         return not (at == self._shown_text and value is raw)
 

@@ -75,12 +75,17 @@ class TypeMismatch(RemoteProtocolError):
 
 
 class Shape:
-    """A type, as far as growing values care. `begins` are the characters that its JSON may begin with."""
+    """A type, as far as growing values care.
+
+    Attributes:
+        begins: The characters that its JSON may begin with.
+        convert: What makes a value of it of one that is whole; `whole` with the errors of whoever does it.
+    """
 
     def __init__(self, type: object, begins: str, convert: Convert) -> None:
         self.type = type
         self.begins = begins
-        self._convert = convert
+        self.convert = convert
 
     def whole(self, raw: object, path: str) -> Any:
         """A value that is complete, as its type has it.
@@ -89,7 +94,7 @@ class Shape:
             TypeMismatch: it is none of that type.
         """
         try:
-            return self._convert(raw)
+            return self.convert(raw)
         except msgspec.ValidationError as error:
             inside = error.__cause__
             if inside is not None and hasattr(inside, "errors"):
@@ -235,6 +240,8 @@ class _Reading:
             return self._items(type, get_args(bare), models)
         if origin is dict and _bare(get_args(bare)[0]) is str:
             return self._table(type, get_args(bare)[1], models)
+        if bare is dict:
+            return self._table(type, Any, models)
         if origin in (Union, types.UnionType):
             return self._union(type, get_args(bare), models)
         fields = _fields_of(bare)
