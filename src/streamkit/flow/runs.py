@@ -520,6 +520,11 @@ class Run(Generic[T_co]):
         await self.aclose(error)
 
     @property
+    def shape(self) -> Shape:
+        """What its last segment reads: where that is single items, lists of them are no gain."""
+        return self._strand.shape
+
+    @property
     def closing(self) -> bool:
         """Whether it is on its way out, or over: to cancel it now would cut off a clean-up."""
         return self._leaving or self._closed

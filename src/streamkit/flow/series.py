@@ -7,17 +7,17 @@ cancel scopes. At any time one of them is open, or none.
 
     held     nothing that counts as output has come: what has come is held back, and dropped if the stream fails
     begun    output was given. Where an error is then final, the stream's own iterator is what the reader asks
-
-What was given once and never opened is closed all the same when the Run is left; what can be made again was not made.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
 from streamkit.errors import StreamBusy, StreamConsumed
 from streamkit.events.model import Ping, Start, Usage
+from streamkit.flow.fuse import Shape
 from streamkit.flow.plan import Laid
 from streamkit.flow.runs import OwnLimits, Run
 from streamkit.flow.sources import Feed, Source
@@ -54,78 +54,71 @@ async def close_unopened(run: Run[Any], plan: Plan) -> None:
 
 
 class Series:
-    """The iterator over them, in lists.
+    """The iterator over them: in lists where the first of them reads lists, else item by item.
 
     Args:
         run: The Run that reads.
-        first: What is read first.
+        first: What is read first. It is opened now, as a Run that is built opens its source; if that fails, it counts
+            when the first item is asked for.
         successor: What is read when it fails.
         after_output: Whether a stream that fails after its first output has a successor. If not, what comes before
             the first output is held back until there is some, so that of several beginnings one is given.
-        enter: Awaited before the first is opened; what it raises ends the series.
+        lists: Whether to give lists in any case.
 
     Memory: at most 64 events that are no output, and one list.
     """
 
-    __slots__ = ("_ask", "_enter", "_first", "_inner", "_next", "_over", "_run", "_successor", "begun")
+    __slots__ = ("_ask", "_inner", "_is_output", "_next", "_over", "_run", "_successor", "begun", "shape")
 
     def __init__(
-        self,
-        run: Run[Any],
-        first: Plan,
-        successor: Successor,
-        *,
-        after_output: bool = False,
-        enter: Callable[[], Awaitable[None]] | None = None,
+        self, run: Run[Any], first: Plan, successor: Successor, *, after_output: bool = False, lists: bool = False
     ) -> None:
         self.begun = False
+        self.shape: Shape = "lists"
         self._run = run
-        self._first: Plan | None = first
         self._inner: Run[Any] | None = None
         self._successor = successor
-        self._enter = enter
         self._over: BaseException | None = None
-        self._next: Callable[[], Awaitable[list[Any]]] = self._end
-        self._ask: Callable[[], Awaitable[list[Any]]] = self._guarded if after_output else self._held
+        self._next: Callable[[], Awaitable[Any]] = self._end
+        self._ask: Callable[[], Awaitable[Any]] = self._guarded if after_output else self._held
+        try:
+            inner = run.inside(*first)
+        except Exception as error:
+            self._over = error
+        else:
+            if inner.shape == "items" and not lists:
+                self.shape = "items"
+            self._take(inner)
+        self._is_output: Callable[[Any], bool] = is_output if self.shape == "items" else _any_output
 
     def feed(self, label: str) -> Feed:
         """What a source opens."""
-        return Feed(self, shape="lists", closers=[(label, OwnLimits(self.aclose))])
-
-    def open_first(self) -> None:
-        """Open the first now, as a Run that is built opens its source; a failure counts when it is asked for an item."""
-        try:
-            self._open_next(self._take_first())
-        except Exception as error:
-            self._over = error
+        return Feed(self, shape=self.shape, closers=[(label, OwnLimits(self.aclose))])
 
     def __aiter__(self) -> Series:
         return self
 
-    def __anext__(self) -> Awaitable[list[Any]]:
+    def __anext__(self) -> Awaitable[Any]:
         return self._ask()
 
     async def aclose(self) -> None:
-        """Close what is open, or what was given and never opened."""
-        first, self._first = self._first, None
-        if first is not None:
-            await close_unopened(self._run, first)
+        """Close what is open."""
         inner, self._inner = self._inner, None
         if inner is not None:
             await inner.aclose()
 
     # -- asking
 
-    async def _held(self) -> list[Any]:
+    async def _held(self) -> Any:
         """The first output, behind what came before it; from then on nothing stands between reader and stream."""
         held: list[Any] = []
         while True:
             try:
-                batch = await self._one()
+                got = await self._next()
             except StopAsyncIteration:
                 self._ask = self._end
                 if held:
-                    return held
+                    return self._given(held)
                 raise
             except Exception as error:
                 try:
@@ -134,40 +127,49 @@ class Series:
                     if not held:
                         raise
                     self._over = last
-                    return held
+                    return self._given(held)
                 held = []  # what stood before an output that never came
                 continue
-            held += batch
-            if len(held) > MOST_HELD or any(map(is_output, batch)):
+            held += (got,) if self.shape == "items" else got
+            if len(held) > MOST_HELD or self._is_output(got):
                 self.begun = True
                 self._ask = self._next
-                return held
+                return self._given(held)
 
-    async def _guarded(self) -> list[Any]:
-        """One list; another stream's where this one fails."""
+    def _given(self, held: list[Any]) -> Any:
+        """What was held back: at once, or one by one before all else."""
+        if self.shape == "lists":
+            return held
+        rest = deque(held)
+        first = rest.popleft()
+        if rest:
+            onward = self._ask
+
+            async def replay() -> Any:
+                if rest:
+                    return rest.popleft()
+                self._ask = onward
+                return await onward()
+
+            self._ask = replay
+        return first
+
+    async def _guarded(self) -> Any:
+        """What comes next; of another stream where this one fails."""
         while True:
             try:
-                batch = await self._one()
+                got = await self._next()
             except StopAsyncIteration:
                 self._ask = self._end
                 raise
             except Exception as error:
                 await self._go_on(error)
                 continue
-            if not self.begun and any(map(is_output, batch)):
-                self.begun = True
-            return batch
+            if not self.begun:
+                self.begun = self._is_output(got)
+            return got
 
-    async def _one(self) -> list[Any]:
-        """The next list of the stream that is read now."""
-        if self._first is not None:
-            if self._enter is not None:
-                enter, self._enter = self._enter, None
-                await enter()
-            self._open_next(self._take_first())
-        return await self._next()
-
-    async def _end(self) -> list[Any]:
+    async def _end(self) -> Any:
         """Nothing is open: what could not be opened, what is due, or the end."""
         over, self._over = self._over, None
         if over is not None:
@@ -189,25 +191,25 @@ class Series:
             if plan is None:
                 return
             try:
-                self._open_next(plan)
+                self._take(self._run.inside(*plan))
             except Exception as failure:
                 error = failure
                 continue
             return
 
-    def _take_first(self) -> Plan:
-        first, self._first = self._first, None
-        assert first is not None
-        return first
-
-    def _open_next(self, plan: Plan) -> None:
-        inner = self._inner = self._run.inside(*plan)
-        self._next = inner.lists().__anext__
+    def _take(self, inner: Run[Any]) -> None:
+        """Read this one from now on."""
+        self._inner = inner
+        self._next = (aiter(inner) if self.shape == "items" else inner.lists()).__anext__
         if inner.partial is not None:
             self._run.keep_partial(self._partial)
 
     def _partial(self) -> object:
         return None if self._inner is None else self._inner.partial
+
+
+def _any_output(items: list[Any]) -> bool:
+    return any(map(is_output, items))
 
 
 def _raise(error: BaseException) -> NoReturn:

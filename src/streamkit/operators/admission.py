@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from streamkit.errors import OverloadedError
@@ -13,7 +13,7 @@ from streamkit.flow.clock import Clock
 from streamkit.flow.plan import Around, Laid, Same, check_count
 from streamkit.flow.rates import Permit, RateLimiter
 from streamkit.flow.runs import OwnLimits, Run
-from streamkit.flow.series import Plan, Series, is_output
+from streamkit.flow.series import Plan, close_unopened, is_output
 from streamkit.flow.sources import Feed, Source
 from streamkit.operators.retrying import On, asked_of
 
@@ -126,18 +126,21 @@ class _Gated(Around):
 class _Guarded:
     """The iterator behind a gate."""
 
-    __slots__ = ("_gate", "_series")
+    __slots__ = ("_gate", "_inner", "_next", "_plan", "_run")
 
     def __init__(self, gate: _Gate, run: Run[Any], plan: Plan) -> None:
         self._gate = gate
-        self._series = Series(run, plan, _gives_up, after_output=True, enter=gate.enter)
+        self._run = run
+        self._plan: Plan | None = plan
+        self._inner: Run[Any] | None = None
+        self._next: Callable[[], Awaitable[list[Any]]] = self._first
 
     def __aiter__(self) -> _Guarded:
         return self
 
     async def __anext__(self) -> list[Any]:
         try:
-            batch = await self._series.__anext__()
+            batch = await self._next()
         except StopAsyncIteration:
             self._gate.ended()
             raise
@@ -147,15 +150,29 @@ class _Guarded:
         self._gate.passed(batch)
         return batch
 
+    async def _first(self) -> list[Any]:
+        """The source is opened when the gate is: a callable may make a request in it."""
+        await self._gate.enter()
+        plan, self._plan = self._plan, None
+        assert plan is not None
+        self._inner = self._run.inside(*plan)
+        self._next = self._inner.lists().__anext__
+        if self._inner.partial is not None:
+            self._run.keep_partial(self._partial)
+        return await self._next()
+
+    def _partial(self) -> object:
+        return None if self._inner is None else self._inner.partial
+
     async def aclose(self) -> None:
+        """Close what is open, and what was given and was refused."""
         try:
-            await self._series.aclose()
+            if self._inner is not None:
+                await self._inner.aclose()
+            elif self._plan is not None:
+                await close_unopened(self._run, self._plan)
         finally:
             self._gate.closed()
-
-
-async def _gives_up(error: Exception, begun: bool) -> None:
-    raise error
 
 
 class _Circuit(_Gate):

@@ -88,7 +88,6 @@ class _Catch(Around):
                 return None if given is None else _any_stream(given).plan
 
             series = Series(run, (source, parts), successor, after_output=True)
-            series.open_first()
             return series.feed(source.label)
 
         return _around(self, source, parts, open_feed)
@@ -171,7 +170,6 @@ class _Fallback(Around):
                     await close_unopened(run, plan)
 
             series = Series(run, (source, parts), successor, after_output=self._after_output)
-            series.open_first()
             feed = series.feed(source.label)
             feed.closers.insert(0, ("the other streams", OwnLimits(close_rest)))
             return feed
@@ -257,8 +255,7 @@ class _Answer:
         self._splice = Splice(part.overlap)
         # What a piece still held back when it was cut.
         self._ready: list[Any] = []
-        self._series = Series(run, plan, self._rest, after_output=True)
-        self._series.open_first()
+        self._series = Series(run, plan, self._rest, after_output=True, lists=True)
         self.aclose = self._series.aclose
         run.keep_partial(lambda: self._splice.message)
 

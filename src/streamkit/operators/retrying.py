@@ -132,7 +132,6 @@ class _Retry(Around):
             if self.budget is not None:
                 self.budget.request(run.clock.now())
             series = Series(run, (source, parts), _Attempts(self, run, (source, parts)).again, after_output=self.repeats)
-            series.open_first()
             return series.feed(source.label)
 
         return Source(lambda: f"{source.label} | {self.label}", open_feed, repeatable=True, inner=((source, parts),))
