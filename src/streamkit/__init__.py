@@ -26,178 +26,143 @@ if TYPE_CHECKING:
     from streamkit.clients.recordings import replay as replay
     from streamkit.clients.request import Request as Request
     from streamkit.clients.request import Turn as Turn
-    from streamkit.errors import (
-        AuthError as AuthError,
-    )
-    from streamkit.errors import (
-        BadRequestError as BadRequestError,
-    )
-    from streamkit.errors import (
-        BufferFull as BufferFull,
-    )
-    from streamkit.errors import (
-        ConfigError as ConfigError,
-    )
-    from streamkit.errors import (
-        ContentBlockedError as ContentBlockedError,
-    )
-    from streamkit.errors import (
-        LocalProtocolError as LocalProtocolError,
-    )
-    from streamkit.errors import (
-        MissingExtra as MissingExtra,
-    )
-    from streamkit.errors import (
-        OverloadedError as OverloadedError,
-    )
-    from streamkit.errors import (
-        ProtocolError as ProtocolError,
-    )
-    from streamkit.errors import (
-        RateLimitError as RateLimitError,
-    )
-    from streamkit.errors import (
-        RemoteProtocolError as RemoteProtocolError,
-    )
-    from streamkit.errors import (
-        SinkClosed as SinkClosed,
-    )
-    from streamkit.errors import (
-        SourceError as SourceError,
-    )
-    from streamkit.errors import (
-        StreamBusy as StreamBusy,
-    )
-    from streamkit.errors import (
-        StreamConsumed as StreamConsumed,
-    )
-    from streamkit.errors import (
-        StreamDraining as StreamDraining,
-    )
-    from streamkit.errors import (
-        StreamInterrupted as StreamInterrupted,
-    )
-    from streamkit.errors import (
-        StreamkitError as StreamkitError,
-    )
-    from streamkit.errors import (
-        StreamTimeout as StreamTimeout,
-    )
-    from streamkit.errors import (
-        StreamTruncated as StreamTruncated,
-    )
-    from streamkit.errors import (
-        ToolError as ToolError,
-    )
-    from streamkit.events import (
-        Citation as Citation,
-    )
-    from streamkit.events import (
-        Custom as Custom,
-    )
-    from streamkit.events import (
-        DataDelta as DataDelta,
-    )
-    from streamkit.events import (
-        ErrorEvent as ErrorEvent,
-    )
-    from streamkit.events import (
-        Event as Event,
-    )
-    from streamkit.events import (
-        File as File,
-    )
-    from streamkit.events import (
-        Finish as Finish,
-    )
-    from streamkit.events import (
-        Gap as Gap,
-    )
-    from streamkit.events import (
-        Message as Message,
-    )
-    from streamkit.events import (
-        Ping as Ping,
-    )
-    from streamkit.events import (
-        Raw as Raw,
-    )
-    from streamkit.events import (
-        ReasoningDelta as ReasoningDelta,
-    )
-    from streamkit.events import (
-        Start as Start,
-    )
-    from streamkit.events import (
-        Stats as Stats,
-    )
-    from streamkit.events import (
-        TextDelta as TextDelta,
-    )
-    from streamkit.events import (
-        ToolCall as ToolCall,
-    )
-    from streamkit.events import (
-        ToolCallDelta as ToolCallDelta,
-    )
-    from streamkit.events import (
-        ToolCallStart as ToolCallStart,
-    )
-    from streamkit.events import (
-        ToolResult as ToolResult,
-    )
+    from streamkit.errors import AuthError as AuthError
+    from streamkit.errors import BadRequestError as BadRequestError
+    from streamkit.errors import BufferFull as BufferFull
+    from streamkit.errors import ConfigError as ConfigError
+    from streamkit.errors import ContentBlockedError as ContentBlockedError
+    from streamkit.errors import LocalProtocolError as LocalProtocolError
+    from streamkit.errors import MissingExtra as MissingExtra
+    from streamkit.errors import OverloadedError as OverloadedError
+    from streamkit.errors import ProtocolError as ProtocolError
+    from streamkit.errors import RateLimitError as RateLimitError
+    from streamkit.errors import RemoteProtocolError as RemoteProtocolError
+    from streamkit.errors import SinkClosed as SinkClosed
+    from streamkit.errors import SourceError as SourceError
+    from streamkit.errors import StreamBusy as StreamBusy
+    from streamkit.errors import StreamConsumed as StreamConsumed
+    from streamkit.errors import StreamDraining as StreamDraining
+    from streamkit.errors import StreamInterrupted as StreamInterrupted
+    from streamkit.errors import StreamkitError as StreamkitError
+    from streamkit.errors import StreamTimeout as StreamTimeout
+    from streamkit.errors import StreamTruncated as StreamTruncated
+    from streamkit.errors import ToolError as ToolError
+    from streamkit.errors import TypeMismatch as TypeMismatch
+    from streamkit.events import Citation as Citation
+    from streamkit.events import Custom as Custom
+    from streamkit.events import DataDelta as DataDelta
+    from streamkit.events import ErrorEvent as ErrorEvent
+    from streamkit.events import Event as Event
+    from streamkit.events import File as File
+    from streamkit.events import Finish as Finish
+    from streamkit.events import Gap as Gap
+    from streamkit.events import Message as Message
+    from streamkit.events import Ping as Ping
+    from streamkit.events import Raw as Raw
+    from streamkit.events import ReasoningDelta as ReasoningDelta
+    from streamkit.events import Start as Start
+    from streamkit.events import Stats as Stats
+    from streamkit.events import TextDelta as TextDelta
+    from streamkit.events import ToolCall as ToolCall
+    from streamkit.events import ToolCallDelta as ToolCallDelta
+    from streamkit.events import ToolCallStart as ToolCallStart
+    from streamkit.events import ToolResult as ToolResult
     from streamkit.events import Totals as Totals
-    from streamkit.events import (
-        Usage as Usage,
-    )
+    from streamkit.events import Usage as Usage
     from streamkit.events.tool import Tool as Tool
+    from streamkit.flow.backoff import RetryBudget as RetryBudget
+    from streamkit.flow.breaker import CircuitBreaker as CircuitBreaker
     from streamkit.flow.plan import Op as Op
     from streamkit.flow.plan import Same as Same
+    from streamkit.flow.rates import RateLimiter as RateLimiter
     from streamkit.flow.runs import Run as Run
     from streamkit.flow.sending import SendChannel as SendChannel
     from streamkit.flow.sending import channel as channel
+    from streamkit.flow.snapshots import Snapshot as Snapshot
     from streamkit.flow.streams import Sink as Sink
     from streamkit.flow.streams import Stream as Stream
     from streamkit.flow.streams import stream as stream
+    from streamkit.operators.admission import circuit_breaker as circuit_breaker
+    from streamkit.operators.admission import rate_limit as rate_limit
     from streamkit.operators.buffering import batch as batch
     from streamkit.operators.buffering import buffer as buffer
     from streamkit.operators.buffering import coalesce as coalesce
+    from streamkit.operators.buffering import window as window
+    from streamkit.operators.combining import combine_latest as combine_latest
+    from streamkit.operators.combining import concat as concat
+    from streamkit.operators.combining import interleave as interleave
     from streamkit.operators.combining import merge as merge
+    from streamkit.operators.combining import zip as zip
+    from streamkit.operators.concluding import Ended as Ended
+    from streamkit.operators.concluding import on_end as on_end
+    from streamkit.operators.ending import take_until as take_until
+    from streamkit.operators.filtering import redact as redact
+    from streamkit.operators.filtering import replace as replace
+    from streamkit.operators.filtering import split_tags as split_tags
+    from streamkit.operators.flattening import flatten as flatten
+    from streamkit.operators.flattening import switch as switch
+    from streamkit.operators.markdown import code_blocks as code_blocks
+    from streamkit.operators.markdown import heal_markdown as heal_markdown
+    from streamkit.operators.markdown import markdown_blocks as markdown_blocks
     from streamkit.operators.measuring import measure as measure
     from streamkit.operators.measuring import progress as progress
+    from streamkit.operators.racing import hedge as hedge
+    from streamkit.operators.racing import race as race
+    from streamkit.operators.recovering import catch as catch
+    from streamkit.operators.recovering import continue_on_cut as continue_on_cut
+    from streamkit.operators.recovering import fallback as fallback
+    from streamkit.operators.retrying import retry as retry
+    from streamkit.operators.second_sink import also_to as also_to
+    from streamkit.operators.selection import changes as changes
+    from streamkit.operators.selection import default_if_empty as default_if_empty
+    from streamkit.operators.selection import distinct as distinct
+    from streamkit.operators.selection import drop_while as drop_while
     from streamkit.operators.selection import limit_bytes as limit_bytes
     from streamkit.operators.selection import skip as skip
+    from streamkit.operators.selection import start_with as start_with
     from streamkit.operators.selection import take as take
     from streamkit.operators.selection import take_while as take_while
+    from streamkit.operators.sharing import share as share
+    from streamkit.operators.sharing import tee as tee
+    from streamkit.operators.structured import json_values as json_values
+    from streamkit.operators.structured import parse as parse
+    from streamkit.operators.text import characters as characters
+    from streamkit.operators.text import chunks as chunks
+    from streamkit.operators.text import count_tokens as count_tokens
     from streamkit.operators.text import lines as lines
+    from streamkit.operators.text import normalize as normalize
     from streamkit.operators.text import on_text as on_text
+    from streamkit.operators.text import paragraphs as paragraphs
     from streamkit.operators.text import printable as printable
     from streamkit.operators.text import sentences as sentences
     from streamkit.operators.text import stop as stop
+    from streamkit.operators.text import strip as strip
+    from streamkit.operators.text import words as words
+    from streamkit.operators.timing import Timestamped as Timestamped
+    from streamkit.operators.timing import debounce as debounce
+    from streamkit.operators.timing import delay as delay
+    from streamkit.operators.timing import heartbeat as heartbeat
+    from streamkit.operators.timing import pace as pace
+    from streamkit.operators.timing import sample as sample
+    from streamkit.operators.timing import throttle as throttle
     from streamkit.operators.timing import timeout as timeout
+    from streamkit.operators.timing import timestamped as timestamped
     from streamkit.operators.tool_calls import partial_json as partial_json
     from streamkit.operators.tool_calls import run_tools as run_tools
-    from streamkit.operators.transform import (
-        filter as filter,
-    )
-    from streamkit.operators.transform import (
-        flat_map as flat_map,
-    )
-    from streamkit.operators.transform import (
-        map as map,
-    )
-    from streamkit.operators.transform import (
-        operator as operator,
-    )
-    from streamkit.operators.transform import (
-        scan as scan,
-    )
-    from streamkit.operators.transform import (
-        stage as stage,
-    )
-    from streamkit.operators.transform import (
-        tap as tap,
-    )
+    from streamkit.operators.transform import enumerate as enumerate
+    from streamkit.operators.transform import filter as filter
+    from streamkit.operators.transform import flat_map as flat_map
+    from streamkit.operators.transform import map as map
+    from streamkit.operators.transform import operator as operator
+    from streamkit.operators.transform import pairwise as pairwise
+    from streamkit.operators.transform import scan as scan
+    from streamkit.operators.transform import stage as stage
+    from streamkit.operators.transform import tap as tap
+    from streamkit.stages.code_blocks import CodeBlock as CodeBlock
+    from streamkit.stages.counting import TokenCounter as TokenCounter
+    from streamkit.stages.growing import Parsed as Parsed
+    from streamkit.stages.markdown_healing import Healed as Healed
+    from streamkit.stages.markdown_healing import HealedText as HealedText
     from streamkit.stages.partial_json import PartialValue as PartialValue
     from streamkit.stages.stage import Stage as Stage
     from streamkit.stages.stage import TimedStage as TimedStage
@@ -217,25 +182,48 @@ _HOMES = {
     "streamkit.errors": (
         "AuthError BadRequestError BufferFull ConfigError ContentBlockedError LocalProtocolError MissingExtra "
         "OverloadedError ProtocolError RateLimitError RemoteProtocolError SinkClosed SourceError StreamBusy "
-        "StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated ToolError"
+        "StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated ToolError "
+        "TypeMismatch"
     ),
     "streamkit.events": (
-        "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start "
-        "Stats TextDelta ToolCall ToolCallDelta ToolCallStart ToolResult Totals Usage"
+        "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start Stats "
+        "TextDelta ToolCall ToolCallDelta ToolCallStart ToolResult Totals Usage"
     ),
     "streamkit.events.tool": "Tool",
+    "streamkit.flow.backoff": "RetryBudget",
+    "streamkit.flow.breaker": "CircuitBreaker",
     "streamkit.flow.plan": "Op Same",
+    "streamkit.flow.rates": "RateLimiter",
     "streamkit.flow.runs": "Run",
     "streamkit.flow.sending": "SendChannel channel",
+    "streamkit.flow.snapshots": "Snapshot",
     "streamkit.flow.streams": "Sink Stream stream",
-    "streamkit.operators.buffering": "batch buffer coalesce",
-    "streamkit.operators.combining": "merge",
+    "streamkit.operators.admission": "circuit_breaker rate_limit",
+    "streamkit.operators.buffering": "batch buffer coalesce window",
+    "streamkit.operators.combining": "combine_latest concat interleave merge zip",
+    "streamkit.operators.concluding": "Ended on_end",
+    "streamkit.operators.ending": "take_until",
+    "streamkit.operators.filtering": "redact replace split_tags",
+    "streamkit.operators.flattening": "flatten switch",
+    "streamkit.operators.markdown": "code_blocks heal_markdown markdown_blocks",
     "streamkit.operators.measuring": "measure progress",
-    "streamkit.operators.selection": "limit_bytes skip take take_while",
-    "streamkit.operators.text": "lines on_text printable sentences stop",
-    "streamkit.operators.timing": "timeout",
+    "streamkit.operators.racing": "hedge race",
+    "streamkit.operators.recovering": "catch continue_on_cut fallback",
+    "streamkit.operators.retrying": "retry",
+    "streamkit.operators.second_sink": "also_to",
+    "streamkit.operators.selection": ("changes default_if_empty distinct drop_while limit_bytes skip start_with take take_while"),
+    "streamkit.operators.sharing": "share tee",
+    "streamkit.operators.structured": "json_values parse",
+    "streamkit.operators.text": (
+        "characters chunks count_tokens lines normalize on_text paragraphs printable sentences stop strip words"
+    ),
+    "streamkit.operators.timing": "Timestamped debounce delay heartbeat pace sample throttle timeout timestamped",
     "streamkit.operators.tool_calls": "partial_json run_tools",
-    "streamkit.operators.transform": "filter flat_map map operator scan stage tap",
+    "streamkit.operators.transform": "enumerate filter flat_map map operator pairwise scan stage tap",
+    "streamkit.stages.code_blocks": "CodeBlock",
+    "streamkit.stages.counting": "TokenCounter",
+    "streamkit.stages.growing": "Parsed",
+    "streamkit.stages.markdown_healing": "Healed HealedText",
     "streamkit.stages.partial_json": "PartialValue",
     "streamkit.stages.stage": "Stage TimedStage",
 }

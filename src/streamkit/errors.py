@@ -13,6 +13,7 @@
     ├── ProtocolError
     │   ├── LocalProtocolError    our side broke the grammar: a bug to report or an argument to fix
     │   └── RemoteProtocolError   their side did: `offset` and `excerpt` show where
+    │       └── TypeMismatch      JSON of another type than was asked for; `path` says where
     ├── StreamTimeout             also a TimeoutError; `phase` says which clock ran out
     ├── StreamBusy                a Run of this stream is open already
     ├── StreamConsumed            a one-shot source was used up by an earlier Run
@@ -58,6 +59,7 @@ __all__ = [
     "StreamTruncated",
     "StreamkitError",
     "ToolError",
+    "TypeMismatch",
     "scrub",
 ]
 
@@ -214,6 +216,20 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """What was received breaks the grammar of the wire or of the dialect."""
+
+
+class TypeMismatch(RemoteProtocolError):
+    """JSON that is well formed, and not of the type that was asked for.
+
+    Attributes:
+        path: Where, such as "items[3].price"; "" is the value itself, and keys that are no fields are "[...]".
+        expected: What the type wants there, as far as it can be said without showing what came.
+    """
+
+    def __init__(self, message: str, *, path: str, expected: str, excerpt: str = "", partial: object = None) -> None:
+        super().__init__(message, excerpt=excerpt, partial=partial)
+        self.path = path
+        self.expected = expected
 
 
 class StreamTimeout(StreamkitError, TimeoutError):

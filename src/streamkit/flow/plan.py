@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from streamkit.flow.sources import Source
 
 __all__ = [
+    "DISTINCT_ITEMS",
     "Around",
     "Boundary",
     "Laid",
@@ -69,6 +70,10 @@ StepKind: TypeAlias = Literal[
     "default_if_empty",
     "stage",
 ]
+
+
+# How many items `distinct` remembers unless told.
+DISTINCT_ITEMS = 4096
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -16,16 +16,36 @@ from typing import IO, TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from streamkit.errors import ConfigError, StreamBusy, StreamkitError
 from streamkit.events.message import Message
-from streamkit.events.model import EVENT_TYPES, TextDelta
+from streamkit.events.model import EVENT_TYPES, Event, TextDelta
 from streamkit.events.stats import Stats
+from streamkit.flow.concurrent_map import concurrent_map_part
 from streamkit.flow.explain import explain_plan, html_of_plan
 from streamkit.flow.measures import measure_part, progress_part
-from streamkit.flow.plan import Around, Laid, Op, Part, Same, Step, check_callable, check_count, check_seconds, step_of
+from streamkit.flow.plan import (
+    DISTINCT_ITEMS,
+    Around,
+    Laid,
+    Op,
+    Part,
+    Same,
+    Step,
+    changes_step,
+    check_callable,
+    check_count,
+    check_seconds,
+    distinct_step,
+    enumerate_step,
+    start_with_step,
+    step_of,
+)
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
+from streamkit.flow.side_sink import SIDE_ITEMS, OnSinkError, also_to_part
 from streamkit.flow.snapshots import Chain, Snapshot
 from streamkit.flow.sources import Source, source_of
-from streamkit.flow.timed_parts import batch_part
+from streamkit.flow.timed_parts import batch_part, debounce_part, throttle_part, window_part
+from streamkit.flow.typed_parts import MAX_CHARS, MAX_DEPTH, parse_part
+from streamkit.stages.growing import Parsed
 from streamkit.stages.weighing import Measure
 
 if TYPE_CHECKING:
@@ -91,12 +111,12 @@ class Stream(Generic[T_co]):
         return Stream(source, before, close_timeout=self._close_timeout)
 
     @overload
-    def map(self, fn: Callable[[T_co], Awaitable[U]]) -> Stream[U]: ...
+    def map(self, fn: Callable[[T_co], Awaitable[U]], *, concurrency: int = 1, ordered: bool = True) -> Stream[U]: ...
     @overload
     def map(self, fn: Callable[[T_co], U]) -> Stream[U]: ...
-    def map(self, fn: Callable[[T_co], Any]) -> Stream[Any]:
+    def map(self, fn: Callable[[T_co], Any], *, concurrency: int = 1, ordered: bool = True) -> Stream[Any]:
         """Replace each item by `fn(item)`; see `sk.map`."""
-        return self._with(step_of("map", "map", fn))
+        return self._with(concurrent_map_part(fn, concurrency, ordered))
 
     def filter(self, fn: Callable[[T_co], object]) -> Stream[T_co]:
         """Keep the items for which `fn(item)` is true; see `sk.filter`."""
@@ -137,6 +157,64 @@ class Stream(Generic[T_co]):
     def take_while(self, fn: Callable[[T_co], object]) -> Stream[T_co]:
         """Items up to the first for which `fn(item)` is false; see `sk.take_while`."""
         return self._with(step_of("take_while", "take_while", fn))
+
+    def drop_while(self, fn: Callable[[T_co], object]) -> Stream[T_co]:
+        """Everything from the first item for which `fn(item)` is false; see `sk.drop_while`."""
+        return self._with(step_of("drop_while", "drop_while", fn))
+
+    def distinct(self, key: Callable[[T_co], object] | None = None, *, size: int = DISTINCT_ITEMS) -> Stream[T_co]:
+        """Each item once; see `sk.distinct`."""
+        return self._with(distinct_step(key, size))
+
+    def changes(self, key: Callable[[T_co], object] | None = None) -> Stream[T_co]:
+        """The items that differ from the one before them; see `sk.changes`."""
+        return self._with(changes_step(key))
+
+    def enumerate(self, start: int = 0) -> Stream[tuple[int, T_co]]:
+        """Number the items; see `sk.enumerate`."""
+        return self._with(enumerate_step(start))
+
+    def pairwise(self) -> Stream[tuple[T_co, T_co]]:
+        """Each item together with the one before it; see `sk.pairwise`."""
+        return self._with(Step("pairwise", "pairwise()", None))
+
+    def start_with(self, *items: U) -> Stream[T_co | U]:
+        """Some items first, then the stream; see `sk.start_with`."""
+        return self._with(start_with_step(items))
+
+    def default_if_empty(self, item: U) -> Stream[T_co | U]:
+        """One item where there would be none; see `sk.default_if_empty`."""
+        return self._with(Step("default_if_empty", "default_if_empty()", item))
+
+    @overload
+    def parse(
+        self: Stream[str | Event], of: type[U], *, strict: bool = False, max_chars: int = MAX_CHARS, max_depth: int = MAX_DEPTH
+    ) -> Stream[Parsed[U]]: ...
+    @overload
+    def parse(
+        self: Stream[str | Event], of: object, *, strict: bool = False, max_chars: int = MAX_CHARS, max_depth: int = MAX_DEPTH
+    ) -> Stream[Parsed[Any]]: ...
+    def parse(
+        self: Stream[str | Event], of: object, *, strict: bool = False, max_chars: int = MAX_CHARS, max_depth: int = MAX_DEPTH
+    ) -> Stream[Parsed[Any]]:
+        """Read a value of a type from the JSON in the text while it arrives; see `sk.parse`."""
+        return self._with(parse_part(of, strict, max_chars, max_depth))
+
+    def window(self, size: int, step: int = 1, *, partial: bool = False) -> Stream[tuple[T_co, ...]]:
+        """Give the last items together, again and again; see `sk.window`."""
+        return self._with(window_part(size, step, partial))
+
+    def debounce(self, seconds: float) -> Stream[T_co]:
+        """The newest item after a silence; see `sk.debounce`."""
+        return self._with(debounce_part(seconds))
+
+    def throttle(self, seconds: float, *, trailing: bool = True) -> Stream[T_co]:
+        """At most one item in so many seconds; see `sk.throttle`."""
+        return self._with(throttle_part(seconds, trailing))
+
+    def also_to(self, sink: Sink[T_co], *, size: int = SIDE_ITEMS, on_error: OnSinkError = "warn") -> Stream[T_co]:
+        """Give everything to a second sink, which can neither hold back nor break this stream; see `sk.also_to`."""
+        return self._with(also_to_part(sink, size, on_error))
 
     def batch(
         self,

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from streamkit.flow.plan import Op, Same, Step, changes_step, check_count, distinct_step, start_with_step, step_of
+from streamkit.flow.plan import DISTINCT_ITEMS, Op, Same, Step, changes_step, check_count, distinct_step, start_with_step, step_of
 from streamkit.stages.limiting import Limit, utf8_bytes
 
 __all__ = ["changes", "default_if_empty", "distinct", "drop_while", "limit_bytes", "skip", "start_with", "take", "take_while"]
-
-# How many items `distinct` remembers unless told.
-DISTINCT_ITEMS = 4096
 
 
 T = TypeVar("T")

@@ -6,8 +6,9 @@ from typing import Any, TypeVar, overload
 
 from streamkit.events.model import Event
 from streamkit.flow.plan import Op, Step, check_count
-from streamkit.stages.growing import MAX_DEPTH as MAX_TYPED_DEPTH
-from streamkit.stages.growing import GrowingValue, Parsed
+from streamkit.flow.typed_parts import MAX_DEPTH as MAX_TYPED_DEPTH
+from streamkit.flow.typed_parts import parse_part
+from streamkit.stages.growing import Parsed
 from streamkit.stages.partial_json import MAX_CHARS, MAX_DEPTH
 from streamkit.stages.shapes import shape_of
 from streamkit.stages.values_in_text import JsonValues
@@ -115,13 +116,7 @@ def parse(
     >>> run(values.map(lambda one: (str(one.value), one.complete)).collect())[::2]
     [("{'name': 'Ad'}", False), ("{'name': 'Ada', 'tags': ['x']}", True)]
     """
-    _check_bounds("parse", max_chars, max_depth)
-    shape = shape_of(of)
-
-    def make() -> GrowingValue:
-        return GrowingValue(shape, strict=strict, max_chars=max_chars, max_depth=max_depth)
-
-    return Op(Step("stage", f"parse({getattr(of, '__name__', of)})", make))
+    return Op(parse_part(of, strict, max_chars, max_depth))
 
 
 def _check_bounds(operator: str, max_chars: int, max_depth: int) -> None:

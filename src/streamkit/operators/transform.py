@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
+from streamkit.flow.concurrent_map import concurrent_map_part
 from streamkit.flow.plan import Op, Step, check_callable, describe, enumerate_step, step_of
 from streamkit.flow.runs import Run, Strand
 from streamkit.stages.stage import Stage
@@ -19,27 +20,31 @@ P = ParamSpec("P")
 
 
 @overload
-def map(fn: Callable[[T], Awaitable[U]]) -> Op[T, U]: ...
+def map(fn: Callable[[T], Awaitable[U]], *, concurrency: int = 1, ordered: bool = True) -> Op[T, U]: ...
 @overload
 def map(fn: Callable[[T], U]) -> Op[T, U]: ...
-def map(fn: Callable[[Any], Any]) -> Op[Any, Any]:
+def map(fn: Callable[[Any], Any], *, concurrency: int = 1, ordered: bool = True) -> Op[Any, Any]:
     """Replace each item by `fn(item)`.
 
     Args:
-        fn: A plain callable, or a coroutine function, whose calls run one at a time.
+        fn: A plain callable, or a coroutine function.
+        concurrency: How many calls of a coroutine function run at once, each in a task of its own with the caller's context.
+        ordered: Whether results keep the order of the items; else each is given as it comes.
 
     Yields:
-        One result per item, in order.
+        One result per item. A call that fails ends the stream behind the results before it; the other calls are cancelled
+        and waited for before its error is seen.
 
-    Memory: one item.
-    Cancellation: reaches a coroutine function where it waits; the source is closed.
+    Memory: one item; with several calls at once, `concurrency` items and results, and one item more.
+    Cancellation: reaches the coroutine functions where they wait; the source is closed.
     Raises:
         TypeError: not callable, at the call; or a plain callable returned an awaitable, at its first result.
+        ConfigError: several calls at once of a plain callable, at the call.
 
     >>> run((stream([1, 2]) | map(str)).collect())
     ['1', '2']
     """
-    return Op(step_of("map", "map", fn))
+    return Op(concurrent_map_part(fn, concurrency, ordered))
 
 
 def filter(fn: Callable[[T], object]) -> Op[T, T]:

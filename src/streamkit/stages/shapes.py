@@ -26,9 +26,9 @@ from typing import Annotated, Any, Literal, NewType, NoReturn, TypeAlias, TypeGu
 
 import msgspec
 
-from streamkit.errors import ConfigError, RemoteProtocolError
+from streamkit.errors import ConfigError, TypeMismatch
 
-__all__ = ["Either", "Fields", "Items", "Raw", "Shape", "Table", "Tagged", "Text", "TypeMismatch", "Whole", "shape_of"]
+__all__ = ["Either", "Fields", "Items", "Raw", "Shape", "Table", "Tagged", "Text", "Whole", "shape_of"]
 
 Convert: TypeAlias = Callable[[object], object]
 
@@ -58,20 +58,6 @@ _BEGINNINGS: dict[type, str] = {
     msgspec.inspect.FrozenSetType: ARRAY,
     msgspec.inspect.DictType: OBJECT,
 }
-
-
-class TypeMismatch(RemoteProtocolError):
-    """JSON that is well formed, and not of the type that was asked for.
-
-    Attributes:
-        path: Where, such as "items[3].price"; "" is the value itself, and keys that are no fields are "[...]".
-        expected: What the type wants there, as far as it can be said without showing what came.
-    """
-
-    def __init__(self, message: str, *, path: str, expected: str, excerpt: str = "", partial: object = None) -> None:
-        super().__init__(message, excerpt=excerpt, partial=partial)
-        self.path = path
-        self.expected = expected
 
 
 class Shape:
