@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
 
@@ -373,7 +373,7 @@ async def test_coalesce_costs_a_slow_sink_hardly_more_than_its_source_alone(cloc
 
 # -- bad arguments, bad clocks
 
-TIMED = {
+TIMED: dict[str, Callable[[Any], object]] = {
     "debounce": debounce,
     "throttle": throttle,
     "sample": sample,

@@ -100,7 +100,7 @@ class Pace(TimedStage[T, T]):
             self._next = max(self._next, now)
         self._items.append((item, length))
         self._held += length
-        self._speed = max(self._speed, self._held / self._max_lag)
+        self._hasten(ceil(self._held / self._grain) * self._grain / self._max_lag, now)
         return self._give(self._due(now) + self._take(self._held - self._size))
 
     def fire(self, now: float) -> tuple[T, ...]:
@@ -127,6 +127,13 @@ class Pace(TimedStage[T, T]):
         self._next = now + self._grain / self._rate
         return self.flush()
 
+    def _hasten(self, speed: float, now: float) -> None:
+        """Go faster, if that is faster; the slot that has begun becomes shorter too."""
+        if speed > self._speed:
+            if self._next > now:
+                self._next = max(now, self._next - self._grain / self._speed + self._grain / speed)
+            self._speed = speed
+
     def _give(self, out: list[T]) -> tuple[T, ...]:
         self.deadline = max(self._next, self._frame) if self._held else None
         return tuple(join_deltas(out) if self._cuts else out)
@@ -137,10 +144,8 @@ class Pace(TimedStage[T, T]):
         slot = self._grain / self._speed
         # A timer that is on time by all but the last bits of its number is on time.
         slots = min(int((now - self._next) / slot + 1e-6) + 1, ceil(self._held / self._grain))
-        before = self._held
         out = self._take(slots * self._grain)
-        # A character of several code points may have been more than was due.
-        self._next += max(slots, ceil((before - self._held) / self._grain)) * slot
+        self._next += slots * slot
         self._frame = now + FRAME
         return out
 
