@@ -616,3 +616,18 @@ async def test_what_a_tee_does_is_explained() -> None:
     first, _ = tee(sk.stream(["a"]), 2)
     assert "branch 1 of 2 of tee(list)" in first.explain()
     assert "share(list)" in share(sk.stream(["a"])).explain()
+
+
+async def test_signs_of_life_on_the_wire_reach_the_clocks_of_each_branch(clock: VirtualClock) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for chunk in [b": ping\n\n"] * 6 + [b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n', b"data: [DONE]\n\n"]:
+            await clock.sleep(2)
+            yield chunk
+
+    async def read(branch: Stream[sk.Event]) -> None:
+        assert "Hi" == await (branch | sk.timeout(wire=3, idle=60)).join()
+
+    async with anyio.create_task_group() as group:
+        for branch in tee(sk.decode(body, "openai-chat"), 3):
+            group.start_soon(read, branch)
+    assert 16.0 == clock.now()

@@ -346,7 +346,7 @@ class Place:
 class _Lossy(Place):
     """A reader with a policy: an iterator of batches that are read lazily, because what is not yet read may still go."""
 
-    __slots__ = ("_fault", "_held", "_newest_only", "_offer", "_unparked")
+    __slots__ = ("_fault", "_held", "_newest_only", "_offer", "_slack", "_unparked")
 
     shape: Shape = "drains"
     lossless = False
@@ -356,6 +356,8 @@ class _Lossy(Place):
         self._held, self._offer = make_channel(size, overflow)
         self._newest_only = overflow == "latest"
         self._fault: BufferFull | None = None
+        # Behind what it holds it leaves a few items in the log: to reduce each as it comes would cost twice as much.
+        self._slack = -(-size // 4)
         self._unparked = 0
 
     def room(self, head: int) -> int:
@@ -363,11 +365,12 @@ class _Lossy(Place):
         if self._fault is not None:
             self.at = head
             return self.size
-        if head - self.at + len(held.buffer) > self.size:
+        behind, most = head - self.at, self._slack if held.buffer else self.size + 1
+        if behind >= most:
             self._reduce()
-        if not held.has_room:  # of control events, which no policy drops
-            return 0
-        return max(1, self.size + 1 - len(held.buffer) - (head - self.at))
+            behind, most = 0, self._slack if held.buffer else self.size + 1
+        # What is held may be control events, which no policy drops.
+        return most - behind if held.has_room else 0
 
     def _reduce(self) -> None:
         """Take what is unread out of the log, and let the policy say what is kept of it."""
@@ -439,6 +442,9 @@ class Fanout:
         self._label = label
         self._thread = threading.get_ident()
         self._run = Run[Any](Source(label, self._open), (), fused=run.fused, close_timeout=run.close_timeout)
+        # What the source tells of itself reaches those who read it.
+        run.about.update(self._run.about)
+        self._run.about = run.about
         log.begin = self._run.begin
         log.clock = self._run.clock
 
@@ -459,6 +465,9 @@ class Fanout:
         place.opened = True
         place.waiter = run.backend.waiter()
         run.at_last(partial(self._left, place))
+        run.hear(self._run)
+        if run.about is not self._run.about:
+            run.about.update(self._run.about)
         return Feed(place, shape=place.shape, closers=[(place.label, place.leave)])
 
     async def _left(self, place: Place) -> None:

@@ -365,7 +365,8 @@ class Run(Generic[T_co]):
         self.outermost: Run[Any] = self if outer is None else outer.outermost
         # When the wire last gave a sign of life, told to the outermost Run by its sources as long as somebody listens.
         self.listening = False
-        self.heard_at = 0.0
+        self._heard_at = 0.0
+        self._hears: list[Run[Any]] = []
         # What ended it, known once it is being left: None after an end, or for a reader who had enough.
         self.ended_by: BaseException | None = None
         # What the source can tell of itself once it is open: "status" and "content_type" of an HTTP response.
@@ -489,6 +490,20 @@ class Run(Generic[T_co]):
     def at_last(self, close: Callable[[], Awaitable[None]]) -> None:
         """Await this when everything else is closed, without a limit of ours: for another Run, which has its own."""
         self._last.append(close)
+
+    def hear(self, other: Run[Any]) -> None:
+        """Take the signs of life of a Run apart, whose items are read in this one."""
+        other.listening = True
+        self.outermost._hears.append(other)
+
+    @property
+    def heard_at(self) -> float:
+        """When the wire last gave a sign of life."""
+        return max([self._heard_at, *[other.heard_at for other in self._hears]])
+
+    @heard_at.setter
+    def heard_at(self, when: float) -> None:
+        self._heard_at = when
 
     def begin(self) -> None:
         """Start the pumps, at the first pull: building and opening start nothing.
