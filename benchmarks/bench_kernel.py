@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 
 import streamkit as sk
 from streamkit.flow.sources import Feed, Source
+from streamkit.operators.timing import debounce, heartbeat, pace, sample, throttle
 
 Row: TypeAlias = dict[str, object]
 Job: TypeAlias = Callable[[], Awaitable[object]]
@@ -266,6 +267,51 @@ async def aioitertools_map() -> object:
     return [number async for number in other(add, numbers())]
 
 
+def reactivex_job(operator: Callable[[Any], Any]) -> Job:
+    """An operator of reactivex, made with the loop's scheduler, behind a subject that the source is pushed into."""
+
+    async def job() -> list[object]:
+        from reactivex.scheduler.eventloop import AsyncIOScheduler
+        from reactivex.subject import Subject
+
+        subject: Subject[int] = Subject()
+        over = asyncio.Event()
+        out: list[object] = []
+        pushed = subject.pipe(operator(AsyncIOScheduler(asyncio.get_running_loop())))
+        pushed.subscribe(out.append, on_completed=over.set)
+        async for number in numbers():
+            subject.on_next(number)
+        subject.on_completed()
+        await over.wait()
+        return out
+
+    return job
+
+
+def reactivex_debounce(scheduler: Any) -> Any:
+    from reactivex import operators
+
+    return operators.debounce(5, scheduler)
+
+
+def reactivex_throttle(scheduler: Any) -> Any:
+    from reactivex import operators
+
+    return operators.throttle_first(5, scheduler)
+
+
+def reactivex_sample(scheduler: Any) -> Any:
+    from reactivex import operators
+
+    return operators.sample(5, scheduler)
+
+
+def reactivex_batch(scheduler: Any) -> Any:
+    from reactivex import operators
+
+    return operators.buffer_with_time_or_count(5, 64, scheduler)
+
+
 # What, the hand loop, ours, the bound, items per run, peers as (name, package that must be there, job).
 Peer: TypeAlias = tuple[str, str, Job]
 TABLE: list[tuple[str, Job, Job, float | None, int, list[Peer]]] = [
@@ -331,7 +377,41 @@ TABLE: list[tuple[str, Job, Job, float | None, int, list[Peer]]] = [
         WAITS,
         [("asyncio.timeout per item", "asyncio", timeout_job(waiting))],
     ),
-    ("batch(64, within=5)", hand_loop, lambda: (stream(numbers) | sk.batch(64, within=5)).collect(), None, ITEMS, []),
+    (
+        "batch(64, within=5)",
+        hand_loop,
+        lambda: (stream(numbers) | sk.batch(64, within=5)).collect(),
+        4.0,
+        ITEMS,
+        [("reactivex", "reactivex", reactivex_job(reactivex_batch))],
+    ),
+    (
+        "debounce(5)",
+        hand_loop,
+        lambda: (stream(numbers) | debounce(5)).collect(),
+        4.0,
+        ITEMS,
+        [("reactivex", "reactivex", reactivex_job(reactivex_debounce))],
+    ),
+    (
+        "throttle(5)",
+        hand_loop,
+        lambda: (stream(numbers) | throttle(5)).collect(),
+        4.0,
+        ITEMS,
+        [("reactivex", "reactivex", reactivex_job(reactivex_throttle))],
+    ),
+    (
+        "sample(5)",
+        hand_loop,
+        lambda: (stream(numbers) | sample(5)).collect(),
+        4.0,
+        ITEMS,
+        [("reactivex", "reactivex", reactivex_job(reactivex_sample))],
+    ),
+    ("heartbeat(5)", hand_loop, lambda: (stream(numbers) | heartbeat(5)).collect(), 4.0, ITEMS, []),
+    # The rate is never reached, so that no item waits: what is left is the price of looking.
+    ("pace(1e9 items)", hand_waits, lambda: (stream(waiting) | pace(1e9, unit="items")).collect(), None, WAITS, []),
 ]
 
 
