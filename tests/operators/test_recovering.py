@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 import streamkit as sk
 from streamkit.events.model import Event
+from streamkit.flow.rates import RateLimiter
+from streamkit.operators.admission import rate_limit
 from streamkit.operators.recovering import catch, continue_on_cut, fallback
+from streamkit.operators.retrying import retry
 from streamkit.stages.splicing import Splice, added
 from streamkit.testing import Probe, VirtualClock, timed
 
@@ -151,6 +154,26 @@ async def test_a_list_is_there_for_every_stream_that_falls_back_on_it() -> None:
 async def test_the_start_of_a_failed_stream_is_not_given() -> None:
     other = timed(sk.Start("2"), sk.TextDelta("Hi"), sk.Finish())
     assert [sk.Start("2"), sk.TextDelta("Hi"), sk.Finish()] == await (cut(sk.Start("1")) | fallback(other)).collect()
+
+
+async def test_what_had_arrived_is_told_through_it() -> None:
+    def body() -> Iterator[bytes]:
+        yield b'data: {"choices":[{"delta":{"content":"Hello you"}}]}\n\n'
+        raise OSError("line down")
+
+    for op in (retry(), fallback(["x"]), catch(lambda error: None, KeyError), rate_limit(RateLimiter(requests_per_minute=60))):
+        async with sk.decode(body, "openai-chat") | op as items:
+            with pytest.raises(OSError, match="line down"):
+                async for _ in items:
+                    assert isinstance(items.partial, sk.Message)
+            assert isinstance(items.partial, sk.Message)
+            assert "Hello you" == items.partial.text
+
+
+def test_the_plan_pictures_what_is_inside() -> None:
+    picture = (sk.stream(list).map(str) | fallback(["x"]) | retry()).explain()
+    assert "source   list() | fallback(list) | retry(3)" == picture.splitlines()[0]
+    assert "map(str)" in picture
 
 
 # -- continue_on_cut

@@ -34,14 +34,12 @@ _PASSING = (StreamTruncated, StreamInterrupted, StreamDraining, StreamTimeout, C
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 
 
-def check_number(operator: str, name: str, value: object, least: float, *, most: float = float("inf")) -> None:
-    """Raise TypeError or ConfigError for what is no finite number of at least `least` and at most `most`."""
+def check_number(operator: str, name: str, value: object, least: float) -> None:
+    """Raise TypeError or ConfigError for what is no finite number of at least `least`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{operator}({name}=...) takes a number, got {type(value).__name__}")
     if not isfinite(value) or value < least:
         raise ConfigError(f"{operator}({name}={value}): a finite number, at least {least:g}")
-    if value > most:
-        raise ConfigError(f"{operator}({name}={value}): at most {most:g}")
 
 
 def is_transient(error: BaseException) -> bool:

@@ -103,9 +103,8 @@ class Series:
 
     async def aclose(self) -> None:
         """Close what is open."""
-        inner, self._inner = self._inner, None
-        if inner is not None:
-            await inner.aclose()
+        if self._inner is not None:
+            await self._inner.aclose()
 
     # -- asking
 
@@ -180,7 +179,6 @@ class Series:
 
     async def _go_on(self, error: Exception) -> None:
         """Open what comes after a stream that has failed, or raise."""
-        self._inner = None
         self._next = self._end
         while True:
             try:

@@ -20,7 +20,7 @@ from streamkit.events.model import Event, Usage
 from streamkit.flow.plan import Around, Laid, Op, Same, check_callable, check_count, describe, is_async_callable
 from streamkit.flow.runs import OwnLimits, Run
 from streamkit.flow.series import Plan, Series, close_unopened
-from streamkit.flow.sources import Feed, Source
+from streamkit.flow.sources import Feed, Source, source_of
 from streamkit.flow.streams import stream
 from streamkit.operators.retrying import On, asked_of, check_exception
 from streamkit.stages.splicing import Splice
@@ -139,8 +139,9 @@ def fallback(*others: Any, on: On | None = None, after_output: bool = False) -> 
 
 def _plan_of(other: Any) -> Plan:
     """What to read; a container is there for each of the streams that fall back on it."""
-    again = isinstance(other, Collection) and not isinstance(other, str | bytes | bytearray)
-    return _any_stream((lambda: other) if again else other).plan  # type: ignore[no-any-return]  # of a Stream
+    if isinstance(other, Collection) and not isinstance(other, str | bytes | bytearray):
+        return Source(type(other).__name__, lambda run: source_of(other).open(run), repeatable=True), ()
+    return _any_stream(other).plan  # type: ignore[no-any-return]  # of a Stream
 
 
 class _Fallback(Around):
