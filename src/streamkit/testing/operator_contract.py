@@ -400,7 +400,8 @@ class _OperatorCheck:
                     seen[0] = reads[0]
                     turns[0] += 1
                     await current_backend().checkpoint()
-                turns[0] -= still
+                if still >= STILL:
+                    turns[0] -= still
 
             async def flood() -> AsyncIterator[Any]:
                 for at in range(FLOOD):
