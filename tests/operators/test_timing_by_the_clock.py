@@ -15,7 +15,8 @@ from streamkit.events.model import Event, Finish, Gap, Ping, ReasoningDelta, Tex
 from streamkit.flow.plan import Op, Same
 from streamkit.flow.streams import stream
 from streamkit.operators.buffering import batch, coalesce
-from streamkit.operators.timing import Timestamped, debounce, delay, heartbeat, pace, sample, throttle, timestamped
+from streamkit.operators.timing import Timestamped, debounce, delay, heartbeat, pace, sample, throttle, timed_stage, timestamped
+from streamkit.stages.stage import TimedStage
 from streamkit.testing import VirtualClock, timed
 
 pytestmark = pytest.mark.anyio
@@ -369,6 +370,72 @@ async def test_coalesce_costs_a_slow_sink_hardly_more_than_its_source_alone(cloc
     assert "".join(f"{number} " for number in range(1000)) == "".join(frames)
     assert clock.now() <= 1.1 * 1.0
     assert len(frames) <= 501
+
+
+# -- a stage of one's own
+
+
+class Slowly(TimedStage[str, str]):
+    """Gives one item a second, and goes on after the end."""
+
+    lingers = True
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+
+    def feed(self, item: str, now: float) -> list[str]:
+        self.held.append(item)
+        if self.deadline is None:
+            self.deadline = now + 1.0
+        if item == "enough":
+            self.done = True
+        return []
+
+    def fire(self, now: float) -> list[str]:
+        given = self.held.pop(0)
+        if given == "broken":
+            raise ValueError("cannot be given")
+        assert self.deadline is not None
+        self.deadline = self.deadline + 1.0 if self.held else None
+        return [given]
+
+    def flush(self) -> list[str]:
+        return ["the end", *self.held]
+
+
+async def test_a_stage_that_lingers_is_flushed_behind_its_last_deadline(clock: VirtualClock) -> None:
+    got = await arrivals(timed("a", "b", 0.5, "c") | timed_stage(Slowly), clock)
+    assert [(1.0, "a"), (2.0, "b"), (3.0, "c"), (3.0, "the end")] == got
+    assert 0 == clock.pending
+
+
+async def test_a_stage_that_lingers_is_flushed_at_once_behind_an_error(clock: VirtualClock) -> None:
+    source = timed("a", "b", 1.5, ValueError("broke"))
+    assert ([(1.0, "a"), (1.5, "the end"), (1.5, "b")], "broke") == await arrivals_until_error(source | timed_stage(Slowly), clock)
+
+
+async def test_a_stage_that_fails_at_its_deadline_fails_the_stream(clock: VirtualClock) -> None:
+    source = timed("a", "broken", "c", 60.0, "d")
+    assert ([(1.0, "a")], "cannot be given") == await arrivals_until_error(source | timed_stage(Slowly), clock)
+    assert (2.0, 0) == (clock.now(), clock.pending)
+
+
+async def test_a_stage_that_fails_while_it_lingers_fails_the_stream(clock: VirtualClock) -> None:
+    source = timed("a", "broken", "c")
+    assert ([(1.0, "a")], "cannot be given") == await arrivals_until_error(source | timed_stage(Slowly), clock)
+    assert (2.0, 0) == (clock.now(), clock.pending)
+
+
+async def test_a_stage_that_is_done_ends_the_stream_without_a_flush(clock: VirtualClock) -> None:
+    assert [(1.0, "a")] == await arrivals(timed("a", 1.5, "enough", 60.0, "b") | timed_stage(Slowly), clock)
+    assert (1.5, 0) == (clock.now(), clock.pending)
+
+
+async def test_a_stage_instead_of_its_maker_is_refused() -> None:
+    with pytest.raises(TypeError, match="takes a maker"):
+        timed_stage(Slowly())  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(TypeError, match="takes a callable"):
+        timed_stage(3)  # type: ignore[arg-type]  # the mistake under test
 
 
 # -- bad arguments, bad clocks

@@ -10,7 +10,8 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from streamkit.errors import ConfigError
 from streamkit.events.model import Ping
-from streamkit.flow.plan import Op, Same, check_seconds
+from streamkit.flow.plan import Op, Same, check_callable, check_seconds, describe
+from streamkit.flow.timed import TimedBoundary
 from streamkit.flow.timed_parts import (
     debounce_part,
     delay_part,
@@ -22,8 +23,20 @@ from streamkit.flow.timed_parts import (
 )
 from streamkit.flow.timeouts import TimeoutBoundary
 from streamkit.stages.pacing import Unit
+from streamkit.stages.stage import TimedStage
 
-__all__ = ["Timestamped", "debounce", "delay", "heartbeat", "pace", "sample", "throttle", "timeout", "timestamped"]
+__all__ = [
+    "Timestamped",
+    "debounce",
+    "delay",
+    "heartbeat",
+    "pace",
+    "sample",
+    "throttle",
+    "timed_stage",
+    "timeout",
+    "timestamped",
+]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -217,6 +230,32 @@ def heartbeat(seconds: float, make: Callable[[], Any] = Ping, *, size: int = 64)
     ['a']
     """
     return Op(heartbeat_part(seconds, make, size))
+
+
+def timed_stage(make: Callable[[], TimedStage[T, U]]) -> Op[T, U]:
+    """A stage that knows the time as an operator; `sk.stage` takes those that do not.
+
+    Args:
+        make: Makes a new stage for each Run: a class, or `lambda: MyStage(3)`.
+
+    Yields:
+        What `feed` and `fire` give, then what `flush` gives at the end.
+
+    Memory: the stage's own, and one output waiting for the reader.
+    Cancellation: the stage is dropped, not flushed; the source is closed in its own task.
+    Raises:
+        TypeError: a stage instead of its maker (its state would be shared by Runs), at the call.
+
+    >>> from streamkit.stages.thinning import Debounce
+    >>> run((stream(["a", "b"]) | timed_stage(lambda: Debounce(0.1))).collect())
+    ['b']
+    """
+    if isinstance(make, TimedStage):
+        raise TypeError(
+            "timed_stage() takes a maker, because each Run needs a stage of its own: timed_stage(lambda: YourStage(...))"
+        )
+    check_callable("timed_stage", make)
+    return Op(TimedBoundary(describe(make), make))
 
 
 class Timestamped(NamedTuple, Generic[T]):
