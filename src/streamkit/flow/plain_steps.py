@@ -33,13 +33,18 @@ class _Node(Stage[Any, Any]):
 
     state: ClassVar[tuple[str, ...] | None] = ()
 
+    # Whether the callable has given nothing yet: its first result is looked at for being an awaitable.
+    fresh = True
+
     def __init__(self, argument: Any) -> None:
         self.argument = argument
 
     def call(self, fn: Callable[..., Any], *arguments: Any) -> Any:
-        """A plain callable's result, looked at for being an awaitable."""
+        """A plain callable's result."""
         result = fn(*arguments)
-        refuse_awaitable(result, fn)
+        if self.fresh:
+            refuse_awaitable(result, fn)
+            self.fresh = False
         return result
 
 
@@ -153,17 +158,29 @@ class _Distinct(_Node):
     state = ("seen",)
 
     def __init__(self, argument: Any) -> None:
-        self.key, self.size = argument if isinstance(argument, tuple) else (None, argument)
+        self.size: int = argument
         self.seen: dict[Any, None] = {}
 
+    def key_of(self, item: Any) -> Any:
+        return item
+
     def feed(self, item: Any) -> Iterable[Any]:
-        now = item if self.key is None else self.call(self.key, item)
+        now = self.key_of(item)
         if now in self.seen:
             return ()
         self.seen[now] = None
         if len(self.seen) > self.size:
             del self.seen[next(iter(self.seen))]
         return (item,)
+
+
+class _DistinctBy(_Distinct):
+    def __init__(self, argument: Any) -> None:
+        self.argument, size = argument
+        super().__init__(size)
+
+    def key_of(self, item: Any) -> Any:
+        return self.call(self.argument, item)
 
 
 class StartWith(_Node):
@@ -204,7 +221,7 @@ _NODES: Final[dict[str, Callable[[Any], Stage[Any, Any]]]] = {
     "changes": _Changes,
     "changes_by": _Changes,
     "distinct": _Distinct,
-    "distinct_by": _Distinct,
+    "distinct_by": _DistinctBy,
     "start_with": StartWith,
     "default_if_empty": _DefaultIfEmpty,
 }

@@ -12,8 +12,8 @@ these items have led to and nobody has seen yet. The source is not saved: who re
 behind the cursor.
 
 A resumable run goes through its steps one by one, in plain calls: the fused loop keeps what it remembers in local names,
-where nobody can fetch it. So it costs some three times a fused one; and every part must be a plain step: a buffer, a
-timer or an async callable would have items on their way that no cursor counts.
+where nobody can fetch it. So it costs some 0.3 us more for each item and step; and every part must be a plain step: a
+buffer, a timer or an async callable would have items on their way that no cursor counts.
 """
 
 from __future__ import annotations
@@ -109,8 +109,15 @@ class Chain(Stage[Any, Any]):
         """One item through all steps; what comes out waits in `_pending` until the run takes it."""
         self._cursor += 1
         given: list[Any] = []
-        error = self._into(0, (item,), given)
-        return self._giving(given, error)
+        for at, node in enumerate(self._nodes):
+            try:
+                outputs = node.feed(item)
+            except Exception as error:
+                return self._giving(given, self._failed(at, error, given))
+            if not isinstance(outputs, tuple) or len(outputs) != 1 or node.done:
+                return self._giving(given, self._go_on(at, outputs, given))
+            (item,) = outputs
+        return (item,)  # taken before anybody can ask for a snapshot
 
     def flush(self) -> Iterable[Any]:
         """The source ended: what the steps hold, in their order."""
@@ -163,12 +170,17 @@ class Chain(Stage[Any, Any]):
                 outputs = node.feed(item)
             except Exception as error:
                 return self._failed(at, error, given)
-            failure = self._into_next(at, outputs, given)
+            failure = self._go_on(at, outputs, given)
             if failure is not None or self.done:
                 return failure
-            if node.done:
-                self.done = self._over = True
-                return self._close_from(at + 1, given, failed=False)
+
+    def _go_on(self, at: int, outputs: Iterable[Any], given: list[Any]) -> Exception | None:
+        """What the step `at` gave for an item, into the ones behind it, which are closed if that was its last."""
+        failure = self._into_next(at, outputs, given)
+        if failure is None and not self.done and self._nodes[at].done:
+            self.done = self._over = True
+            return self._close_from(at + 1, given, failed=False)
+        return failure
 
     def _into_next(self, at: int, outputs: Iterable[Any], given: list[Any]) -> Exception | None:
         """What the step `at` gave, into the next; an error on the way is of `at` if its outputs are made as they are asked for."""

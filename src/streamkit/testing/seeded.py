@@ -148,7 +148,7 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
 def _trio_run(main: Callable[[], Awaitable[T]], seed: int) -> T:
     """A trio run whose scheduler draws from the seed, as trio's own tests and hypothesis do it."""
     import trio
-    from trio._core import _run as trio_run
+    from trio._core import _run as trio_run  # pyright: ignore[reportPrivateUsage]  # where its dice are
 
     inner: Any = trio_run
     before, inner._ALLOW_DETERMINISTIC_SCHEDULING = inner._ALLOW_DETERMINISTIC_SCHEDULING, True
