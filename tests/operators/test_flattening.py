@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
 import pytest
+from event_loops import asyncio_only
 from several_streams import Failed, try_both_sides
 
 import streamkit as sk
@@ -177,6 +180,31 @@ async def test_streams_without_end_that_give_one_item_each_let_the_loop_turn() -
         group.cancel_scope.cancel()
     assert 5999 == given
     assert turns >= 4
+
+
+if sys.version_info >= (3, 12):  # tasks that begin at once came with it
+
+    @asyncio_only
+    @pytest.mark.parametrize("name", ["three at once", "the newest"])
+    async def test_a_stream_begun_by_a_task_that_begins_at_once_is_read_by_that_one_alone(name: str) -> None:
+        """The Run began its pumps while the first of them launched another, and began that one twice."""
+
+        def eager(loop: Any, coro: Any, *, context: Any = None, **_: object) -> Any:
+            # asyncio's own factory refuses what uvloop passes to it on Python 3.13.0.
+            task: Any = asyncio.Task
+            return task(coro, loop=loop, context=context, eager_start=True)
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(eager)
+        try:
+            async with assert_no_leaks():
+                probes = [Probe(["x"]) for _ in range(3)]
+                got = await FLAT[name](probes).collect()
+        finally:
+            loop.set_task_factory(None)
+        assert (["x"] if name == "the newest" else ["x"] * 3) == got
+        assert [1] * 3 == [probe.closed for probe in probes]
+        assert all(len(probe.iterated_by) <= 1 for probe in probes)
 
 
 # -- switch

@@ -513,7 +513,7 @@ class Run(Generic[T_co]):
         if not self._begun:
             self._begun = True
             self._home = self.backend.current_task()
-            for pump in self._pumps:
+            for pump in tuple(self._pumps):  # a task that begins at once may launch others
                 pump.start()
 
     # -- what the consumer sees
