@@ -92,7 +92,8 @@ class _Side:
 
     async def items(self, source: Any, start: Callable[[], Awaitable[AsyncIterator[Any]]] | None) -> AsyncGenerator[Any]:
         self._begin()
-        hand_over = self._hand_over
+        channel = self._channel
+        buffer, size = channel.buffer, channel.size
         try:
             if start is not None:
                 source = await start()
@@ -100,7 +101,12 @@ class _Side:
                 try:
                     yield item
                 finally:  # a reader that leaves here has got it
-                    hand_over(item)
+                    if len(buffer) < size:
+                        buffer.append(item)
+                    else:
+                        self._squeeze(item)
+                    if channel.parked:
+                        channel.wake()
         except Exception as error:
             self._tell(error)
             raise
@@ -108,6 +114,8 @@ class _Side:
 
     async def lists(self, source: Any, start: Callable[[], Awaitable[AsyncIterator[Any]]] | None) -> AsyncGenerator[list[Any]]:
         self._begin()
+        channel = self._channel
+        buffer, size = channel.buffer, channel.size
         try:
             if start is not None:
                 source = await start()
@@ -115,8 +123,13 @@ class _Side:
                 try:
                     yield batch
                 finally:
-                    for item in batch:
-                        self._hand_over(item)
+                    if len(buffer) + len(batch) <= size:
+                        buffer.extend(batch)
+                    else:
+                        for item in batch:
+                            self._squeeze(item)
+                    if channel.parked:
+                        channel.wake()
         except Exception as error:
             self._tell(error)
             raise
@@ -126,18 +139,12 @@ class _Side:
         job = self._run.job(self._serve, self._label)
         job.farewell = self._part
 
-    def _hand_over(self, item: Any) -> None:
-        if self._broken:
-            return
-        channel = self._channel
-        if len(channel.buffer) < channel.size:
-            channel.buffer.append(item)
-        else:
-            self._offer(channel, item)
-            if not channel.has_room:
+    def _squeeze(self, item: Any) -> None:
+        """One item more than there may be room for."""
+        if not self._broken:
+            self._offer(self._channel, item)
+            if not self._channel.has_room:
                 self._give_up()
-        if channel.parked:
-            channel.wake()
 
     def _give_up(self) -> None:
         """It lags by nothing but control events, which are not dropped; and the stream does not wait for it."""
@@ -165,6 +172,7 @@ class _Side:
             await sink.aclose(self._outcome)
         except Exception as error:
             self._broken = True
+            self._channel.buffer.clear()
             with suppress(Exception):  # it was to be closed, whatever it thinks of that
                 await sink.aclose(error)
             self._warn(error)
