@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -166,6 +167,23 @@ async def test_a_stream_from_before_it_opened_says_nothing_of_it(clock: VirtualC
         await fail(breaker, 1)
         assert ["b"] == [item async for item in items]
     assert "open" == breaker.state_at(clock.now())
+
+
+async def test_of_two_probes_the_first_to_tell_decides(clock: VirtualClock) -> None:
+    for first, state in ((timed(1.0, sk.OverloadedError("503")), "open"), (timed(1.0, "a"), "closed")):
+        breaker = CircuitBreaker(failures=1, cool_down=5, probes=2)
+        await fail(breaker, 1)
+        await clock.sleep(5)
+        async with timed(sk.Start(), 2.0, "b" if state == "open" else sk.OverloadedError("503"), 1.0) | circuit_breaker(
+            breaker
+        ) as second:
+            assert sk.Start() == await second.__anext__()
+            with suppress(sk.OverloadedError):
+                await (first | circuit_breaker(breaker)).run()
+            assert state == breaker.state_at(clock.now())
+            with suppress(sk.OverloadedError):
+                assert "b" == await second.__anext__()
+            assert state == breaker.state_at(clock.now())
 
 
 async def test_a_retry_behind_it_waits_until_the_circuit_may_close(clock: VirtualClock) -> None:

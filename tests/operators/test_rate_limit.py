@@ -114,6 +114,24 @@ async def test_a_wait_that_would_be_too_long_is_refused_at_once(clock: VirtualCl
         assert 1.0 == pytest.approx(clock.now())
 
 
+async def test_who_has_left_the_queue_makes_nobody_wait(clock: VirtualClock) -> None:
+    limiter = RateLimiter(tokens_per_minute=60)
+
+    async def impatient() -> None:
+        async with limiter.reserve(1000):
+            raise AssertionError("it was cancelled")
+
+    async with limiter.reserve(1):
+        async with anyio.create_task_group() as group:
+            group.start_soon(impatient)
+            await clock.sleep(0.1)
+            with pytest.raises(sk.RateLimitError):
+                await limiter.reserve(1, max_wait=60).__aenter__()
+            group.cancel_scope.cancel()
+        async with limiter.reserve(1, max_wait=1):
+            assert 1.0 == pytest.approx(clock.now())
+
+
 async def test_a_wait_that_grew_too_long_is_given_up(clock: VirtualClock) -> None:
     limiter = RateLimiter(tokens_per_minute=60)
     raised: list[float] = []

@@ -217,6 +217,20 @@ async def test_an_answer_may_be_cut_more_than_once() -> None:
     assert "abcd" == await (plan | continue_on_cut(lambda message: pieces.pop(0), attempts=3)).join()
 
 
+async def test_the_tokens_of_all_pieces_are_added_up() -> None:
+    pieces = [cut(sk.TextDelta("b"), sk.Usage(10, 2, final=False)), [sk.TextDelta("c"), sk.Usage(100, 3), sk.Finish()]]
+    plan = cut(sk.TextDelta("a"), sk.Usage(1, 1, final=False)) | continue_on_cut(lambda message: pieces.pop(0))
+    got = await plan.collect()
+    assert [(1, 1), (11, 3), (111, 6)] == [(e.input_tokens, e.output_tokens) for e in got if isinstance(e, sk.Usage)]
+
+
+async def test_what_a_decoder_had_counted_is_added_too() -> None:
+    chunk = '{"choices":[{"delta":{"content":"Hello you"}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}'
+    first = sk.decode(lambda: [f"data: {chunk}\n\n".encode()], "openai-chat")
+    answer = await (first | continue_on_cut(lambda message: [sk.TextDelta(" there"), sk.Usage(12, 3), sk.Finish()])).message()
+    assert ("Hello you there", sk.Usage(21, 5, final=False)) == (answer.text, answer.usage)
+
+
 async def test_the_error_carries_the_whole_answer_when_it_is_given_up() -> None:
     with pytest.raises(sk.StreamTruncated) as caught:
         await (cut(sk.TextDelta("a")) | continue_on_cut(lambda message: cut(sk.TextDelta("b")), attempts=2)).collect()

@@ -55,6 +55,14 @@ def case(name: str, op: object, items: Sequence[object], expected: Sequence[obje
         case("circuit_breaker", lambda s: s | circuit_breaker(CircuitBreaker()), ITEMS, ITEMS, ahead=0),
         case("rate_limit", lambda s: s | rate_limit(RateLimiter(requests_per_minute=60)), ITEMS, ITEMS, ahead=0),
         case("on_end", on_end(lambda ended: None), ITEMS, ITEMS, ahead=0, refuses=[lambda: on_end("x")]),  # type: ignore[arg-type]  # on purpose
+        case("retry behind a buffer", lambda s: openable_again(s) | sk.buffer(2) | retry(), ITEMS, ITEMS),
+        case("catch behind a buffer", sk.buffer(2) | catch(lambda error: None, OSError), EVENTS, EVENTS),
+        case(
+            "rate_limit before a timeout",
+            lambda s: s | rate_limit(RateLimiter(requests_per_minute=60_000)) | sk.timeout(idle=5),
+            ITEMS,
+            ITEMS,
+        ),
         case("a row of them", row, ITEMS, ITEMS),
         case(
             "both gates",

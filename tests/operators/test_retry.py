@@ -94,18 +94,19 @@ async def test_an_answer_without_any_output_is_given_as_it_is(clock: VirtualCloc
     assert [sk.Start("1")] == await (sk.stream(Upstream([sk.Start("1")])) | retry()).collect()
 
 
-async def test_events_that_are_no_output_are_not_held_back_for_ever(clock: VirtualClock) -> None:
-    async with sk.stream(lambda: (sk.Ping() for _ in range(1000))) | retry() as items:
-        assert [sk.Ping()] * 100 == [event async for _, event in _numbered(items, 100)]
+@pytest.mark.parametrize("lists", [True, False])
+async def test_events_that_are_no_output_are_not_held_back_for_ever(lists: bool) -> None:
+    given: list[int] = []
 
+    async def pings() -> AsyncIterator[Any]:
+        while True:
+            given.append(1)
+            yield sk.Ping()
 
-async def _numbered(items: AsyncIterator[Any], count: int) -> AsyncIterator[tuple[int, Any]]:
-    at = 0
-    async for item in items:
-        yield at, item
-        at += 1
-        if at == count:
-            return
+    source = sk.stream(pings) | sk.buffer(1) if lists else sk.stream(pings)
+    async with source | retry() | sk.take(100) as items:
+        assert [sk.Ping()] * 100 == [event async for event in items]
+    assert len(given) <= 110
 
 
 async def test_the_last_error_is_raised_itself_with_a_note(clock: VirtualClock) -> None:
@@ -177,6 +178,61 @@ async def test_steps_before_it_are_run_again_too(clock: VirtualClock) -> None:
     upstream = Upstream([sk.Start(), *fails()], ["a", "b", "c"])
     source = sk.stream(upstream).map(str).skip(1).take(1)
     assert ["b"] == await (source | retry()).collect()
+
+
+ATTEMPT = st.tuples(
+    st.lists(st.sampled_from([sk.Start("x"), sk.Ping(), "a", "b"]), max_size=4), st.sampled_from(["ends", "passes", "stays"])
+)
+
+
+def as_it_should_be(attempts: list[tuple[list[Any], str]], most: int, repeats: bool) -> tuple[list[Any], bool]:
+    """What comes out of so many attempts, and whether it ends well: `retry` in the words of its docstring."""
+    out: list[Any] = []
+    for at, (items, end) in enumerate(attempts[:most]):
+        begun = "a" in items or "b" in items
+        last = at == most - 1
+        if end == "ends":
+            return out + items, True
+        if end == "stays" or last or (begun and not repeats):
+            return out + items, False
+        if repeats:
+            out += items
+    raise AssertionError("the last attempt ends it")
+
+
+@given(st.lists(ATTEMPT, min_size=1, max_size=4), st.booleans(), st.booleans(), st.booleans())
+def test_any_script_of_attempts_gives_what_the_words_say(
+    attempts: list[tuple[list[Any], str]], repeats: bool, fused: bool, lists: bool
+) -> None:
+    ends: dict[str, list[Any]] = {"ends": [], "passes": [sk.OverloadedError("503")], "stays": [ValueError("x")]}
+
+    async def main() -> tuple[list[Any], bool]:
+        async with VirtualClock() as clock:
+            upstream = Upstream(*[[*items, *ends[end]] for items, end in attempts])
+            source = sk.stream(upstream) | sk.buffer(3) if lists else sk.stream(upstream)
+            got: list[Any] = []
+            try:
+                async with (source | retry(len(attempts), after_output="repeat" if repeats else "raise")).open(fused=fused) as run:
+                    async for item in run:
+                        got.append(item)
+            except (sk.OverloadedError, ValueError):
+                return got, False
+            finally:
+                assert 0 == clock.pending
+                assert all(probe.closed == 1 and probe.one_task for probe in upstream.probes)
+            return got, True
+
+    assert as_it_should_be(attempts, len(attempts), repeats) == anyio.run(main)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+async def test_a_timeout_behind_it_watches_the_waits_too(clock: VirtualClock, fused: bool) -> None:
+    upstream = Upstream([sk.RateLimitError("slow", retry_after=50.0)], ["a"])
+    with pytest.raises(sk.StreamTimeout):
+        async with (sk.stream(upstream) | retry() | sk.timeout(first=3)).open(fused=fused) as items:
+            async for _ in items:
+                raise AssertionError("nothing came in time")
+    assert (3.0, 1, 0) == (clock.now(), upstream.probes[0].closed, clock.pending)
 
 
 # -- how long

@@ -64,7 +64,8 @@ def rate_limit(limiter: RateLimiter, *, cost: int = 0, key: Hashable = None, max
     One request and `cost` tokens are taken before the source is opened, first come, first served. When the stream says
     its `Usage` the difference is settled: given back, or waited for by those who come next. A stream that was cut or
     left is settled by what it had said; where it had said nothing the estimate stays, but for one that failed
-    before its first output: that one used no tokens.
+    before its first output: that one used no tokens. A `timeout` behind it counts the wait for the turn, one before it
+    does not.
 
     Yields:
         The items, unchanged.
