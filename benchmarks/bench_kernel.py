@@ -120,6 +120,19 @@ async def hand_merge() -> list[int]:
     return out
 
 
+async def hand_zip() -> list[tuple[int, int]]:
+    right = waiting()
+    return [(number, await anext(right)) async for number in waiting()]
+
+
+async def hand_concat() -> list[int]:
+    out: list[int] = []
+    for _ in range(10):
+        async for number in waiting(WAITS // 10):
+            out.append(number)
+    return out
+
+
 # -- ours
 
 
@@ -142,6 +155,18 @@ async def our_reads() -> list[int]:
 
 async def our_merge() -> list[int]:
     return await sk.merge(*[sk.stream(waiting(WAITS // 10)) for _ in range(10)]).collect()
+
+
+async def our_streams_merged() -> list[int]:
+    return await sk.merge([waiting(WAITS // 10) for _ in range(10)], concurrency=10).collect()
+
+
+async def our_zip() -> list[tuple[int, int]]:
+    return await sk.zip(waiting(), waiting()).collect()
+
+
+async def our_concat() -> list[int]:
+    return await sk.concat(*[waiting(WAITS // 10) for _ in range(10)]).collect()
 
 
 # -- peers
@@ -241,6 +266,20 @@ async def aiostream_merge() -> object:
     from aiostream import stream as other
 
     return await (other.merge(*[waiting(WAITS // 10) for _ in range(10)]) | pipe.list())
+
+
+async def aiostream_zip() -> object:
+    from aiostream import pipe
+    from aiostream import stream as other
+
+    return await (other.zip(waiting(), waiting()) | pipe.list())
+
+
+async def aiostream_concat() -> object:
+    from aiostream import pipe
+    from aiostream import stream as other
+
+    return await (other.chain(*[waiting(WAITS // 10) for _ in range(10)]) | pipe.list())
 
 
 async def streamable_map() -> object:
@@ -361,6 +400,9 @@ TABLE: list[tuple[str, Job, Job, float | None, int, list[Peer]]] = [
         [("asyncio.Queue", "asyncio", queue_job(waiting)), ("anyio memory stream", "anyio", anyio_job(waiting))],
     ),
     ("merge of 10, every item waits", hand_merge, our_merge, 1.5, WAITS, [("aiostream", "aiostream", aiostream_merge)]),
+    ("merge of a stream of 10, every item waits", hand_merge, our_streams_merged, 1.5, WAITS, []),
+    ("zip of 2, every item waits", hand_zip, our_zip, None, WAITS, [("aiostream", "aiostream", aiostream_zip)]),
+    ("concat of 10, every item waits", hand_concat, our_concat, None, WAITS, [("aiostream", "aiostream", aiostream_concat)]),
     (
         "idle timeout, never waits",
         hand_loop,
