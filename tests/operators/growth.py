@@ -11,7 +11,7 @@ from streamkit.flow.plan import Op, Same
 from streamkit.flow.streams import Stream, stream
 
 # Items of the first look, when all buffers are full and all caches warm, and of the second.
-FEW, MANY = 1_500, 6_000
+FEW, MANY = 2_000, 12_000
 
 
 async def growth(

@@ -51,22 +51,23 @@ def token(number: int) -> TextDelta:
     return TextDelta(f"token {number} ")
 
 
+# Small sizes: how full a buffer is at the moment of a look is not what is measured.
 MEMORY: dict[str, tuple[Op[Any, Any] | Same, Callable[[int], object]]] = {
     "debounce": (debounce(60), str),
     "debounce of deltas": (debounce(60), token),
     "throttle": (throttle(0.001), token),
     "throttle without trailing": (throttle(60, trailing=False), token),
     "sample": (sample(0.001), str),
-    "delay": (delay(1e-6), str),
+    "delay": (delay(1e-6, size=16), str),
     "pace": (pace(1, max_lag=1e6, size=500, at_end="at_once"), token),
     "pace in items": (pace(1, unit="items", max_lag=1e6, size=500, at_end="at_once"), str),
-    "heartbeat": (heartbeat(60), str),
+    "heartbeat": (heartbeat(60, size=16), str),
     "timestamped": (timestamped(), str),
     "batch": (batch(64, within=60), str),
     "batch by weight": (batch(weight="tokens", max_weight=64), token),
     "window": (window(16, 3), str),
-    "buffer": (buffer(64), str),
-    "coalesce": (coalesce(64), token),
+    "buffer": (buffer(16), str),
+    "coalesce": (coalesce(16), token),
     "timeout": (timeout(idle=60), str),
 }
 
