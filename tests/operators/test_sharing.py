@@ -289,6 +289,49 @@ async def test_random_cancels_of_readers_touch_no_other(clock: VirtualClock) -> 
         assert (1, True) == (source.closed, source.one_task), f"seed {seed}"
 
 
+async def come_and_go(shared: Stream[int], chance: random.Random, out: list[int], errors: list[Exception]) -> None:
+    """Come at some time, read with some pauses, and leave in some way, if ever."""
+    await current_clock().sleep(chance.choice([0.0, 0.0, 0.02, 0.5]))
+    leave_at, way, pause = (
+        chance.choice([None, None, 1, 5, 40]),
+        chance.choice(["break", "raise"]),
+        chance.choice([None, 0.0, 0.01]),
+    )
+    try:
+        async with shared.open() as items:
+            async for item in items:
+                out.append(item)
+                if leave_at == len(out) and way == "break":
+                    break
+                if leave_at == len(out):
+                    raise KeyError("the reader's own")
+                if pause is not None:
+                    await current_clock().sleep(pause)
+    except (KeyError, LookupError, sk.StreamBusy, sk.StreamConsumed, sk.BufferFull) as error:
+        errors.append(error)
+
+
+async def test_readers_who_come_and_go_as_they_like_share_one_source_that_is_closed(clock: VirtualClock) -> None:
+    for seed in range(60):
+        chance = random.Random(seed)
+        failure = LookupError("gone") if chance.random() < 0.3 else None
+        source = Probe(range(chance.choice([0, 1, 60, 300])), error=failure, clean_up=chance.choice([0.0, 1.0]))
+        overflow: Overflow = chance.choice(["suspend", "drop_oldest", "drop_newest", "latest", "coalesce", "error"])
+        shared = share(sk.stream(source), size=chance.choice([1, 5, 64]), replay=chance.choice([0, 3, 100]), overflow=overflow)
+        count = chance.randint(1, 6)
+        outs: list[list[int]] = [[] for _ in range(count)]
+        errors: list[list[Exception]] = [[] for _ in range(count)]
+        async with assert_no_leaks(thorough=False), anyio.create_task_group() as group:
+            for me in range(count):
+                group.start_soon(come_and_go, shared, chance, outs[me], errors[me])
+        assert (1, True) == (source.closed, source.one_task), f"seed {seed}"
+        for out, raised in zip(outs, errors, strict=True):
+            assert sorted(set(out)) == out, f"seed {seed}"
+            assert 1 >= len(raised)
+            if overflow == "suspend" and out:  # without a hole
+                assert list(range(out[0], out[-1] + 1)) == out, f"seed {seed}"
+
+
 async def test_a_branch_left_before_others_came_closes_the_source_and_they_are_told() -> None:
     source = Probe(range(100))
     first, second = tee(sk.stream(source), 2, size=8)
