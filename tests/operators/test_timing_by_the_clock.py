@@ -353,8 +353,8 @@ async def test_a_slow_consumer_suspends_a_source_that_is_a_few_lists_ahead(clock
         taken = [await anext(items), await anext(items)]
         await clock.sleep(1)
         assert [[0, 1, 2, 3], [4, 5, 6, 7]] == taken
-        # The list in the consumer's hands, four on their way, one in the writer's, and one that is filled.
-        assert given <= 4 * (2 + 1 + 4 + 1 + 1)
+        # The list in the consumer's hands, eight on their way, one in the writer's, and one that is filled.
+        assert given <= 4 * (2 + 1 + 8 + 1 + 1)
         assert [*range(8, 200)] == [number async for made in items for number in made]
 
 

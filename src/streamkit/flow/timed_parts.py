@@ -35,7 +35,7 @@ __all__ = [
 MAX_BATCH = 65_536
 
 # Lists that are complete and wait for the reader: a wake-up for each would cost as much as its items (bench_kernel).
-AHEAD = 4
+AHEAD = 8
 
 
 def batch_part(

@@ -94,7 +94,7 @@ def batch(
     Yields:
         Lists of at least one item, each as soon as it is complete; the last may be short. Order kept, none lost.
 
-    Memory: one list; with `within` also up to 4 complete ones on their way.
+    Memory: one list; with `within` also up to 8 complete ones on their way.
     Cancellation: items not yet yielded are dropped; the source is closed.
     Raises:
         ConfigError, TypeError: a size below 1, no time, a weight without `max_weight`, nothing at all, a coroutine
