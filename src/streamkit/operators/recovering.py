@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from streamkit.errors import (
     ConfigError,
@@ -140,7 +140,8 @@ def fallback(*others: Any, on: On | None = None, after_output: bool = False) -> 
 def _plan_of(other: Any) -> Plan:
     """What to read; a container is there for each of the streams that fall back on it."""
     if isinstance(other, Collection) and not isinstance(other, str | bytes | bytearray):
-        return Source(type(other).__name__, lambda run: source_of(other).open(run), repeatable=True), ()
+        name = type(cast("object", other)).__name__
+        return Source(name, lambda run: source_of(other).open(run), repeatable=True), ()
     return _any_stream(other).plan  # type: ignore[no-any-return]  # of a Stream
 
 
