@@ -59,6 +59,7 @@ async def test_a_failed_attempt_is_closed_before_the_next_is_opened(clock: Virtu
 
 @pytest.mark.parametrize("fused", [True, False])
 async def test_what_was_given_is_never_given_again(clock: VirtualClock, fused: bool) -> None:
+    """LIM-01: wherever the upstream fails behind its first token."""
     for count in range(1, 51):
         failure = sk.StreamTruncated("cut")
         upstream = Upstream([*range(count), failure], [*range(99)])
