@@ -145,6 +145,7 @@ if TYPE_CHECKING:
     from streamkit.operators.timing import pace as pace
     from streamkit.operators.timing import sample as sample
     from streamkit.operators.timing import throttle as throttle
+    from streamkit.operators.timing import timed_stage as timed_stage
     from streamkit.operators.timing import timeout as timeout
     from streamkit.operators.timing import timestamped as timestamped
     from streamkit.operators.tool_calls import partial_json as partial_json
@@ -217,7 +218,7 @@ _HOMES = {
     "streamkit.operators.text": (
         "characters chunks count_tokens lines normalize on_text paragraphs printable sentences stop strip words"
     ),
-    "streamkit.operators.timing": "Timestamped debounce delay heartbeat pace sample throttle timeout timestamped",
+    "streamkit.operators.timing": "Timestamped debounce delay heartbeat pace sample throttle timed_stage timeout timestamped",
     "streamkit.operators.tool_calls": "partial_json run_tools",
     "streamkit.operators.transform": "enumerate filter flat_map map operator pairwise scan stage tap",
     "streamkit.stages.code_blocks": "CodeBlock",

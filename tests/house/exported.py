@@ -151,6 +151,7 @@ EXPORTED = {
     "tap",
     "tee",
     "throttle",
+    "timed_stage",
     "timeout",
     "timestamped",
     "window",

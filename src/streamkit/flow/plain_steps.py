@@ -184,6 +184,8 @@ class _DistinctBy(_Distinct):
 
 
 class StartWith(_Node):
+    """`start_with`: its items go before all others, and are for whoever begins the chain to give."""
+
     def __init__(self, argument: Any) -> None:
         self.items: tuple[Any, ...] = argument
 

@@ -78,7 +78,10 @@ class Stage(Generic[In, Out]):
                 f"{type(self).__name__} cannot be saved: name the attributes that change while it is fed, "
                 'as `state = ("_held",)` in the class, () if there are none; or give it snapshot() and restore()'
             )
-        return {"done": self.done} | {name: copy_plain(getattr(self, name)) for name in names}
+        saved: dict[str, object] = {"done": self.done}
+        for name in names:
+            saved[name] = copy_plain(getattr(self, name))
+        return saved
 
     def restore(self, saved: dict[str, object]) -> None:
         """Go on where another stage, made in the same way, was saved."""
@@ -146,9 +149,10 @@ class TimedStage(Generic[In, Out]):
 
 def copy_plain(value: object) -> Any:
     """The value with containers of its own: what is saved does not change when the stage goes on."""
-    if isinstance(value, list | tuple | set | frozenset):
-        many = cast("Iterable[object]", value)
-        return type(value)(copy_plain(one) for one in many)
+    for kind in (list, tuple, set, frozenset):
+        if isinstance(value, kind):
+            many = cast("Iterable[object]", value)
+            return kind([copy_plain(one) for one in many])
     if isinstance(value, dict):
         return {key: copy_plain(one) for key, one in cast("dict[object, object]", value).items()}
     return value
