@@ -300,7 +300,7 @@ def test_a_rest_that_repeats_gives_the_same_text_however_it_is_cut(text: str, ba
         given: list[Any] = []
         for size in sizes:
             piece, rest = rest[:size], rest[size:]
-            given += splice.feed([sk.TextDelta(piece)] if piece else [])
+            given += splice.feed([sk.TextDelta(piece)]) if piece else []
         given += splice.flush()
         outs.add("".join(event.text for event in given))
         assert text + "".join(event.text for event in given) == splice.message.text

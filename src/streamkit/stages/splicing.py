@@ -92,7 +92,11 @@ class Splice:
             TypeError: an item that is no event.
         """
         if self._pieces == 1:
-            self._keep(events)
+            # One delta of the block that is open, as most reads give: this is what an answer costs that is never cut.
+            if len(events) == 1 and (one := events[0]).__class__ is TextDelta and one.index == self._open:
+                self.message.add(one)
+            else:
+                self._keep(events)
             return events
         out: list[Any] = []
         for event in events:
