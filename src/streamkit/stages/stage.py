@@ -149,10 +149,9 @@ class TimedStage(Generic[In, Out]):
 
 def copy_plain(value: object) -> Any:
     """The value with containers of its own: what is saved does not change when the stage goes on."""
-    for kind in (list, tuple, set, frozenset):
-        if isinstance(value, kind):
-            many = cast("Iterable[object]", value)
-            return kind([copy_plain(one) for one in many])
+    if isinstance(value, list | tuple | set | frozenset):
+        many = cast("Iterable[object]", value)
+        return cast("Any", type(many))([copy_plain(one) for one in many])
     if isinstance(value, dict):
         return {key: copy_plain(one) for key, one in cast("dict[object, object]", value).items()}
     return value
