@@ -34,6 +34,7 @@ Row: TypeAlias = dict[str, object]
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "latest.json"
 PEERS = (
+    "aioitertools",
     "aiostream",
     "anyio",
     "asyncstdlib",
@@ -44,6 +45,7 @@ PEERS = (
     "msgspec",
     "openai",
     "partial-json-parser",
+    "reactivex",
     "sse-starlette",
     "streamable",
     "uvicorn",

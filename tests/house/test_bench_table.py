@@ -74,4 +74,4 @@ def test_a_run_prints_a_table_and_writes_json(
 def test_a_benchmark_that_does_not_exist_is_told(run: ModuleType) -> None:
     with pytest.raises(SystemExit, match="no such benchmark: bench_nonsense"):
         run.benchmarks("nonsense")
-    assert {"bench_kernel", "bench_sse"} <= set(run.benchmarks(""))
+    assert {"bench_kernel", "bench_operators", "bench_sse", "bench_text"} <= set(run.benchmarks(""))
