@@ -15,8 +15,9 @@ from several_streams import Failed, try_both_sides
 import streamkit as sk
 from streamkit.errors import ConfigError
 from streamkit.flow.clock import current_clock
+from streamkit.flow.flattened import SWITCH_OPEN
 from streamkit.flow.tasks import current_backend
-from streamkit.operators.flattening import SWITCH_OPEN, flatten, switch
+from streamkit.operators.flattening import flatten, switch
 from streamkit.testing import Probe, VirtualClock, assert_no_leaks, check_operator, timed
 
 pytestmark = pytest.mark.anyio

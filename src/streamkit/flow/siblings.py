@@ -5,26 +5,18 @@ Knows nothing of how they are read: side by side, in turn, or only until one of 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from streamkit.errors import ConfigError, StreamBusy, StreamConsumed
 from streamkit.flow.plan import Laid
 from streamkit.flow.runs import Run
-from streamkit.flow.sources import OpenFeed, Source
+from streamkit.flow.sources import Given, OpenFeed, Source
 from streamkit.flow.streams import Stream, stream
 
 __all__ = ["Given", "Plan", "close_unbegun", "combined", "plans_of"]
 
 T = TypeVar("T")
-
-# What of all that `sk.stream` takes a checker can see through.
-Given: TypeAlias = (
-    AsyncIterable[T]
-    | Iterable[T]
-    | Awaitable[AsyncIterable[T] | Iterable[T]]
-    | Callable[[], AsyncIterable[T] | Iterable[T] | Awaitable[AsyncIterable[T] | Iterable[T]]]
-)
 
 Plan: TypeAlias = tuple[Source, tuple[Laid, ...]]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import collections.abc as abc
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from streamkit.errors import StreamBusy, StreamConsumed
 from streamkit.flow.channel import FAIRNESS
@@ -24,10 +24,20 @@ from streamkit.flow.threads import ThreadIterator
 if TYPE_CHECKING:
     from streamkit.flow.runs import Run
 
-__all__ = ["Closer", "Feed", "OpenFeed", "Source", "source_of"]
+__all__ = ["Closer", "Feed", "Given", "OpenFeed", "Source", "source_of"]
+
+T = TypeVar("T")
 
 # How one thing is closed, and the name a warning gives it.
 Closer: TypeAlias = tuple[str, Callable[[], Awaitable[object] | None]]
+
+# What of all that `sk.stream` takes a checker can see through.
+Given: TypeAlias = (
+    AsyncIterable[T]
+    | Iterable[T]
+    | Awaitable[AsyncIterable[T] | Iterable[T]]
+    | Callable[[], AsyncIterable[T] | Iterable[T] | Awaitable[AsyncIterable[T] | Iterable[T]]]
+)
 
 READ_BYTES = 65536
 

@@ -42,7 +42,7 @@ from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.scripts import iterate
 from streamkit.flow.side_sink import SIDE_ITEMS, OnSinkError, also_to_part
 from streamkit.flow.snapshots import Chain, Snapshot
-from streamkit.flow.sources import Source, source_of
+from streamkit.flow.sources import Given, Source, source_of
 from streamkit.flow.timed_parts import batch_part, debounce_part, throttle_part, window_part
 from streamkit.flow.typed_parts import MAX_CHARS, MAX_DEPTH, parse_part
 from streamkit.stages.growing import Parsed
@@ -211,6 +211,18 @@ class Stream(Generic[T_co]):
     def throttle(self, seconds: float, *, trailing: bool = True) -> Stream[T_co]:
         """At most one item in so many seconds; see `sk.throttle`."""
         return self._with(throttle_part(seconds, trailing))
+
+    def flatten(self: Stream[Given[U]], *, concurrency: int = 1, size: int = 64) -> Stream[U]:
+        """The items of the streams that this stream gives; see `sk.flatten`."""
+        from streamkit.flow.flattened import flatten_part  # it makes streams of what it is given
+
+        return self._with(flatten_part(concurrency, size))
+
+    def switch(self: Stream[Given[U]]) -> Stream[U]:
+        """The items of the newest of the streams that this stream gives; see `sk.switch`."""
+        from streamkit.flow.flattened import switch_part  # it makes streams of what it is given
+
+        return self._with(switch_part())
 
     def also_to(self, sink: Sink[T_co], *, size: int = SIDE_ITEMS, on_error: OnSinkError = "warn") -> Stream[T_co]:
         """Give everything to a second sink, which can neither hold back nor break this stream; see `sk.also_to`."""
