@@ -13,7 +13,7 @@ from typing import Any
 
 from streamkit.flow.channel import Channel
 from streamkit.flow.plan import Part, check_count
-from streamkit.flow.runs import Pump, Run, Strand
+from streamkit.flow.runs import OwnLimits, Pump, Run, Strand
 from streamkit.flow.sources import Feed
 from streamkit.flow.streams import stream
 
@@ -46,7 +46,8 @@ class _InTurn:
 
     def connect(self, strand: Strand, run: Run[Any]) -> Strand:
         strand.flatten()
-        strand.wrap(_in_turn(run, strand.iterator), "lists", self.label)
+        items = _in_turn(run, strand.iterator)
+        strand.wrap(items, "lists", self.label, OwnLimits(items.aclose))
         return strand
 
 

@@ -87,14 +87,14 @@ class Strand:
         """
         self.wrap(self.bind("yield", None, None), "items", "segment")
 
-    def wrap(self, iterator: Any, shape: Shape, label: str) -> None:
-        """Put an iterator over the strand so far."""
+    def wrap(self, iterator: Any, shape: Shape, label: str, close: Callable[[], Awaitable[object] | None] | None = None) -> None:
+        """Put an iterator over the strand so far, closed by its `aclose`, if it has one, or as told."""
         self.iterator = iterator
         self.shape = shape
         self.start = None
         self.steps = []
         self.watched = False
-        close = getattr(iterator, "aclose", None)
+        close = close or getattr(iterator, "aclose", None)
         if close is not None:
             self._closers.append((label, close))
 

@@ -11,7 +11,7 @@ from streamkit.errors import ConfigError
 from streamkit.flow.channel import ENDED, NOT_YET, Channel
 from streamkit.flow.flattened import MERGE_ITEMS
 from streamkit.flow.plan import Op, check_count
-from streamkit.flow.runs import Run
+from streamkit.flow.runs import OwnLimits, Run
 from streamkit.flow.siblings import Given, Plan, close_unbegun, combined, label_of, plans_of
 from streamkit.flow.sources import Feed
 from streamkit.flow.streams import Stream, stream
@@ -99,7 +99,7 @@ def concat(*streams: Given[T]) -> Stream[T]:
         return Feed(
             batches,
             shape="lists",
-            closers=[("what was not begun", lambda: close_unbegun(run, tuple(rest))), ("concat()", batches.aclose)],
+            closers=[("what was not begun", lambda: close_unbegun(run, tuple(rest))), ("concat()", OwnLimits(batches.aclose))],
         )
 
     return combined("concat", plans, open_feed)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from streamkit.flow.channel import Channel
 from streamkit.flow.fuse import Enough
 from streamkit.flow.plan import Same, describe
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import OwnLimits, Run, Strand
 from streamkit.flow.siblings import Plan
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.streams import stream
@@ -121,7 +121,7 @@ def _made(make: Callable[[], Any], run: Run[Any]) -> Feed:
         raise TypeError(f"take_until(): {describe(make)} returned a {type(made).__name__}, which is no awaitable and no stream")
     inner = run.inside(*_plan_of(made))
     items = inner.__aiter__()
-    return Feed(items, closers=[(describe(make), inner.aclose)])
+    return Feed(items, closers=[(describe(make), OwnLimits(inner.aclose))])
 
 
 def _label(signal: object) -> str:
