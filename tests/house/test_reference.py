@@ -15,7 +15,7 @@ LISTED = re.compile(r"^\.\. auto(?:function|class|data):: streamkit\.((?:testing
 
 
 def test_the_reference_has_every_exported_name_once() -> None:
-    pages = (ROOT / "docs" / "reference").glob("*.md")
+    pages = (ROOT / "docs" / "reference").rglob("*.md")
     assert dict.fromkeys([*EXPORTED, *TESTING], 1) == Counter(
         name for page in pages for name in LISTED.findall(page.read_text("utf-8"))
     )

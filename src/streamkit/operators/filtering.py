@@ -106,7 +106,7 @@ def redact(*patterns: str | re.Pattern[str], by: str = "[redacted]", max_repeat:
     Args:
         patterns: Names of kinds, and compiled patterns. At least one; the first that matches at a place counts. The kinds:
             "card" (13 to 19 digits in groups, with Luhn's check digit), "email", "iban" (with its check digits), "ipv4", "key"
-            (sk-..., ghp_..., AKIA..., "Bearer ...", JSON web tokens and the like), "phone", "ssn".
+            (`sk-...`, `ghp_...`, `AKIA...`, `Bearer ...`, JSON web tokens and the like), "phone", "ssn".
         by: What takes the place of each.
         max_repeat: What `*`, `+` and `{n,}` in a pattern of one's own mean at most; one that ends the pattern has no limit.
         trusted: As for `replace`.

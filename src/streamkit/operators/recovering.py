@@ -207,7 +207,7 @@ def continue_on_cut(
     Raises:
         ConfigError, TypeError: arguments that cannot work, at the call; an item that is no event.
         The error that cut it, when it cannot be continued: with the whole answer so far as its `partial`, if it is one of
-        streamkit's own.
+            streamkit's own.
 
     >>> def cut(text):
     ...     yield TextDelta(text)
