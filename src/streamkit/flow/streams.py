@@ -50,6 +50,7 @@ from streamkit.stages.weighing import Measure
 
 if TYPE_CHECKING:
     from streamkit.flow.sending import SendChannel
+    from streamkit.flow.shaped import Keeps, Shaped
 
 __all__ = ["Sink", "Stream", "stream"]
 
@@ -94,8 +95,12 @@ class Stream(Generic[T_co]):
     @overload
     def __or__(self, other: Same) -> Stream[T_co]: ...
     @overload
+    def __or__(self, other: Keeps[T_co]) -> Stream[T_co]: ...
+    @overload
+    def __or__(self, other: Shaped[T_co, U]) -> Stream[U]: ...
+    @overload
     def __or__(self, other: Op[T_co, U]) -> Stream[U]: ...
-    def __or__(self, other: Same | Op[Any, Any]) -> Stream[Any]:
+    def __or__(self, other: Same | Op[Any, Any] | Shaped[Any, Any]) -> Stream[Any]:
         """Put an operator behind this stream."""
         if not isinstance(other, Op | Same):  # pyright: ignore[reportUnnecessaryIsInstance]  # `|` with a stranger
             return NotImplemented

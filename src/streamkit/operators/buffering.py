@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from streamkit.events.model import join_deltas
 from streamkit.flow.channel import Channel
 from streamkit.flow.overflow import Overflow, check_overflow, make_channel
 from streamkit.flow.plan import Op, Same, check_count
 from streamkit.flow.runs import Run, Strand
+from streamkit.flow.shaped import Lists, Windows
 from streamkit.flow.sources import Feed
 from streamkit.flow.timed_parts import batch_part, window_part
 from streamkit.stages.weighing import Measure
@@ -73,6 +74,16 @@ def coalesce(size: int = COALESCE_ITEMS) -> Same:
     return Same(_Coalesce(size))
 
 
+@overload
+def batch(
+    size: int | None = None,
+    *,
+    within: float | None = None,
+    weight: Measure | None = None,
+    max_weight: float | None = None,
+    until: None = None,
+) -> Lists: ...
+@overload
 def batch(
     size: int | None = None,
     *,
@@ -80,7 +91,15 @@ def batch(
     weight: Callable[[T], float] | Measure | None = None,
     max_weight: float | None = None,
     until: Callable[[T], object] | None = None,
-) -> Op[T, list[T]]:
+) -> Op[T, list[T]]: ...
+def batch(
+    size: int | None = None,
+    *,
+    within: float | None = None,
+    weight: Callable[[Any], float] | Measure | None = None,
+    max_weight: float | None = None,
+    until: Callable[[Any], object] | None = None,
+) -> Op[Any, list[Any]]:
     """Gather items into lists.
 
     Args:
@@ -106,10 +125,10 @@ def batch(
     >>> run((stream(["One ", "two.", "Three"]) | batch(until=lambda text: text.endswith("."))).collect())
     [['One ', 'two.'], ['Three']]
     """
-    return Op(batch_part(size, within, weight, max_weight, until))
+    return Lists(batch_part(size, within, weight, max_weight, until))
 
 
-def window(size: int, step: int = 1, *, partial: bool = False) -> Op[T, tuple[T, ...]]:
+def window(size: int, step: int = 1, *, partial: bool = False) -> Windows:
     """Give the last items together, again and again.
 
     Args:
@@ -130,7 +149,7 @@ def window(size: int, step: int = 1, *, partial: bool = False) -> Op[T, tuple[T,
     >>> run((stream([1, 2, 3, 4, 5]) | window(2, 2, partial=True)).collect())
     [(1, 2), (3, 4), (5,)]
     """
-    return Op(window_part(size, step, partial))
+    return Windows(window_part(size, step, partial))
 
 
 class _Buffer:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from streamkit.flow.flattened import MERGE_ITEMS, flatten_part, switch_part
-from streamkit.flow.plan import Op
-from streamkit.flow.siblings import Given
+from streamkit.flow.shaped import Flattens
 
 __all__ = ["flatten", "switch"]
 
-T = TypeVar("T")
 
-
-def flatten(*, concurrency: int = 1, size: int = MERGE_ITEMS) -> Op[Given[T], T]:
+def flatten(*, concurrency: int = 1, size: int = MERGE_ITEMS) -> Flattens:
     """The items of the streams that a stream gives.
 
     Args:
@@ -37,10 +32,10 @@ def flatten(*, concurrency: int = 1, size: int = MERGE_ITEMS) -> Op[Given[T], T]
     >>> run((stream([[1, 2], [3]]) | flatten()).collect())
     [1, 2, 3]
     """
-    return Op(flatten_part(concurrency, size))
+    return Flattens(flatten_part(concurrency, size))
 
 
-def switch() -> Op[Given[T], T]:
+def switch() -> Flattens:
     """The items of the newest of the streams that a stream gives.
 
     When a new one comes the one before is told to leave at once; its clean-up goes on meanwhile, and is waited for at
@@ -60,4 +55,4 @@ def switch() -> Op[Given[T], T]:
     >>> run((stream([["a"], ["b", "c"]]) | switch()).collect())
     ['b', 'c']
     """
-    return Op(switch_part())
+    return Flattens(switch_part())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
-from streamkit.flow.plan import DISTINCT_ITEMS, Op, Same, Step, changes_step, check_count, distinct_step, start_with_step, step_of
+from streamkit.flow.plan import DISTINCT_ITEMS, Same, Step, changes_step, check_count, distinct_step, start_with_step, step_of
+from streamkit.flow.shaped import Keeps, Widens
 from streamkit.stages.limiting import Limit, utf8_bytes
 
 __all__ = ["changes", "default_if_empty", "distinct", "drop_while", "limit_bytes", "skip", "start_with", "take", "take_while"]
@@ -57,7 +58,7 @@ def skip(count: int) -> Same:
     return Same(Step("skip", f"skip({count})", count))
 
 
-def take_while(fn: Callable[[T], object]) -> Op[T, T]:
+def take_while(fn: Callable[[T], object]) -> Keeps[T]:
     """Items up to the first for which `fn(item)` is false, which ends the stream and is not given.
 
     Args:
@@ -74,7 +75,7 @@ def take_while(fn: Callable[[T], object]) -> Op[T, T]:
     >>> run((stream([1, 2, 9, 1]) | take_while(lambda n: n < 5)).collect())
     [1, 2]
     """
-    return Op(step_of("take_while", "take_while", fn))
+    return Keeps(step_of("take_while", "take_while", fn))
 
 
 def limit_bytes(most: int) -> Same:
@@ -100,7 +101,7 @@ def limit_bytes(most: int) -> Same:
     return Same(Step("stage", f"limit_bytes({most})", lambda: Limit(most, utf8_bytes, "limit_bytes")))
 
 
-def drop_while(fn: Callable[[T], object]) -> Op[T, T]:
+def drop_while(fn: Callable[[T], object]) -> Keeps[T]:
     """Everything from the first item for which `fn(item)` is false.
 
     Args:
@@ -117,10 +118,14 @@ def drop_while(fn: Callable[[T], object]) -> Op[T, T]:
     >>> run((stream(["", " ", "a", ""]) | drop_while(lambda text: not text.strip())).collect())
     ['a', '']
     """
-    return Op(step_of("drop_while", "drop_while", fn))
+    return Keeps(step_of("drop_while", "drop_while", fn))
 
 
-def distinct(key: Callable[[T], object] | None = None, *, size: int = DISTINCT_ITEMS) -> Op[T, T]:
+@overload
+def distinct(key: None = None, *, size: int = DISTINCT_ITEMS) -> Keeps[object]: ...
+@overload
+def distinct(key: Callable[[T], object], *, size: int = DISTINCT_ITEMS) -> Keeps[T]: ...
+def distinct(key: Callable[[Any], object] | None = None, *, size: int = DISTINCT_ITEMS) -> Keeps[Any]:
     """Each item once.
 
     Args:
@@ -138,10 +143,14 @@ def distinct(key: Callable[[T], object] | None = None, *, size: int = DISTINCT_I
     >>> run((stream([1, 2, 1, 3, 2]) | distinct()).collect())
     [1, 2, 3]
     """
-    return Op(distinct_step(key, size))
+    return Keeps(distinct_step(key, size))
 
 
-def changes(key: Callable[[T], object] | None = None) -> Op[T, T]:
+@overload
+def changes(key: None = None) -> Keeps[object]: ...
+@overload
+def changes(key: Callable[[T], object]) -> Keeps[T]: ...
+def changes(key: Callable[[Any], object] | None = None) -> Keeps[Any]:
     """The items that differ from the one before them.
 
     Args:
@@ -158,10 +167,10 @@ def changes(key: Callable[[T], object] | None = None) -> Op[T, T]:
     >>> run((stream([1, 1, 2, 2, 1]) | changes()).collect())
     [1, 2, 1]
     """
-    return Op(changes_step(key))
+    return Keeps(changes_step(key))
 
 
-def start_with(*items: U) -> Op[T, T | U]:
+def start_with(*items: U) -> Widens[U]:
     """Some items first, then the stream.
 
     Args:
@@ -176,10 +185,10 @@ def start_with(*items: U) -> Op[T, T | U]:
     >>> run((stream(["b"]) | start_with("a")).collect())
     ['a', 'b']
     """
-    return Op(start_with_step(items))
+    return Widens(start_with_step(items))
 
 
-def default_if_empty(item: U) -> Op[T, T | U]:
+def default_if_empty(item: U) -> Widens[U]:
     """One item where there would be none.
 
     Args:
@@ -194,4 +203,4 @@ def default_if_empty(item: U) -> Op[T, T | U]:
     >>> run((stream([]) | default_if_empty("nothing")).collect())
     ['nothing']
     """
-    return Op(Step("default_if_empty", "default_if_empty()", item))
+    return Widens(Step("default_if_empty", "default_if_empty()", item))

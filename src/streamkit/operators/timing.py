@@ -6,11 +6,12 @@ All take it from the Run's clock, which only goes forward: somebody who sets the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from streamkit.errors import ConfigError
 from streamkit.events.model import Ping
 from streamkit.flow.plan import Op, Same, check_callable, check_seconds, describe
+from streamkit.flow.shaped import Widens
 from streamkit.flow.timed import TimedBoundary
 from streamkit.flow.timed_parts import (
     debounce_part,
@@ -206,10 +207,10 @@ def pace(
 
 
 @overload
-def heartbeat(seconds: float, *, size: int = 64) -> Op[T, T | Ping]: ...
+def heartbeat(seconds: float, *, size: int = 64) -> Widens[Ping]: ...
 @overload
-def heartbeat(seconds: float, make: Callable[[], U], *, size: int = 64) -> Op[T, T | U]: ...
-def heartbeat(seconds: float, make: Callable[[], Any] = Ping, *, size: int = 64) -> Op[Any, Any]:
+def heartbeat(seconds: float, make: Callable[[], U], *, size: int = 64) -> Widens[U]: ...
+def heartbeat(seconds: float, make: Callable[[], Any] = Ping, *, size: int = 64) -> Widens[Any]:
     """Give a sign of life when nothing came for a while.
 
     Args:
@@ -229,7 +230,7 @@ def heartbeat(seconds: float, make: Callable[[], Any] = Ping, *, size: int = 64)
     >>> run((stream(["a"]) | heartbeat(15)).collect())
     ['a']
     """
-    return Op(heartbeat_part(seconds, make, size))
+    return Widens(heartbeat_part(seconds, make, size))
 
 
 def timed_stage(make: Callable[[], TimedStage[T, U]]) -> Op[T, U]:
@@ -270,7 +271,16 @@ class Timestamped(NamedTuple, Generic[T]):
     item: T
 
 
-def timestamped() -> Op[T, Timestamped[T]]:
+class Stamps(Op[Any, Timestamped[Any]]):
+    """Gives each item with its time."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+
+        def _shape(self, item: T, /) -> Timestamped[T]: ...
+
+
+def timestamped() -> Stamps:
     """Put the time beside each item.
 
     Yields:
@@ -284,4 +294,4 @@ def timestamped() -> Op[T, Timestamped[T]]:
     >>> 0 <= at < 5, item
     (True, 'a')
     """
-    return Op(timestamped_part(Timestamped))
+    return Stamps(timestamped_part(Timestamped))

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from streamkit.flow.concurrent_map import concurrent_map_part
 from streamkit.flow.plan import Op, Step, check_callable, describe, enumerate_step, step_of
 from streamkit.flow.runs import Run, Strand
+from streamkit.flow.shaped import Keeps, Numbers, Pairs
 from streamkit.stages.stage import Stage
 
 __all__ = ["enumerate", "filter", "flat_map", "map", "operator", "pairwise", "scan", "stage", "tap"]
@@ -47,7 +48,7 @@ def map(fn: Callable[[Any], Any], *, concurrency: int = 1, ordered: bool = True)
     return Op(concurrent_map_part(fn, concurrency, ordered))
 
 
-def filter(fn: Callable[[T], object]) -> Op[T, T]:
+def filter(fn: Callable[[T], object]) -> Keeps[T]:
     """Keep the items for which `fn(item)` is true.
 
     Args:
@@ -64,7 +65,7 @@ def filter(fn: Callable[[T], object]) -> Op[T, T]:
     >>> run((stream(["a", "", "b"]) | filter(bool)).collect())
     ['a', 'b']
     """
-    return Op(step_of("filter", "filter", fn))
+    return Keeps(step_of("filter", "filter", fn))
 
 
 @overload
@@ -119,7 +120,7 @@ def scan(fn: Callable[[Any, Any], Any], initial: Any) -> Op[Any, Any]:
     return Op(step_of("scan", "scan", fn, argument=(fn, initial)))
 
 
-def tap(fn: Callable[[T], object]) -> Op[T, T]:
+def tap(fn: Callable[[T], object]) -> Keeps[T]:
     """Call `fn(item)` for each item and pass the item on.
 
     Args:
@@ -137,10 +138,10 @@ def tap(fn: Callable[[T], object]) -> Op[T, T]:
     a
     ['a']
     """
-    return Op(step_of("tap", "tap", fn))
+    return Keeps(step_of("tap", "tap", fn))
 
 
-def enumerate(start: int = 0) -> Op[T, tuple[int, T]]:
+def enumerate(start: int = 0) -> Numbers:
     """Number the items.
 
     Args:
@@ -157,10 +158,10 @@ def enumerate(start: int = 0) -> Op[T, tuple[int, T]]:
     >>> run((stream(["a", "b"]) | enumerate(1)).collect())
     [(1, 'a'), (2, 'b')]
     """
-    return Op(enumerate_step(start))
+    return Numbers(enumerate_step(start))
 
 
-def pairwise() -> Op[T, tuple[T, T]]:
+def pairwise() -> Pairs:
     """Each item together with the one before it.
 
     Yields:
@@ -172,7 +173,7 @@ def pairwise() -> Op[T, tuple[T, T]]:
     >>> run((stream([1, 4, 9]) | pairwise()).map(lambda pair: pair[1] - pair[0]).collect())
     [3, 5]
     """
-    return Op(Step("pairwise", "pairwise()", None))
+    return Pairs(Step("pairwise", "pairwise()", None))
 
 
 def stage(make: Callable[[], Stage[T, U]]) -> Op[T, U]:
