@@ -1,11 +1,15 @@
 """Thousands of streams, ended in every way there is, and a look at what stays behind: `make soak`.
 
     python benchmarks/soak.py [--seconds 60] [--seed 1]
+    python benchmarks/soak.py --growth [merge,tee]
 
 Each round builds a pipeline at random, over a source that waits or not, and leaves it at a random
 moment: at its end, by `break`, by an error of the source or of the consumer, by a cancel, by a timeout.
 Afterwards every source must be closed, once, and no task, thread or warning left; at the end of the soak
 the memory must be where it was after the first tenth, but for a megabyte.
+
+With --growth a million items pass each operator instead, or those that are named, and the memory of each may grow by
+less than a megabyte. That takes half an hour; the tests do the same with fewer items (tests/operators/test_growth.py).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib
 import io
 import json
 import os
@@ -23,12 +28,14 @@ import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import streamkit as sk
 
 SLACK_BYTES = 1_000_000
+MILLION = 1_000_000
 # Code is generated and kept once per shape: a program has some, so the soak must not invent new ones for ever.
 SHAPES = 100
 
@@ -197,6 +204,27 @@ async def soak(seconds: float, seed: int) -> Counter[str]:
     return endings
 
 
+def growth(names: str) -> bool:
+    """A million items through each operator; whether all kept within their bounds."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "operators"))
+    measures: Any = importlib.import_module("growth")
+    table: Any = importlib.import_module("test_growth")
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    known = {name.partition(",")[0] for name in table.CASES}
+    if wanted - known:
+        raise SystemExit(f"no such operator: {', '.join(sorted(wanted - known))}; there are {', '.join(sorted(known))}")
+    kept = True
+    for name, (op, make, _) in table.CASES.items():
+        if wanted and name.partition(",")[0] not in wanted:
+            continue
+        grown = asyncio.run(measures.growth(op, make, few=table.FEW, many=table.FEW + MILLION))
+        bound = table.BYTES_OF_A_MILLION * table.KEPT.get(name, 1)
+        kept = kept and grown < bound
+        verdict = "" if grown < bound else f", more than {bound:,}"
+        print(f"{name:40} {grown:12,.0f} bytes for a million of items{verdict}", flush=True)
+    return kept
+
+
 def _memory() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
@@ -206,8 +234,11 @@ def main(argv: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(description="Streams left at random moments, and a look at what stays behind.")
     options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--growth", nargs="?", const="", metavar="NAMES", help="a million items through each operator")
     typed = options.parse_args(argv)
     warnings.simplefilter("error")
+    if typed.growth is not None:
+        return 0 if growth(typed.growth) else 1
     tracemalloc.start()
     endings = asyncio.run(soak(typed.seconds, typed.seed))
     told = ", ".join(f"{count} {how}" for how, count in endings.most_common())
