@@ -22,11 +22,12 @@ demo: $(VENV)/.has-demo ## the local model answers over SSE, live in this termin
 test: $(VENV)/.has-test ## all tests; ARGS="tests/wire -x" runs some of them
 	@PYTHONPATH=tests/house $(PY) -m pytest -p verdict $(ARGS)
 
-check: $(VENV)/.has-test $(VENV)/.has-bench $(VENV)/.has-check ## ruff, mypy --strict, pyright strict
+check: $(VENV)/.has-test $(VENV)/.has-bench $(VENV)/.has-check ## ruff, mypy --strict, pyright strict, pyrefly
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict
 	@$(PY) -m pyright --pythonpath $(PY)
+	@$(PY) -m pyrefly check --summary=none --python-interpreter-path $(PY)
 	@echo "make check: all clean"
 
 bench: $(VENV)/.has-bench $(VENV)-peers/.has-peers ## our figures beside those of the libraries people use

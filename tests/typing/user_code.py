@@ -1,8 +1,10 @@
-"""Code as users write it, for the type checkers: `make check` reads it with mypy --strict and pyright strict.
+"""Code as users write it, for the type checkers: `make check` reads it with mypy --strict, pyright strict and pyrefly.
 
-What must be inferred is asserted; what must be refused carries an ignore, which a checker reports when
-there is nothing to ignore.
+What must be inferred is asserted; what must be refused carries an ignore, the same for all three, and each of them reports
+an ignore where it finds nothing to ignore.
 """
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import assert_type
 
 import streamkit as sk
+from streamkit.operators.timing import Timestamped
 
 
 async def words() -> AsyncIterator[str]:
@@ -22,6 +25,18 @@ async def measured(text: str) -> float:
 
 def length(text: str) -> int:
     return len(text)
+
+
+def is_end(text: str) -> bool:
+    return text.endswith(".")
+
+
+def event_name(event: sk.Event) -> str:
+    return event.type
+
+
+def numbers() -> sk.Stream[int]:
+    return sk.stream([1, 2])
 
 
 @sk.operator
@@ -67,6 +82,109 @@ async def a_len_is_taken_of_anything_sized() -> None:
     assert_type(sk.stream(words()) | sk.map(len), sk.Stream[int])
 
 
+async def operators_that_keep_items_keep_their_type(text: sk.Stream[str], events: sk.Stream[sk.Event]) -> None:
+    assert_type(text | sk.filter(bool) | sk.filter(is_end), sk.Stream[str])
+    assert_type(text | sk.tap(print), sk.Stream[str])
+    assert_type(text | sk.take_while(str.isalpha) | sk.drop_while(str.isspace), sk.Stream[str])
+    assert_type(text | sk.distinct() | sk.distinct(len, size=10), sk.Stream[str])
+    assert_type(text | sk.changes() | sk.changes(str.lower), sk.Stream[str])
+    assert_type(text | sk.skip(1) | sk.take(2) | sk.limit_bytes(100), sk.Stream[str])
+    assert_type(text | sk.debounce(1) | sk.throttle(1) | sk.sample(1) | sk.delay(1) | sk.pace(30), sk.Stream[str])
+    assert_type(events | sk.buffer(8, overflow="coalesce") | sk.coalesce() | sk.timeout(idle=5), sk.Stream[sk.Event])
+    assert_type(events | sk.retry(3) | sk.take_until(numbers()), sk.Stream[sk.Event])
+    assert_type(events | sk.measure(sk.Stats()) | sk.progress() | sk.on_end(print), sk.Stream[sk.Event])
+    assert_type(events | sk.circuit_breaker(sk.CircuitBreaker()), sk.Stream[sk.Event])
+    assert_type(events | sk.filter(event_name), sk.Stream[sk.Event])
+    assert_type(text.distinct(len).changes().skip(1).take_while(is_end).drop_while(is_end), sk.Stream[str])
+    assert_type(text.debounce(1).throttle(1).tap(print), sk.Stream[str])
+
+
+async def items_in_lists_and_pairs_are_still_known(text: sk.Stream[str]) -> None:
+    assert_type(text | sk.batch(2), sk.Stream[list[str]])
+    assert_type(text | sk.batch(weight="tokens", max_weight=50), sk.Stream[list[str]])
+    assert_type(text | sk.batch(8, within=0.5, until=is_end), sk.Stream[list[str]])
+    assert_type(text | sk.window(3), sk.Stream[tuple[str, ...]])
+    assert_type(text | sk.pairwise(), sk.Stream[tuple[str, str]])
+    assert_type(text | sk.enumerate(1), sk.Stream[tuple[int, str]])
+    assert_type(text | sk.timestamped(), sk.Stream[Timestamped[str]])
+    assert_type(text | sk.sentences() | sk.batch(2) | sk.enumerate(), sk.Stream[tuple[int, list[str]]])
+    assert_type(text | sk.batch(2) | sk.map(len), sk.Stream[int])
+    assert_type(text.window(3).pairwise(), sk.Stream[tuple[tuple[str, ...], tuple[str, ...]]])
+    assert_type(text.enumerate(), sk.Stream[tuple[int, str]])
+    assert_type(text.batch(until=lambda piece: piece.endswith(".")), sk.Stream[list[str]])
+    async with text | sk.timestamped() as stamped:
+        async for at, item in stamped:
+            assert_type(at, float)
+            assert_type(item, str)
+
+
+async def items_among_others_widen_the_type(text: sk.Stream[str]) -> None:
+    assert_type(text | sk.start_with("first"), sk.Stream[str])
+    assert_type(text | sk.start_with(1), sk.Stream[str | int])
+    assert_type(text | sk.default_if_empty(None), sk.Stream[str | None])
+    assert_type(text | sk.heartbeat(15), sk.Stream[str | sk.Ping])
+    assert_type(text | sk.heartbeat(15, lambda: ""), sk.Stream[str])
+    assert_type(text.start_with(1), sk.Stream[str | int])
+    assert_type(text.default_if_empty(None), sk.Stream[str | None])
+
+
+async def streams_together(text: sk.Stream[str]) -> None:
+    assert_type(sk.merge(text, text), sk.Stream[str])
+    assert_type(sk.merge(sk.stream([text, text]), concurrency=2), sk.Stream[str])
+    assert_type(sk.concat(text, text), sk.Stream[str])
+    assert_type(sk.interleave(text, text), sk.Stream[str])
+    assert_type(sk.zip(text, numbers()), sk.Stream[tuple[str, int]])
+    assert_type(sk.zip(text, numbers(), numbers(), strict=True), sk.Stream[tuple[str, int, int]])
+    assert_type(sk.combine_latest(text, numbers()), sk.Stream[tuple[str, int]])
+    assert_type(sk.race(text, text), sk.Stream[str])
+    assert_type(sk.hedge(words, words, after=0.5), sk.Stream[str])
+    assert_type(sk.tee(text, 2), tuple[sk.Stream[str], ...])
+    assert_type(sk.share(text, replay=2), sk.Stream[str])
+    assert_type(sk.stream([text]) | sk.flatten(), sk.Stream[str])
+    assert_type(sk.stream([text]) | sk.switch(), sk.Stream[str])
+    assert_type(sk.stream([text]).flatten(concurrency=2), sk.Stream[str])
+    assert_type(text.map(lambda word: sk.stream([len(word)])).switch(), sk.Stream[int])
+    left, right = sk.tee(text, 2)
+    assert_type(sk.zip(left, right | sk.map(length)), sk.Stream[tuple[str, int]])
+
+
+async def a_stream_that_goes_on_elsewhere(text: sk.Stream[str], events: sk.Stream[sk.Event]) -> None:
+    assert_type(text | sk.retry() | sk.fallback(words), sk.Stream[str])
+    assert_type(text | sk.catch(lambda error: [str(error)], OSError), sk.Stream[str])
+    assert_type(events | sk.continue_on_cut(lambda message: sk.model("local").stream(message.text)), sk.Stream[sk.Event])
+
+
+async def token_processors_take_text_and_give_it(text: sk.Stream[str], counter: sk.TokenCounter) -> None:
+    assert_type(text | sk.characters() | sk.words() | sk.chunks(20) | sk.lines() | sk.paragraphs(), sk.Stream[str])
+    assert_type(text | sk.normalize() | sk.strip() | sk.printable() | sk.stop(["END"]), sk.Stream[str])
+    assert_type(text | sk.redact("email") | sk.replace({"a": "b"}) | sk.replace("a", "b"), sk.Stream[str])
+    assert_type(text | sk.markdown_blocks() | sk.count_tokens(counter), sk.Stream[str])
+    assert_type(text | sk.split_tags("think"), sk.Stream[sk.Event])
+    assert_type(text | sk.code_blocks(), sk.Stream[sk.CodeBlock])
+    assert_type(text | sk.heal_markdown(), sk.Stream[sk.Healed])
+    assert_type((text | sk.heal_markdown()).map(lambda one: one.delta), sk.Stream[str])
+    assert_type(text | sk.normalize() | sk.sentences() | sk.map(len) | sk.filter(bool), sk.Stream[int])
+
+
+async def token_processors_work_on_the_text_of_events(events: sk.Stream[sk.Event], counter: sk.TokenCounter) -> None:
+    assert_type(events | sk.on_text(sk.sentences()), sk.Stream[sk.Event])
+    assert_type(events | sk.on_text(sk.normalize() | sk.redact("email") | sk.count_tokens(counter)), sk.Stream[sk.Event])
+    assert_type(events | sk.on_text(sk.split_tags("think")) | sk.on_text(sk.sentences()), sk.Stream[sk.Event])
+
+
+def operators_of_ones_own(size: int) -> sk.Op[str, list[str]]:
+    return sk.batch(size)
+
+
+async def operators_are_values(text: sk.Stream[str]) -> None:
+    tidy = sk.normalize() | sk.strip() | sk.sentences(min_chars=10)
+    assert_type(tidy, sk.Op[str, str])
+    assert_type(text | tidy | operators_of_ones_own(3), sk.Stream[list[str]])
+    assert_type(sk.take(2) | sk.buffer(2), sk.Same)
+    assert_type(sk.take(2) | sk.sentences(), sk.Op[str, str])
+    assert_type(sk.map(measured, concurrency=4) | sk.take(1), sk.Op[str, float])
+
+
 async def terminals_infer() -> None:
     stream = sk.stream(words())
     assert_type(await stream.collect(), list[str])
@@ -82,9 +200,47 @@ async def terminals_infer() -> None:
 
 
 def wrong_pipes_are_errors() -> None:
-    sk.stream([1, 2]) | sk.map(length)  # type: ignore[arg-type]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
-    sk.stream([1, 2]) | sk.sentences()  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
-    sk.map(length) | sk.sentences()  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
-    sk.stream([1]).map(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    sk.buffer("many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    sk.buffer(2, overflow="explode")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    sk.stream([1, 2]) | sk.map(length)  # type: ignore[arg-type]
+    sk.stream([1, 2]) | sk.sentences()  # type: ignore[operator]
+    sk.map(length) | sk.sentences()  # type: ignore[operator]
+    sk.stream([1]).map(3)  # type: ignore[call-overload]
+    sk.buffer("many")  # type: ignore[arg-type]
+    sk.buffer(2, overflow="explode")  # type: ignore[arg-type]
+
+
+def wrong_operators_are_errors(text: sk.Stream[str], events: sk.Stream[sk.Event]) -> None:
+    events | sk.sentences()  # type: ignore[operator]
+    text | sk.on_text(sk.sentences())  # type: ignore[operator]
+    text | sk.split_tags("think") | sk.sentences()  # type: ignore[operator]
+    text | sk.batch(2) | sk.sentences()  # type: ignore[operator]
+    text | sk.enumerate() | sk.map(length)  # type: ignore[arg-type]
+    text | sk.heal_markdown() | sk.strip()  # type: ignore[operator]
+    numbers() | sk.filter(is_end)  # type: ignore[arg-type]
+    numbers() | sk.tap(length)  # type: ignore[arg-type]
+    numbers() | sk.distinct(length)  # type: ignore[arg-type]
+    numbers() | sk.batch(until=is_end)  # type: ignore[arg-type]
+    numbers() | sk.flatten()  # type: ignore[operator]
+    numbers() | sk.default_if_empty("") | sk.lines()  # type: ignore[operator]
+    numbers().filter(is_end)  # type: ignore[arg-type]
+    numbers() | sk.split_tags("think")  # type: ignore[operator]
+    text.map(length, concurrency=4)  # type: ignore[arg-type]
+    sk.map(length, concurrency=4)  # type: ignore[arg-type]
+    sk.stop(3)  # type: ignore[arg-type]
+    sk.redact(3)  # type: ignore[arg-type]
+    sk.normalize("NFX")  # type: ignore[arg-type]
+    sk.replace({"a": 1})  # type: ignore[dict-item]
+    sk.pace(30, unit="lines")  # type: ignore[arg-type]
+    sk.timeout(1)  # type: ignore[call-arg]
+    sk.batch(2, 0.5)  # type: ignore[call-overload]
+    sk.on_text(sk.map(length))  # type: ignore[arg-type]
+    sk.on_text(sk.code_blocks())  # type: ignore[arg-type]
+    sk.tee(words(), 2)  # type: ignore[arg-type]
+    sk.share([1])  # type: ignore[arg-type]
+    sk.hedge(words, words)  # type: ignore[call-arg]
+    sk.merge(text, 3)  # type: ignore[call-overload]
+    sk.zip(text, 3)  # type: ignore[call-overload]
+    sk.count_tokens(len)  # type: ignore[arg-type]
+    text | sk.sentences  # type: ignore[operator]
+    text | str.upper  # type: ignore[operator]
+    text | 3  # type: ignore[operator]
+    sk.stream(3)  # type: ignore[call-overload]
