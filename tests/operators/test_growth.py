@@ -86,8 +86,8 @@ from streamkit.stages.thinning import Throttle
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
 # Of jobs that cost microseconds an item, fewer are made; the bound goes with their number.
-FEW, MANY = 10_000, 35_000
-FEWER, FEWER_MANY = 2_000, 7_000
+FEW, MANY = 8_000, 24_000
+FEWER, FEWER_MANY = 1_500, 4_500
 BYTES_OF_A_MILLION = 1_000_000
 # What a block of text under way, or a table that was filled, may differ by from one look to the other.
 SLACK_BYTES = 8_000
