@@ -1,6 +1,7 @@
 """Plain values as bytes, and back with the same types.
 
 MessagePack has lists and maps only, so each container says first which kind it is; events keep their tagged form.
+Its texts are UTF-8, which has no place for half a character (a lone surrogate): where there is one, the text goes as bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _KINDS: Final = {number: kind for kind, number in _CONTAINERS.items()}
 _DICT: Final = 4
 _EVENT: Final = 5
 _INT: Final = 6
-_PLAIN: Final = (type(None), bool, float, str, bytes)
+_HALVES: Final = 7
+_EVENT_WITH_HALVES: Final = 8
+_PLAIN: Final = (type(None), bool, float, bytes)
 
 
 def pack(value: object) -> bytes:
@@ -48,6 +51,8 @@ def unpack(data: bytes) -> Any:
 
 def _packed(value: object) -> object:
     kind = value.__class__
+    if kind is str:
+        return _packed_text(cast("str", value))
     if kind is int:
         number = cast("int", value)
         return number if -(2**63) <= number < 2**63 else [_INT, str(number)]
@@ -59,11 +64,22 @@ def _packed(value: object) -> object:
         pairs = cast("dict[object, object]", value).items()
         return [_DICT, *[_packed(one) for pair in pairs for one in pair]]
     if isinstance(value, EVENT_TYPES):
-        return [_EVENT, _ENCODER.encode(value)]
+        try:
+            return [_EVENT, _ENCODER.encode(value)]
+        except UnicodeEncodeError:
+            return [_EVENT_WITH_HALVES, _packed(msgspec.to_builtins(value))]
     raise TypeError(
         f"a {kind.__qualname__} cannot be saved: a snapshot holds None, bools, numbers, str, bytes, events, "
         "and lists, tuples, sets and dicts of these"
     )
+
+
+def _packed_text(text: str) -> object:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return [_HALVES, text.encode("utf-8", "surrogatepass")]
+    return text
 
 
 def _unpacked(value: Any) -> Any:
@@ -79,4 +95,8 @@ def _unpacked(value: Any) -> Any:
         return _EVENTS.decode(rest[0])
     if kind == _INT:
         return int(rest[0])
+    if kind == _HALVES:
+        return bytes(rest[0]).decode("utf-8", "surrogatepass")
+    if kind == _EVENT_WITH_HALVES:
+        return msgspec.convert(_unpacked(rest[0]), Event)
     raise ValueError(f"no such kind of value: {kind}")

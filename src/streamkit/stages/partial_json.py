@@ -34,7 +34,7 @@ import msgspec
 
 from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.events.model import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta, ToolCall, ToolCallDelta, ToolCallStart
-from streamkit.stages.stage import Stage, copy_plain
+from streamkit.stages.stage import Stage
 
 __all__ = ["JsonReader", "PartialJson", "PartialValue", "place_of"]
 
@@ -413,7 +413,7 @@ class JsonReader:
         if self._error is not None:
             raise self._error
         return {
-            "root": copy_plain(self.root),
+            "root": _laid_out(self.root),
             "open": [place_of(inner, outer) for outer, inner in pairwise(self.stack)],
             "at": self.at,
             "state": self.state,
@@ -424,8 +424,8 @@ class JsonReader:
 
     def restore(self, saved: dict[str, object]) -> None:
         """Go on where another reader was saved."""
-        plain: dict[str, Any] = copy_plain(saved)
-        self.root = plain["root"]
+        plain: dict[str, Any] = saved
+        self.root = _built(plain["root"])
         self.stack = [self.root]
         for place in plain["open"]:
             self.stack.append(self.stack[-1][place])
@@ -660,6 +660,38 @@ def place_of(inner: object, outer: Any) -> object:
     if outer.__class__ is list:
         return len(outer) - 1
     return next(key for key in reversed(outer) if outer[key] is inner)
+
+
+def _laid_out(root: list[Any]) -> list[tuple[int, object, object]]:
+    """What is in a list, level by level: the number of the container, the place in it, and the value; containers are empty here.
+
+    Saved as it stands, a deep value would be too deep for what copies and packs it.
+    """
+    laid: list[tuple[int, object, object]] = []
+    containers: list[Any] = [root]
+    for number, container in enumerate(containers):
+        for place, value in enumerate(container) if container.__class__ is list else container.items():
+            if value.__class__ is list or value.__class__ is dict:
+                containers.append(value)
+                value = value.__class__()
+            laid.append((number, place, value))
+    return laid
+
+
+def _built(laid: Iterable[tuple[int, Any, Any]]) -> list[Any]:
+    """The list that was laid out."""
+    containers: list[Any] = [[]]
+    for number, place, value in laid:
+        container = containers[number]
+        if value.__class__ is list or value.__class__ is dict:
+            value = value.__class__()
+            containers.append(value)
+        if container.__class__ is list:
+            container.append(value)
+        else:
+            container[place] = value
+    root: list[Any] = containers[0]
+    return root
 
 
 class _Call:

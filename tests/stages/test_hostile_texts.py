@@ -1,0 +1,53 @@
+"""Texts written to break token processors: each test is of something that once broke one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streamkit.events import TextDelta
+from streamkit.flow.snapshots import Snapshot
+from streamkit.stages.graphemes import Characters
+from streamkit.stages.lifting import OnText
+from streamkit.stages.lines import Lines
+from streamkit.stages.markdown_blocks import MarkdownBlocks
+from streamkit.stages.markdown_healing import HealMarkdown
+from streamkit.stages.normalizing import Normalize
+from streamkit.stages.partial_json import PartialJson
+from streamkit.stages.sentences import Sentences
+from streamkit.stages.stage import Stage
+from streamkit.stages.values_in_text import JsonValues
+from streamkit.stages.words import Words
+
+
+def through_bytes(stage: Stage[Any, Any], pending: tuple[object, ...] = ()) -> Snapshot:
+    """A snapshot as another process reads it."""
+    return Snapshot.from_bytes(Snapshot(1, ("stage",), (stage.snapshot(),), pending, over=False).to_bytes())
+
+
+@pytest.mark.parametrize("make", [Normalize, Lines, Sentences, Words, Characters, MarkdownBlocks, HealMarkdown])
+@pytest.mark.parametrize("half", ["\ud83d", "\ude00"])
+def test_half_a_character_is_saved_and_taken_up(make: Callable[[], Stage[str, Any]], half: str) -> None:
+    stage, other = make(), make()
+    list(stage.feed("a" + half))
+    other.restore(through_bytes(stage).states[0])
+    assert [*stage.feed("\ude00. B"), *stage.flush()] == [*other.feed("\ude00. B"), *other.flush()]
+
+
+def test_half_a_character_in_an_event_is_saved() -> None:
+    waiting = (TextDelta("a\ud83d", 2, 1), "\ude00")
+    assert waiting == through_bytes(OnText([Normalize]), waiting).pending
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 1000, '{"a":' * 1000, "[1," + "[" * 900 + "]" * 900 + ","], ids=["lists", "objects", "closed"]
+)
+@pytest.mark.parametrize("make", [JsonValues, PartialJson])
+def test_json_as_deep_as_is_allowed_is_saved_and_taken_up(make: Callable[[], Stage[str, Any]], text: str) -> None:
+    stage, other = make(), make()
+    list(stage.feed(text))
+    saved = through_bytes(stage)
+    other.restore(saved.states[0])
+    assert saved.to_bytes() == through_bytes(other).to_bytes()
