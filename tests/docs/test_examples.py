@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
@@ -29,7 +30,9 @@ PATIENCE = 120
 
 def test_every_example_is_tested_here() -> None:
     scripts = {"wrap_any_generator.py", "fastapi_endpoint.py", "ask_any_provider.py", "tool_loop.py", "sync_script.py"}
-    assert scripts | {"quickstart.ipynb"} == {path.name for path in EXAMPLES.iterdir() if not path.name.startswith((".", "_"))}
+    assert scripts | {"quickstart.ipynb", "recipes.ipynb"} == {
+        path.name for path in EXAMPLES.iterdir() if not path.name.startswith((".", "_"))
+    }
 
 
 def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -136,24 +139,46 @@ def test_the_fastapi_endpoint_refuses_a_dialect_it_does_not_offer(endpoint: str)
     assert 422 == response.status_code
 
 
-def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
-    ran = tmp_path / "ran.ipynb"
+# What their cells show.
+NOTEBOOKS = {"quickstart": {"text/plain"}, "recipes": {"text/plain", "text/html", "text/markdown"}}
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS)
+def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+    """A notebook, run from top to bottom in a kernel of its own: its name and its cells."""
+    folder = tmp_path_factory.mktemp(request.param)
+    out = folder / "ran.ipynb"
     # In a process of its own: the notebook machinery warns about itself.
     script = (
         "import nbformat, sys; from nbclient import NotebookClient; book = nbformat.read(sys.argv[1], 4);"
         f"NotebookClient(book, timeout={PATIENCE}, kernel_name='python3').execute(); nbformat.write(book, sys.argv[2])"
     )
-    command = [sys.executable, "-c", script, str(EXAMPLES / "quickstart.ipynb"), str(ran)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=tmp_path)
+    command = [sys.executable, "-c", script, str(EXAMPLES / f"{request.param}.ipynb"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=folder)
     assert 0 == done.returncode, done.stderr
-    cells = json.loads(ran.read_text("utf-8"))["cells"]
-    shown = [output for cell in cells for output in cell.get("outputs", [])]
-    assert "stream" in {output["output_type"] for output in shown}
-    assert "error" not in {output["output_type"] for output in shown}
+    return request.param, json.loads(out.read_text("utf-8"))["cells"]
 
 
-def test_the_notebook_is_stored_without_outputs() -> None:
-    cells = json.loads((EXAMPLES / "quickstart.ipynb").read_text("utf-8"))["cells"]
+def test_a_notebook_runs_from_top_to_bottom(ran: tuple[str, list[dict[str, Any]]]) -> None:
+    _, cells = ran
+    kinds = {output["output_type"] for cell in cells for output in cell.get("outputs", [])}
+    assert "stream" in kinds
+    assert "error" not in kinds
+
+
+def test_a_notebook_shows_plans_as_pictures_and_markdown_as_it_renders(ran: tuple[str, list[dict[str, Any]]]) -> None:
+    name, cells = ran
+    assert NOTEBOOKS[name] == {kind for cell in cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+
+
+def test_there_are_some_ten_recipes() -> None:
+    cells = json.loads((EXAMPLES / "recipes.ipynb").read_text("utf-8"))["cells"]
+    assert 10 <= len([cell for cell in cells if "".join(cell["source"]).startswith("## ")]) <= 15
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_stored_without_outputs(name: str) -> None:
+    cells = json.loads((EXAMPLES / f"{name}.ipynb").read_text("utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
     assert [] == [cell for cell in code if cell["outputs"] or cell["execution_count"]]
