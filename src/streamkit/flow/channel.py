@@ -26,7 +26,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from streamkit.flow.tasks import Backend, Waiter, current_backend
 
-__all__ = ["ENDED", "NOT_YET", "Channel", "Fault", "ReaderLeft", "Writable", "Writer"]
+__all__ = ["ENDED", "NOT_YET", "Channel", "Fault", "ReaderLeft", "Writable", "Writer", "no_end"]
 
 T = TypeVar("T")
 
@@ -51,7 +51,20 @@ class Fault:
     __slots__ = ("error",)
 
     def __init__(self, error: BaseException) -> None:
-        self.error = error
+        self.error = no_end(error)
+
+
+def no_end(error: BaseException) -> BaseException:
+    """An error as a reader may raise it: StopAsyncIteration would pass for the end of the stream.
+
+    It comes of an `anext()` without a default in somebody's callable. Generators give a RuntimeError in its place
+    (PEP 525), and so do we.
+    """
+    if not isinstance(error, StopAsyncIteration):
+        return error
+    failure = RuntimeError("a callable in the stream raised StopAsyncIteration: where it calls anext(), give a default")
+    failure.__cause__ = error
+    return failure
 
 
 class Writable(Protocol):

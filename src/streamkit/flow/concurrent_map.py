@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from streamkit.errors import ConfigError
-from streamkit.flow.channel import ReaderLeft, Writer
+from streamkit.flow.channel import ReaderLeft, Writer, no_end
 from streamkit.flow.plan import Part, check_count, describe, step_of
 from streamkit.flow.runs import Job, Run, Strand
 from streamkit.flow.sources import Feed
@@ -145,7 +145,7 @@ class _Calls:
         """The source is over and closed; what was begun still comes."""
         if not self._over:
             self._over = True
-            self._fault = None if isinstance(error, ReaderLeft) else error
+            self._fault = None if error is None or isinstance(error, ReaderLeft) else no_end(error)
             self._reader.wake()
 
     async def wait_for_room(self, waiter: Waiter, writer: Writer | None = None) -> None:
@@ -174,7 +174,7 @@ class _Calls:
         except BaseException as error:
             if job.left or entry.dropped:
                 raise
-            entry.error = error
+            entry.error = no_end(error)
         if not entry.dropped:
             entry.settled = True
             self._settle(entry)

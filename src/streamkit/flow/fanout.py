@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from streamkit.errors import BufferFull, ConfigError, StreamBusy, StreamkitError
-from streamkit.flow.channel import FAIRNESS, Channel, ReaderLeft, Writer
+from streamkit.flow.channel import FAIRNESS, Channel, ReaderLeft, Writer, no_end
 from streamkit.flow.clock import Clock
 from streamkit.flow.fuse import Shape
 from streamkit.flow.overflow import Overflow, make_channel
@@ -154,7 +154,7 @@ class Log:
 
     def fail(self, error: BaseException) -> None:
         """The source failed and is closed."""
-        self.fault = error
+        self.fault = error = no_end(error)
         self.trace = error.__traceback__
 
     def end(self) -> None:

@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from streamkit.errors import ConfigError, StreamBusy, StreamkitError
-from streamkit.flow.channel import Channel, ReaderLeft, Writable, Writer
+from streamkit.flow.channel import Channel, ReaderLeft, Writable, Writer, no_end
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
 from streamkit.flow.plan import Laid, Step
@@ -573,7 +573,10 @@ class Run(Generic[T_co]):
 
     async def drive(self, append: Callable[[Any], object]) -> None:
         """Run to the end, handing each item to `append`; everything is closed before this returns."""
-        await self.bound("append", append)
+        try:
+            await self.bound("append", append)
+        except StopAsyncIteration as error:
+            raise no_end(error) from error
 
     def bound(self, ending: Ending, out: Any, *, closes: bool = True) -> Any:
         """The last segment with its ending; everything is closed when it is over, unless somebody else sees to that."""

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from streamkit.errors import StreamBusy, StreamConsumed
 from streamkit.events.model import Ping, Start, Usage
+from streamkit.flow.channel import no_end
 from streamkit.flow.fuse import Shape
 from streamkit.flow.plan import Laid
 from streamkit.flow.runs import OwnLimits, Run
@@ -183,8 +184,10 @@ class Series:
         while True:
             try:
                 plan = await self._successor(error, self.begun)
-            except Exception:
+            except Exception as last:
                 self._ask = self._end
+                if isinstance(last, StopAsyncIteration):
+                    raise no_end(last) from last
                 raise
             if plan is None:
                 return
