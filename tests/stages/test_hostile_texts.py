@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from stage_runs import steps
 
 from streamkit.events import TextDelta
 from streamkit.flow.snapshots import Snapshot
 from streamkit.stages.graphemes import Characters
+from streamkit.stages.growing import GrowingValue
 from streamkit.stages.lifting import OnText
 from streamkit.stages.lines import Lines
 from streamkit.stages.markdown_blocks import MarkdownBlocks
@@ -17,6 +19,7 @@ from streamkit.stages.markdown_healing import HealMarkdown
 from streamkit.stages.normalizing import Normalize
 from streamkit.stages.partial_json import PartialJson
 from streamkit.stages.sentences import Sentences
+from streamkit.stages.shapes import shape_of
 from streamkit.stages.stage import Stage
 from streamkit.stages.values_in_text import JsonValues
 from streamkit.stages.words import Words
@@ -51,3 +54,16 @@ def test_json_as_deep_as_is_allowed_is_saved_and_taken_up(make: Callable[[], Sta
     saved = through_bytes(stage)
     other.restore(saved.states[0])
     assert saved.to_bytes() == through_bytes(other).to_bytes()
+
+
+@pytest.mark.parametrize("again", ['"k0": [', '"k0": {'], ids=["list", "object"])
+def test_a_key_that_comes_again_is_not_looked_for_in_a_large_object(again: str) -> None:
+    shape = shape_of(dict[str, Any])
+
+    def cost(count: int) -> int:
+        stage = GrowingValue(shape)
+        list(stage.feed("{" + "".join([f'"k{n}": 1, ' for n in range(count)]) + again))
+        members = [f'"{n}": 1, ' if again[-1] == "{" else "1, " for n in range(count)]
+        return steps(lambda: [list(stage.feed(member)) for member in members])
+
+    assert cost(800) <= 2.3 * cost(400)

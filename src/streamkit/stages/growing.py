@@ -26,7 +26,7 @@ import msgspec
 
 from streamkit.errors import RemoteProtocolError
 from streamkit.events.model import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta
-from streamkit.stages.partial_json import MAX_CHARS, JsonReader, place_of
+from streamkit.stages.partial_json import MAX_CHARS, JsonReader
 from streamkit.stages.shapes import ANYTHING, ARRAY, OBJECT, STRING, Either, Fields, Items, Raw, Shape, Table, Tagged, Text
 from streamkit.stages.stage import Stage
 
@@ -276,7 +276,7 @@ class GrowingValue(Stage[str | Event, Parsed[Any]]):
         while True:
             node = nodes[-1]
             child: Any = stack[len(nodes)] if len(stack) > len(nodes) else None
-            open_at = place_of(child, node.raw) if child is not None else reader.at if reader.open_text else _NONE
+            open_at = reader.places[len(nodes) - 1] if child is not None else reader.at if reader.open_text else _NONE
             for at in node.came():
                 if at != open_at:
                     new = self._whole(node, at) or new

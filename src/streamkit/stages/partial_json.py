@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
 from math import isinf
 from typing import Any, Final, Literal, NoReturn, final
 
@@ -36,7 +35,7 @@ from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.events.model import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta, ToolCall, ToolCallDelta, ToolCallStart
 from streamkit.stages.stage import Stage
 
-__all__ = ["JsonReader", "PartialJson", "PartialValue", "place_of"]
+__all__ = ["JsonReader", "PartialJson", "PartialValue"]
 
 MAX_CHARS = 16_777_216
 MAX_DEPTH = 1000
@@ -111,7 +110,8 @@ class JsonReader:
     Attributes:
         complete: The value is complete: only white space may follow.
         root: A list with the value in it, once it has begun: `value` at the price of an attribute.
-        stack: `root` and the containers that are open, each inside the one before it. To be looked at, as are the next two.
+        stack: `root` and the containers that are open, each inside the one before it. To be looked at, as are the next three.
+        places: Where each of them but `root` stands in the one before it: a key, or the last index.
         holder: The innermost of them.
         at: Where in it the string that grows stands, if one does (`open_text`): a key, or the last index.
         bound: The error was that of a bound, and not of the grammar.
@@ -141,6 +141,7 @@ class JsonReader:
         "complete",
         "end",
         "holder",
+        "places",
         "root",
         "stack",
         "state",
@@ -160,6 +161,8 @@ class JsonReader:
         self.root: list[Any] = []
         # The first is `root`, so that every value has a container.
         self.stack: list[Any] = [self.root]
+        # Kept, because a key that came twice is not the last one: to look for it takes as long as the object is.
+        self.places: list[Any] = []
         self.holder: Any = self.root
         self.at: Any = 0
         self.state: int = VALUE
@@ -312,6 +315,7 @@ class JsonReader:
                         i += 1
                 elif c == ("]" if is_list else "}"):
                     stack.pop()
+                    self.places.pop()
                     self.holder = stack[-1]
                     if len(stack) == 1:
                         state = OVER
@@ -330,6 +334,7 @@ class JsonReader:
                     state = KEY
                 elif c == "}" and state == FIRST_KEY:
                     stack.pop()
+                    self.places.pop()
                     self.holder = stack[-1]
                     state = NEXT
                     if len(stack) == 1:
@@ -358,7 +363,13 @@ class JsonReader:
                     self.bound = True
                     self._fail(f"JSON nested deeper than max_depth={self._max_depth}", "")
                 container: Any = {} if c == "{" else []
-                self._put(container)
+                holder = self.holder
+                if holder.__class__ is list:
+                    self.places.append(len(holder))
+                    holder.append(container)
+                else:
+                    self.places.append(self._key)
+                    holder[self._key] = container
                 stack.append(container)
                 self.holder = container
                 changed = True
@@ -372,6 +383,7 @@ class JsonReader:
             elif c == "]" and state == FIRST_VALUE:
                 i += 1
                 stack.pop()
+                self.places.pop()
                 self.holder = stack[-1]
                 state = NEXT
                 if len(stack) == 1:
@@ -414,7 +426,7 @@ class JsonReader:
             raise self._error
         return {
             "root": _laid_out(self.root),
-            "open": [place_of(inner, outer) for outer, inner in pairwise(self.stack)],
+            "open": list(self.places),
             "at": self.at,
             "state": self.state,
             "key": self._key,
@@ -427,7 +439,8 @@ class JsonReader:
         plain: dict[str, Any] = saved
         self.root = _built(plain["root"])
         self.stack = [self.root]
-        for place in plain["open"]:
+        self.places = list(plain["open"])
+        for place in self.places:
             self.stack.append(self.stack[-1][place])
         self.holder = self.stack[-1]
         self.at, self.state, self._key = plain["at"], plain["state"], plain["key"]
@@ -435,11 +448,11 @@ class JsonReader:
         self.complete = self.state == OVER
 
     def _put(self, value: object) -> None:
-        """A value that is whole, or a container that begins, at its place."""
+        """A value that is whole, and no container, at its place."""
         holder = self.holder
         if holder.__class__ is list:
             holder.append(value)
-            if len(self.stack) == 1 and value.__class__ is not dict and value.__class__ is not list:
+            if len(self.stack) == 1:
                 self.complete = True
         else:
             holder[self._key] = value
@@ -653,13 +666,6 @@ class PartialJson(Stage[str | Event, PartialValue]):
             if reader.finish():
                 records.append(PartialValue(reader.value, True, None, None, key[1], key[0]))
         return records
-
-
-def place_of(inner: object, outer: Any) -> object:
-    """The key or index of an open container in the one around it: the last, but where a key came twice."""
-    if outer.__class__ is list:
-        return len(outer) - 1
-    return next(key for key in reversed(outer) if outer[key] is inner)
 
 
 def _laid_out(root: list[Any]) -> list[tuple[int, object, object]]:
