@@ -24,7 +24,7 @@ import importlib.util
 import itertools
 import json
 import sys
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from time import perf_counter_ns, process_time_ns
 from typing import Any, NamedTuple, TypeAlias
@@ -74,6 +74,12 @@ async def calls() -> AsyncIterator[int]:
         yield number
 
 
+async def pieces() -> AsyncIterator[str]:
+    """Of a text, as a model gives them."""
+    for _ in range(ITEMS):
+        yield "text"
+
+
 async def turn(number: int) -> int:
     await asyncio.sleep(0)
     return number
@@ -85,6 +91,10 @@ def add(number: int) -> int:
 
 def odd(number: int) -> bool:
     return number % 3 != 0
+
+
+def natural(number: int) -> bool:
+    return number >= 0
 
 
 def few(number: int) -> bool:
@@ -169,14 +179,14 @@ async def hand_changes() -> list[int]:
 async def hand_distinct() -> list[int]:
     """With a bound, as ours has."""
     out: list[int] = []
-    seen: OrderedDict[int, None] = OrderedDict()
+    seen: set[int] = set()
+    order: deque[int] = deque()
     async for number in numbers():
-        if number in seen:
-            seen.move_to_end(number)
-        else:
-            seen[number] = None
-            if len(seen) > 4096:
-                seen.popitem(last=False)
+        if number not in seen:
+            seen.add(number)
+            order.append(number)
+            if len(order) > 4096:
+                seen.discard(order.popleft())
             out.append(number)
     return out
 
@@ -194,7 +204,7 @@ async def hand_drop_while() -> list[int]:
 async def hand_take_while() -> list[int]:
     out: list[int] = []
     async for number in numbers():
-        if not number >= 0:
+        if not natural(number):
             break
         out.append(number)
     return out
@@ -358,11 +368,11 @@ STEPS: list[tuple[str, Job, Any, dict[str, Job]]] = [
     (
         "take_while",
         hand_take_while,
-        sk.take_while(lambda number: number >= 0),
+        sk.take_while(natural),
         {
-            "aiostream": aiostream_job("takewhile", lambda number: number >= 0),
-            "asyncstdlib": library_job("asyncstdlib", "takewhile", lambda number: number >= 0),
-            "aioitertools": library_job("aioitertools.itertools", "takewhile", lambda number: number >= 0),
+            "aiostream": aiostream_job("takewhile", natural),
+            "asyncstdlib": library_job("asyncstdlib", "takewhile", natural),
+            "aioitertools": library_job("aioitertools.itertools", "takewhile", natural),
         },
     ),
     (
@@ -398,6 +408,17 @@ def _step_rows(rounds: int) -> list[Row]:
 async def hand_zip() -> list[tuple[int, int]]:
     out: list[tuple[int, int]] = []
     one, two = numbers(), numbers()
+    while True:
+        try:
+            out.append((await anext(one), await anext(two)))
+        except StopAsyncIteration:
+            return out
+
+
+async def hand_zip_waits() -> list[tuple[int, int]]:
+    """One after the other, as a loop does."""
+    out: list[tuple[int, int]] = []
+    one, two = waiting(2), waiting(2)
     while True:
         try:
             out.append((await anext(one), await anext(two)))
@@ -747,6 +768,18 @@ THROUGH: list[tuple[str, Job, Job, float | None, str, list[Peer]]] = [
         ],
     ),
     (
+        "zip of 2, every item waits",
+        hand_zip_waits,
+        lambda: sk.zip(sk.stream(waiting(2)), sk.stream(waiting(2))).collect(),
+        None,
+        "WAITS",
+        [
+            Peer("aiostream", "aiostream", aiostream_of("zip", 2, waiting)),
+            Peer("asyncstdlib", "asyncstdlib", library_of("asyncstdlib", "zip", 2, waiting)),
+            Peer("aioitertools", "aioitertools", library_of("aioitertools", "zip", 2, waiting)),
+        ],
+    ),
+    (
         "combine_latest of 2",
         hand_latest,
         our_latest,
@@ -860,7 +893,7 @@ def _through_rows(rounds: int) -> list[Row]:
 
 
 class NullSink:
-    async def send(self, batch: list[int], /) -> None:
+    async def send(self, batch: list[str], /) -> None:
         """Nothing is done with them."""
 
     async def aclose(self, error: BaseException | None, /) -> None:
@@ -874,7 +907,7 @@ def nobody(error: Exception) -> None:
 IDLE: dict[str, Callable[[], Any]] = {
     "retry": lambda: sk.retry(3),
     "catch": lambda: sk.catch(nobody),
-    "fallback": lambda: sk.fallback(sk.stream(numbers)),
+    "fallback": lambda: sk.fallback(sk.stream(pieces)),
     "rate_limit with room": lambda: sk.rate_limit(sk.RateLimiter(requests_per_minute=1_000_000)),
     "circuit_breaker, closed": lambda: sk.circuit_breaker(sk.CircuitBreaker()),
     "timeout(idle=5)": lambda: sk.timeout(idle=5),
@@ -886,7 +919,7 @@ IDLE: dict[str, Callable[[], Any]] = {
 
 
 def _idle_rows(rounds: int) -> list[Row]:
-    jobs: dict[str, Job] = {"without": ours()}
+    jobs: dict[str, Job] = {"without": ours(source=pieces)}
     jobs |= {name: _made(make) for name, make in IDLE.items()}
     best = best_of(jobs, rounds)
     base = best["without"]
@@ -894,7 +927,7 @@ def _idle_rows(rounds: int) -> list[Row]:
 
 
 def _made(make: Callable[[], Any]) -> Job:
-    return lambda: ours(make())()
+    return lambda: ours(make(), source=pieces)()
 
 
 # -- plans
