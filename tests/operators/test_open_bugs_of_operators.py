@@ -62,3 +62,50 @@ async def test_a_handler_that_finds_nothing_is_no_end_of_the_stream() -> None:
 
     with pytest.raises(RuntimeError, match="StopAsyncIteration"):
         await (sk.stream(broken) | sk.catch(look_up)).collect()
+
+
+class ClosedBadly:
+    """A sink whose `aclose` fails."""
+
+    def __init__(self) -> None:
+        self.ends: list[BaseException | None] = []
+
+    async def send(self, batch: list[Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def aclose(self, error: BaseException | None) -> None:
+        self.ends.append(error)
+        raise OSError("disk full")
+
+
+async def test_a_second_sink_that_fails_to_close_is_not_closed_twice() -> None:
+    sink = ClosedBadly()
+    with pytest.warns(RuntimeWarning, match=r"failed with OSError in its aclose\(\)"):
+        assert [0, 1, 2] == await (sk.stream(numbers) | sk.also_to(sink)).collect()
+    assert [None] == sink.ends
+
+
+async def asked(value: object) -> bool:
+    return False
+
+
+async def failing() -> AsyncIterator[int]:
+    raise OSError("no route")
+    yield 0
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        lambda: sk.stream(numbers) | sk.on_end(lambda end: asked(end)),
+        lambda: sk.stream(failing) | sk.retry(on=lambda error: asked(error)),
+        lambda: sk.stream(failing) | sk.fallback([1], on=lambda error: asked(error)),
+        lambda: sk.stream(failing) | sk.circuit_breaker(sk.CircuitBreaker(), on=lambda error: asked(error)),
+        lambda: sk.stream(anyio.sleep_forever) | sk.heartbeat(0.001, lambda: asked(0)),
+    ],
+)
+async def test_a_lambda_that_turns_out_to_be_asynchronous_is_refused_and_not_forgotten(
+    stream: Callable[[], sk.Stream[Any]],
+) -> None:
+    with pytest.raises(TypeError, match="returned an awaitable"):
+        await stream().collect()

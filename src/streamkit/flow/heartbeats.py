@@ -14,6 +14,7 @@ from typing import Any
 
 from streamkit.flow.channel import Channel
 from streamkit.flow.clock import Clock
+from streamkit.flow.fuse import refuse_awaitable
 from streamkit.flow.runs import Run, Strand
 from streamkit.flow.sources import Feed
 from streamkit.flow.tasks import Timer
@@ -75,6 +76,7 @@ class _Heart:
             return
         try:
             ping = self._make()
+            refuse_awaitable(ping, self._make)
         except Exception as error:  # a timer has no caller: the reader hears of it
             channel.fail(error)
         else:

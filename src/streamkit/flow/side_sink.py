@@ -166,25 +166,32 @@ class _Side:
     # -- in the task of its own
 
     async def _serve(self, job: Job) -> None:
-        sink = self._sink
+        closing = False
         try:
             await self._send_all()
-            await sink.aclose(self._outcome)
+            closing = True
+            await self._sink.aclose(self._outcome)
         except Exception as error:
             self._broken = True
             self._channel.buffer.clear()
-            with suppress(Exception):  # it was to be closed, whatever it thinks of that
-                await sink.aclose(error)
-            self._warn(error)
+            if closing:
+                self._warn(error, "in its aclose(); the stream has lost nothing")
+            else:
+                await self._close_broken(error)
+                self._warn(error, "and gets nothing more; the stream goes on. The sink's aclose() was given the error")
         except BaseException as cancelled:
             self._broken = True
             if job.left:
                 self._run.complain(
                     f"has a second sink that was not through within {self._run.close_timeout:g} s: {self._label} was cut off"
                 )
-            with suppress(Exception):
-                await sink.aclose(cancelled)
+            if not closing:
+                await self._close_broken(cancelled)
             raise
+
+    async def _close_broken(self, error: BaseException) -> None:
+        with suppress(Exception):  # it was to be closed, whatever it thinks of that
+            await self._sink.aclose(error)
 
     async def _send_all(self) -> None:
         channel, send = self._channel, self._sink.send
@@ -195,11 +202,6 @@ class _Side:
                 return
             await send([*first, *channel.ready()])
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, error: Exception, what: str) -> None:
         if self._warns:
-            warnings.warn(
-                f"{self._label} failed with {type(error).__name__} and gets nothing more; the stream goes on. "
-                "The sink's aclose() was given the error",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            warnings.warn(f"{self._label} failed with {type(error).__name__} {what}", RuntimeWarning, stacklevel=2)

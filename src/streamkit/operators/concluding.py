@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
+from streamkit.flow.fuse import refuse_awaitable
 from streamkit.flow.observing import ObservedBoundary
 from streamkit.flow.plan import Same, check_callable, describe, is_async_callable
 from streamkit.flow.runs import Run, Strand
@@ -46,7 +47,7 @@ def on_end(fn: Callable[[Ended], object]) -> Same:
     Cancellation: `fn` is told; the source is closed before.
     Raises:
         What `fn` raises, if nothing else is on its way.
-        TypeError: no callable, at the call.
+        TypeError: no callable, at the call; at the end, a plain function that gives an awaitable.
 
     >>> run((stream(["a", "b"]) | on_end(lambda end: print(end.status, end.count))).collect())
     done 2
@@ -112,4 +113,7 @@ class _Ending:
         """Everything before it is closed."""
         ended, self._ended = self._ended, Ended("left")  # its error is not kept here, where a traceback may lead back to it
         told = self._fn(ended)
-        return cast("Awaitable[object]", told) if is_async_callable(self._fn) else None
+        if is_async_callable(self._fn):
+            return cast("Awaitable[object]", told)
+        refuse_awaitable(told, self._fn)
+        return None

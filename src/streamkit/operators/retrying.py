@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from streamkit.errors import ConfigError
 from streamkit.flow.backoff import Backoff, Jitter, RetryBudget, check_number, is_transient
+from streamkit.flow.fuse import refuse_awaitable
 from streamkit.flow.plan import Around, Laid, Same, check_callable, check_count, is_async_callable
 from streamkit.flow.runs import Run
 from streamkit.flow.series import Plan, Series
@@ -99,7 +100,13 @@ def asked_of(operator: str, on: On | None) -> Callable[[Exception], object]:
     check_callable(operator, on)
     if is_async_callable(on):
         raise TypeError(f"{operator}(on=...) is asked in passing: give a plain function, not an async one")
-    return on
+
+    def asked(error: Exception) -> object:
+        told = on(error)
+        refuse_awaitable(told, on)  # it would be taken for a yes
+        return told
+
+    return asked
 
 
 def check_exception(operator: str, name: str, kind: object) -> None:
