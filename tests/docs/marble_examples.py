@@ -60,7 +60,7 @@ async def every(items: AsyncIterator[Any], n: int) -> AsyncIterator[Any]:
 
 
 # What the code may name beside its inputs.
-NAMES = {"re": re, "slow": slow, "in_turn": in_turn, "every": every}
+NAMES = {"re": re, "Any": Any, "slow": slow, "in_turn": in_turn, "every": every}
 
 NUMBERS = {digit: int(digit) for digit in "0123456789"}
 PING = {"p": sk.Ping()}
@@ -186,7 +186,7 @@ TAGS = {
 }
 
 STRUCTURED = {
-    "parse": Example("a.parse(dict[str, object])", *texts('{"city": "Par', 'is", "da', 'ys": 14', "}")),
+    "parse": Example("a.parse(dict[str, Any])", *texts('{"city": "Par', 'is", "da', 'ys": 14', "}")),
     "json_values": Example('a | sk.json_values("items.*")', *texts('{"items": [{"n": 1}', ', {"n"', ": 2}]}")),
     "partial_json": Example("a | sk.partial_json()", *texts('{"city": "Par', 'is", "da', 'ys": 14', "}")),
 }

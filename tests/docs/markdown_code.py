@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import contextlib
 import doctest
 import inspect
@@ -75,6 +76,8 @@ def run_block(block: Block, path: Path, names: dict[str, object], runner: asynci
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         if code.co_flags & inspect.CO_COROUTINE:
+            # exec() adds this to the names; a function made of code needs it for a class.
+            names.setdefault("__builtins__", builtins)
             runner.run(types.FunctionType(code, names)())
         else:
             exec(code, names)
