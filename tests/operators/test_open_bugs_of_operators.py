@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -94,6 +94,11 @@ async def failing() -> AsyncIterator[int]:
     yield 0
 
 
+async def silent() -> AsyncIterator[int]:
+    await anyio.sleep_forever()
+    yield 0
+
+
 @pytest.mark.parametrize(
     "stream",
     [
@@ -101,7 +106,7 @@ async def failing() -> AsyncIterator[int]:
         lambda: sk.stream(failing) | sk.retry(on=lambda error: asked(error)),
         lambda: sk.stream(failing) | sk.fallback([1], on=lambda error: asked(error)),
         lambda: sk.stream(failing) | sk.circuit_breaker(sk.CircuitBreaker(), on=lambda error: asked(error)),
-        lambda: sk.stream(anyio.sleep_forever) | sk.heartbeat(0.001, lambda: asked(0)),
+        lambda: sk.stream(silent) | sk.heartbeat(0.001, lambda: asked(0)),
     ],
 )
 async def test_a_lambda_that_turns_out_to_be_asynchronous_is_refused_and_not_forgotten(
@@ -109,3 +114,66 @@ async def test_a_lambda_that_turns_out_to_be_asynchronous_is_refused_and_not_for
 ) -> None:
     with pytest.raises(TypeError, match="returned an awaitable"):
         await stream().collect()
+
+
+class Response:
+    """What a synchronous client gives: open from the call on."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([1])
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def refused() -> list[int]:
+    raise OSError("no route")
+
+
+TOGETHER: dict[str, Callable[[Callable[[], Any]], sk.Stream[Any]]] = {
+    "merge": lambda make: sk.merge(make, refused),
+    "zip": lambda make: sk.zip(make, refused),
+    "combine_latest": lambda make: sk.combine_latest(make, refused),
+    "interleave": lambda make: sk.interleave(make, refused),
+    "race": lambda make: sk.race(refused, make),
+    "retry in a merge": lambda make: sk.merge(sk.stream(make) | sk.retry(), refused),
+    "tee in a merge": lambda make: sk.merge(sk.tee(sk.stream(make), 1)[0], refused),
+    "share in a merge": lambda make: sk.merge(sk.share(sk.stream(make)), refused),
+    "take_until": lambda make: sk.stream(make) | sk.take_until(refused),  # type: ignore[arg-type]  # it never returns
+}
+
+
+@pytest.mark.parametrize("operator", TOGETHER)
+async def test_what_a_callable_has_opened_is_closed_when_the_next_one_cannot_be(operator: str) -> None:
+    made: list[Response] = []
+
+    def ask() -> Response:
+        made.append(Response())
+        return made[-1]
+
+    stream = TOGETHER[operator](ask)
+    if operator == "race":
+        assert [1] == await stream.collect()
+    else:
+        with pytest.raises(OSError, match="no route"):
+            await stream.collect()
+    assert [1] == [response.closed for response in made]
+
+
+async def test_a_coroutine_that_was_made_for_a_stream_that_could_not_begin_is_not_left_unawaited() -> None:
+    async def ask() -> list[int]:
+        return [1]
+
+    with pytest.raises(OSError, match="no route"):
+        await sk.merge(lambda: ask(), refused).collect()
+
+
+async def test_what_was_given_can_still_be_read_when_its_sibling_could_not_be_opened() -> None:
+    stream = sk.stream(numbers()) | sk.catch(look_up)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no route"):
+            await sk.merge(stream, refused).collect()
+    assert [0, 1, 2] == await stream.collect()

@@ -374,6 +374,7 @@ class Run(Generic[T_co]):
         self._chain = chain
         self._source = source
         self._sources: list[Source] = []
+        self._forget: list[Callable[[], object]] = []
         self._pumps: list[Pump] = []
         self._jobs: list[Job] = []
         self._last: list[Callable[[], Awaitable[None]]] = []
@@ -404,6 +405,8 @@ class Run(Generic[T_co]):
         self._building = True
         feed = source.open(self)
         self._sources.append(source)
+        if feed.forget is not None:
+            self._forget.append(feed.forget)
         strand = Strand(feed, self)
         for part in parts:
             if isinstance(part, Step):
@@ -486,6 +489,8 @@ class Run(Generic[T_co]):
         """Forget a Run that never began: nothing was asked of its sources, and they can be opened again."""
         for opened in self._sources:
             opened.give_back()
+        for forget in self._forget:
+            forget()
 
     def at_last(self, close: Callable[[], Awaitable[None]]) -> None:
         """Await this when everything else is closed, without a limit of ours: for another Run, which has its own."""

@@ -94,7 +94,10 @@ class Series:
 
     def feed(self, label: str) -> Feed:
         """What a source opens."""
-        return Feed(self, shape=self.shape, closers=[(label, OwnLimits(self.aclose))])
+        feed = Feed(self, shape=self.shape, closers=[(label, OwnLimits(self.aclose))])
+        if self._inner is not None:
+            feed.forget = self._inner.give_back
+        return feed
 
     def __aiter__(self) -> Series:
         return self

@@ -11,7 +11,7 @@ import asyncio
 import collections.abc as abc
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -55,9 +55,11 @@ class Feed:
         shape: What the iterator gives (see `fuse.Shape`).
         start: Awaited once, in the task that iterates, before the first item.
         closers: What to close, in the order of opening; `start` may add to it.
+        forget: Called if the Run that opened it never begins, because something else of it could not be opened: lets go
+            of what was made for that Run alone. None where there is no such thing.
     """
 
-    __slots__ = ("closers", "iterator", "shape", "start")
+    __slots__ = ("closers", "forget", "iterator", "shape", "start")
 
     def __init__(
         self,
@@ -71,6 +73,18 @@ class Feed:
         self.shape: Shape = shape
         self.start = start
         self.closers: list[Closer] = [] if closers is None else closers
+        self.forget: Callable[[], object] | None = None
+
+    def close_unasked(self) -> None:
+        """Close what nobody has asked for anything, as far as that goes without waiting."""
+        while self.closers:
+            _, close = self.closers.pop()
+            with suppress(Exception):  # what could not be opened is the error to be seen
+                closing = close()
+                if closing is not None:
+                    step = closing.__await__()
+                    next(step, None)
+                    step.close()
 
 
 OpenFeed: TypeAlias = "Callable[[Run[Any]], Feed]"
@@ -225,7 +239,9 @@ def _closers(value: Any) -> list[Closer]:
 
 
 def _called(make: Callable[[], Any], run: Run[Any]) -> Feed:
-    return source_of_result(make(), make).open(run)
+    feed = source_of_result(make(), make).open(run)
+    feed.forget = feed.close_unasked
+    return feed
 
 
 def source_of_result(value: Any, maker: object) -> Source:

@@ -121,7 +121,9 @@ def _made(make: Callable[[], Any], run: Run[Any]) -> Feed:
         raise TypeError(f"take_until(): {describe(make)} returned a {type(made).__name__}, which is no awaitable and no stream")
     inner = run.inside(*_plan_of(made))
     items = inner.__aiter__()
-    return Feed(items, closers=[(describe(make), OwnLimits(inner.aclose))])
+    feed = Feed(items, closers=[(describe(make), OwnLimits(inner.aclose))])
+    feed.forget = feed.close_unasked
+    return feed
 
 
 def _label(signal: object) -> str:
