@@ -1,12 +1,14 @@
 """Plain values as bytes, and back with the same types.
 
-MessagePack has lists and maps only, so each container says first which kind it is; events keep their tagged form.
+MessagePack has lists and maps only, so each container says first which kind it is; events keep their tagged form, and what
+our own stages give besides is known by its number.
 Its texts are UTF-8, which has no place for half a character (a lone surrogate): where there is one, the text goes as bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any, Final, cast
 
 import msgspec
@@ -25,6 +27,9 @@ _EVENT: Final = 5
 _INT: Final = 6
 _HALVES: Final = 7
 _EVENT_WITH_HALVES: Final = 8
+# By name: their modules are loaded by those who use them, and not for every stream.
+_RECORDS: Final = {("streamkit.stages.code_blocks", "CodeBlock"): 9, ("streamkit.stages.markdown_healing", "Healed"): 10}
+_RECORD_NAMES: Final = {number: name for name, number in _RECORDS.items()}
 _PLAIN: Final = (type(None), bool, float, bytes)
 
 
@@ -68,6 +73,9 @@ def _packed(value: object) -> object:
             return [_EVENT, _ENCODER.encode(value)]
         except UnicodeEncodeError:
             return [_EVENT_WITH_HALVES, _packed(msgspec.to_builtins(value))]
+    record = _RECORDS.get((kind.__module__, kind.__qualname__))
+    if record is not None:
+        return [record, *[_packed(one) for one in msgspec.structs.astuple(cast("msgspec.Struct", value))]]
     raise TypeError(
         f"a {kind.__qualname__} cannot be saved: a snapshot holds None, bools, numbers, str, bytes, events, "
         "and lists, tuples, sets and dicts of these"
@@ -97,6 +105,9 @@ def _unpacked(value: Any) -> Any:
         return int(rest[0])
     if kind == _HALVES:
         return bytes(rest[0]).decode("utf-8", "surrogatepass")
+    if kind in _RECORD_NAMES:
+        module, name = _RECORD_NAMES[kind]
+        return getattr(import_module(module), name)(*[_unpacked(one) for one in rest])
     if kind == _EVENT_WITH_HALVES:
         return msgspec.convert(_unpacked(rest[0]), Event)
     raise ValueError(f"no such kind of value: {kind}")

@@ -149,6 +149,8 @@ class TimedStage(Generic[In, Out]):
 
 def copy_plain(value: object) -> Any:
     """The value with containers of its own: what is saved does not change when the stage goes on."""
+    if hasattr(value, "_fields"):
+        return value  # a NamedTuple is not made of a list, and does not change
     if isinstance(value, list | tuple | set | frozenset):
         many = cast("Iterable[object]", value)
         return cast("Any", type(many))([copy_plain(one) for one in many])
