@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
+from law_of_stages import cuts_of
 from stage_runs import steps
 
+from streamkit.errors import RemoteProtocolError, TypeMismatch
 from streamkit.events import TextDelta
 from streamkit.flow.snapshots import Snapshot
 from streamkit.stages.graphemes import Characters
@@ -67,3 +71,41 @@ def test_a_key_that_comes_again_is_not_looked_for_in_a_large_object(again: str) 
         return steps(lambda: [list(stage.feed(member)) for member in members])
 
     assert cost(800) <= 2.3 * cost(400)
+
+
+class Person(msgspec.Struct):
+    """A type with a text and a list."""
+
+    name: str
+    tags: list[str] = []
+
+
+@pytest.mark.parametrize("text", ['{"name": 1 "t"', '{"tags": [1, "b"}', '{"name": "Ada", "tags": {,}', '{"name": [}'])
+def test_of_a_wrong_type_and_broken_json_the_first_is_told_whatever_the_cuts(text: str) -> None:
+    for chunks in cuts_of(text):
+        stage = GrowingValue(shape_of(Person))
+        with pytest.raises(TypeMismatch):
+            [list(stage.feed(chunk)) for chunk in chunks]
+
+
+@pytest.mark.parametrize("text", ['{"name": "Ada\n', '{"name": "Ada\\x', '{"name": "Ada", "tags": ["a" "b'])
+def test_a_text_that_breaks_is_not_checked_as_if_it_had_ended(text: str) -> None:
+    for chunks in cuts_of(text):
+        stage = GrowingValue(shape_of(Person))
+        with pytest.raises(RemoteProtocolError) as caught:
+            [list(stage.feed(chunk)) for chunk in chunks]
+        assert "Ada" == caught.value.partial.name
+        assert not isinstance(caught.value, TypeMismatch)
+
+
+def test_a_value_over_its_bound_is_no_other_value() -> None:
+    stage = GrowingValue(shape_of(dict[str, Any]), max_chars=12)
+    shown = [*stage.feed('{"a": "bc')]
+    with pytest.raises(RemoteProtocolError, match="max_chars=12"):
+        stage.feed("d" * 9)
+    assert {"a": "bc"} == shown[0].value
+
+
+def test_a_length_of_time_alone_is_a_value() -> None:
+    stage = GrowingValue(shape_of(timedelta))
+    assert [timedelta(seconds=3)] == [one.value for one in (*stage.feed('"PT3S"'), *stage.flush()) if one.complete]

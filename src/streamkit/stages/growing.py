@@ -24,7 +24,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, final
 
 import msgspec
 
-from streamkit.errors import RemoteProtocolError
+from streamkit.errors import RemoteProtocolError, TypeMismatch
 from streamkit.events.model import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta
 from streamkit.stages.partial_json import MAX_CHARS, JsonReader
 from streamkit.stages.shapes import ANYTHING, ARRAY, OBJECT, STRING, Either, Fields, Items, Raw, Shape, Table, Tagged, Text
@@ -201,7 +201,7 @@ class GrowingValue(Stage[str | Event, Parsed[Any]]):
                 nodes = self._nodes
                 shown = (changed or nodes[-1].pending is not _NONE or len(reader.stack) < len(nodes)) and self._show()
         except RemoteProtocolError as error:
-            raise self._failed(error) from None
+            raise self._failed(self._first_of(error)) from None
         return (self._record(),) if shown or reader.complete else ()
 
     def _beginning_in(self, text: str) -> str:
@@ -247,6 +247,16 @@ class GrowingValue(Stage[str | Event, Parsed[Any]]):
             raise self._failed(error) from None
         what = "before the JSON value was complete" if self._begun and reader.begun else "without a JSON value of the type"
         raise self._failed(RemoteProtocolError(f"{why or 'the text ended'}, {what}"))
+
+    def _first_of(self, error: RemoteProtocolError) -> RemoteProtocolError:
+        """What is wrong first: what came before the JSON broke, in the same piece of text, may not fit the type."""
+        if isinstance(error, TypeMismatch):
+            return error
+        try:
+            self._show()
+        except RemoteProtocolError as earlier:
+            return earlier
+        return error
 
     def _failed(self, error: RemoteProtocolError) -> RemoteProtocolError:
         shown = self._nodes[0].shown

@@ -205,6 +205,8 @@ class JsonReader:
             raise self._error
         if self._chars > self._max_chars:
             self.bound = True
+            if 0 <= self.state <= KEY:
+                self.state = -1 - self.state
             self._fail(f"a JSON value of more than max_chars={self._max_chars} characters", "")
         state = self.state
         again = 0
@@ -230,6 +232,8 @@ class JsonReader:
                     end = slash
                 run = text[i:end]
                 if not printable and (control := _CONTROL.search(run)) is not None:
+                    if state == TEXT:
+                        self.holder[self.at] += run[: control.start()]
                     self.state = -1 - state
                     self._fail(
                         f"a control character (U+{ord(control[0]):04X}) in a JSON string, where it must be escaped",
@@ -240,7 +244,13 @@ class JsonReader:
                 if slash >= 0:
                     self.end = slash - again
                     self.state = -1 - state
-                    piece, i = self._escape(text, slash)
+                    try:
+                        piece, i = self._escape(text, slash)
+                    except RemoteProtocolError as error:
+                        if state == TEXT:
+                            self.holder[self.at] += run
+                            error.partial = self.value
+                        raise
                     self.state = state
                     if not piece:
                         self._held = text[i:]

@@ -48,8 +48,11 @@ _BEGINNINGS: dict[type, str] = {
     msgspec.inspect.DateTimeType: STRING,
     msgspec.inspect.DateType: STRING,
     msgspec.inspect.TimeType: STRING,
+    msgspec.inspect.TimeDeltaType: STRING,
     msgspec.inspect.UUIDType: STRING,
     msgspec.inspect.BytesType: STRING,
+    msgspec.inspect.ByteArrayType: STRING,
+    msgspec.inspect.MemoryViewType: STRING,
     msgspec.inspect.DecimalType: STRING + NUMBER,
     msgspec.inspect.ListType: ARRAY,
     msgspec.inspect.TupleType: ARRAY,
@@ -87,6 +90,7 @@ class Shape:
                 _refuse_model(self.type, inside, path, ())
             _refuse(self.type, str(error), path)
         except UnicodeEncodeError:
+            path = path.lstrip(".")
             wanted = "text that UTF-8 can hold"
             raise TypeMismatch(_message(path, wanted), path=path, expected=wanted) from None
         except ValueError as error:
