@@ -12,8 +12,10 @@ import importlib
 import inspect
 import io
 import pkgutil
+import sys
 from collections.abc import AsyncIterator, Callable
 from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -303,3 +305,21 @@ async def test_what_is_kept_for_each_item_is_seen() -> None:
     assert 40 * BYTES_OF_A_MILLION < await growth(tap(kept.append), few=FEW, many=MANY)
     counted: set[int] = set()
     assert BYTES_OF_A_MILLION < await growth(tap(lambda text: counted.add(int(text) // 20)), few=FEW, many=MANY)
+
+
+def test_the_soak_reads_a_million_items_through_those_that_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], anyio_backend: str
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    soak = importlib.import_module("soak")
+    assert 1_000_000 == soak.MILLION
+    monkeypatch.setattr(soak, "MILLION", 20_000)
+    assert soak.growth("tap, zip")
+    assert ["tap", "zip"] == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    kept: list[object] = []
+    monkeypatch.setitem(CASES, "tap", Case(tap(kept.append)))
+    monkeypatch.setitem(sys.modules, "test_growth", sys.modules[__name__])
+    assert not soak.growth("tap")
+    assert "more than 1,000,000" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no such operator: nonsense"):
+        soak.growth("nonsense")
