@@ -45,6 +45,7 @@ class ThreadIterator:
         self._closed = False
         self._closing = threading.Lock()
         self._error: BaseException | None = None
+        self._clean_up_error: BaseException | None = None
         self._over = False
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work,), name=f"streamkit source {name}", daemon=True)
@@ -68,7 +69,7 @@ class ThreadIterator:
         return self._items.popleft()
 
     async def aclose(self) -> None:
-        """Stop the thread and wait for it."""
+        """Stop the thread and wait for it; a failure of its clean-up is raised."""
         self._leaving = True
         self._permits.release()
         if not self._started:
@@ -79,6 +80,9 @@ class ThreadIterator:
             threading.Thread(target=self._close, name="streamkit close", daemon=True).start()
         while not self._over:
             await self._park(lambda: self._over)
+        error, self._clean_up_error = self._clean_up_error, None
+        if error is not None:
+            raise error
 
     async def _park(self, answered: Callable[[], bool]) -> None:
         self._parked = True
@@ -120,7 +124,9 @@ class ThreadIterator:
         try:
             self._close()
         except BaseException as error:  # the clean-up's own failure, unless one came before it
-            if self._error is None and not self._leaving:
+            if self._leaving:
+                self._clean_up_error = error
+            elif self._error is None:
                 self._error = error
         self._over = True
         self._tell()

@@ -12,6 +12,7 @@ beginning of each text adds it once for each run. How the text was cut changes n
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
+from inspect import iscoroutine
 from typing import Final, Protocol, TypeAlias, final
 
 from streamkit.events.stats import estimated_tokens, utf8_size
@@ -79,6 +80,8 @@ class TokenCounter:
             return estimated_tokens(utf8_size(text))
         tokens = self._count(text)
         if not isinstance(tokens, int) or isinstance(tokens, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+            if iscoroutine(tokens):
+                tokens.close()
             raise TypeError(f"count_tokens(): the tokenizer gives a text's number of tokens as an int, got {type(tokens).__name__}")
         return tokens
 

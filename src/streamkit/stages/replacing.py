@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import iscoroutine
 from typing import ClassVar, Final, TypeAlias, final
 
 from streamkit.errors import ConfigError
@@ -168,6 +169,8 @@ class Replace(Searching):
         assert self._call is not None
         text = self._call(meant)
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
+            if iscoroutine(text):
+                text.close()
             raise TypeError(f"replace(by=...): the function gave a {type(text).__name__}, and must give a str")
         return begin, end, text, 0
 
