@@ -19,7 +19,7 @@ import msgspec
 
 from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.stages.markdown_outline import Leaf, Line, Outline
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["CodeBlock", "CodeBlocks"]
 
@@ -116,7 +116,7 @@ class CodeBlocks(Stage[str, CodeBlock]):
             TypeError: the item is not a str.
         """
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"code_blocks takes text, got {type(item).__name__}")
+            raise not_text("code_blocks", item)
         if self._error is not None:
             raise self._error
         if not item:

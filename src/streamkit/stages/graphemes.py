@@ -25,7 +25,7 @@ from typing import Final, final
 
 from streamkit.errors import ConfigError
 from streamkit.stages.grapheme_table import RANGES
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["BREAK", "MOVES", "PLAIN", "START", "Characters", "kind_of"]
 
@@ -211,7 +211,7 @@ class Characters(Stage[str, str]):
     def feed(self, item: str) -> Iterable[str]:
         """The characters that are certain now."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"characters takes text, got {type(item).__name__}")
+            raise not_text("characters", item)
         at, parts, most = self._at, self._parts, self._max
         if item.isascii() and item.isprintable() and item and at != _State.PREPEND and most > 1:
             given = ["".join(parts), *item[:-1]] if parts else list(item[:-1])

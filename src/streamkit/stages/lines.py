@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import final
 
 from streamkit.errors import ConfigError, RemoteProtocolError
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["Lines"]
 
@@ -66,7 +66,7 @@ class Lines(Stage[str, str]):
             TypeError: the item is not a str.
         """
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"lines takes text, got {type(item).__name__}")
+            raise not_text("lines", item)
         if self._too_long_one is not None:
             raise self._error(self._too_long_one)
         if not item:

@@ -21,7 +21,7 @@ from typing import ClassVar, Final, final
 
 from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.stages.markdown_outline import Begins, Leaf, Outline
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["MarkdownBlocks"]
 
@@ -77,7 +77,7 @@ class MarkdownBlocks(Stage[str, str]):
             TypeError: the item is not a str.
         """
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"markdown_blocks takes text, got {type(item).__name__}")
+            raise not_text("markdown_blocks", item)
         if self._error is not None:
             raise self._error
         if not item:

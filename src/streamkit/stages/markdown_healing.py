@@ -39,7 +39,7 @@ import msgspec
 
 from streamkit.stages.markdown_grammar import cells
 from streamkit.stages.markdown_outline import Leaf, Line, Outline
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["HealMarkdown", "Healed", "HealedText"]
 
@@ -179,7 +179,7 @@ class HealMarkdown(Stage[str, Healed]):
             TypeError: the item is not a str.
         """
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"heal_markdown takes text, got {type(item).__name__}")
+            raise not_text("heal_markdown", item)
         if not item:
             return ()
         begin = 0
@@ -591,6 +591,9 @@ class HealMarkdown(Stage[str, Healed]):
             self._depth -= 1
             if not self._depth:
                 self._end_link(complete=True)
+                if not self._image:  # a link holds no other: the brackets around this one are text
+                    self._stack = [mark for mark in self._stack if mark[0] != "["]
+                    self._shown = tuple(self._stack)
         return True
 
     def _reference(self, char: str) -> bool:

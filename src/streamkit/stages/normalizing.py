@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias, final
 
 from streamkit.errors import ConfigError
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["Form", "Normalize"]
 
@@ -88,7 +88,7 @@ class Normalize(Stage[str, str]):
     def feed(self, item: str) -> tuple[str, ...]:
         """The text that nothing can change any more."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"normalize takes text, got {type(item).__name__}")
+            raise not_text("normalize", item)
         if self._half or not item.isascii():
             item = self._whole(item)
         if not self._begun and item:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, final
 
 from streamkit.errors import ConfigError
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["Paragraphs"]
 
@@ -58,7 +58,7 @@ class Paragraphs(Stage[str, str]):
     def feed(self, item: str) -> Iterable[str]:
         """The paragraphs whose end is certain now."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"paragraphs takes text, got {type(item).__name__}")
+            raise not_text("paragraphs", item)
         if self._line_open and "\n" not in item and "\r" not in item and self._length + len(item) < self._max:
             self._hold(item)
             return ()

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, final
 
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["MAX_STRING", "Printable", "one_line", "printable_text"]
 
@@ -51,7 +51,7 @@ class Printable(Stage[str, str]):
     def feed(self, item: str) -> Iterable[str]:
         """What of this text may be shown."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"printable takes text, got {type(item).__name__}")
+            raise not_text("printable", item)
         if self._state == "text":
             clean = _CLEAN.match(item)
             if clean is not None and clean.end() == len(item):

@@ -42,7 +42,7 @@ from enum import Enum, auto
 from typing import final
 
 from streamkit.errors import ConfigError
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["Sentences"]
 
@@ -197,7 +197,7 @@ class Sentences(Stage[str, str]):
     def feed(self, item: str) -> list[str]:
         """The sentences whose end is certain now."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"sentences takes text, got {type(item).__name__}")
+            raise not_text("sentences", item)
         self._scan(item)
         return self._given()
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from streamkit.errors import ConfigError
+from streamkit.events.model import EVENT_TYPES
 
-__all__ = ["Stage", "TimedStage", "copy_plain"]
+__all__ = ["Stage", "TimedStage", "copy_plain", "not_text"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -157,3 +158,19 @@ def copy_plain(value: object) -> Any:
     if isinstance(value, dict):
         return {key: copy_plain(one) for key, one in cast("dict[object, object]", value).items()}
     return value
+
+
+# Stages of text that give something else, which `on_text` cannot put into events.
+_NOT_LIFTED = ("code_blocks", "heal_markdown", "json_values")
+
+
+def not_text(operator: str, item: object) -> TypeError:
+    """The error for an item that is no text: what it is, and what to write instead."""
+    what = f"{operator} takes text, got {type(item).__name__}"
+    if isinstance(item, bytes | bytearray):
+        what += ": decode them first, with codecs.iterdecode or its like"
+    elif isinstance(item, EVENT_TYPES) and operator in _NOT_LIFTED:
+        what += ": take the text of events first, with .flat_map(lambda event: [event.text] if event.type == 'text-delta' else [])"
+    elif isinstance(item, EVENT_TYPES):
+        what += f": events go through sk.on_text(sk.{operator}(...))"
+    return TypeError(what)

@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import final
 
 from streamkit.errors import ConfigError
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["Stop"]
 
@@ -69,7 +69,7 @@ class Stop(Stage[str, str]):
     def feed(self, item: str) -> tuple[str, ...]:
         """The text that can no longer be part of a stop sequence."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"stop takes text, got {type(item).__name__}")
+            raise not_text("stop", item)
         if self.done or not item:
             return ()
         automaton = self._automaton

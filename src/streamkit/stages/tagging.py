@@ -23,7 +23,7 @@ from typing import ClassVar, Final, TypeAlias, final
 
 from streamkit.errors import ConfigError
 from streamkit.events import Custom, ReasoningDelta, TextDelta
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["REASONING_TAGS", "SplitTags", "TextPart"]
 
@@ -98,7 +98,7 @@ TextDelta(text='< 3', index=0, choice=0)]
     def feed(self, item: str) -> Iterable[TextPart]:
         """What this text is, up to where a tag may begin that is not complete."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"split_tags takes text, got {type(item).__name__}")
+            raise not_text("split_tags", item)
         if not self._held and "<" not in item and not self._blank:
             return (self._part(item),) if item else ()
         return self._split(self._held + item)
@@ -186,7 +186,7 @@ TextDelta(text='< 3', index=0, choice=0)]
 def _names(parameter: str, names: Iterable[str]) -> dict[str, None]:
     if isinstance(names, str):
         raise TypeError(f"split_tags takes names of {parameter} in a list, got one str: write [{names!r}]")
-    given = dict.fromkeys(names)
+    given = list(names)
     for name in given:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
             raise TypeError(f"the name of a tag is a str, got {name!r}")
@@ -194,7 +194,7 @@ def _names(parameter: str, names: Iterable[str]) -> dict[str, None]:
             raise ConfigError(
                 f"no tag can have the name {name!r}: a letter first, then letters, digits, and _ . : -, without < and >"
             )
-    return given
+    return dict.fromkeys(given)
 
 
 # A pipeline makes a stage per Run, and a lifted one per content block, all with the same tags.

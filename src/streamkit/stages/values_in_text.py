@@ -19,7 +19,7 @@ from typing import Any, Final, final
 from streamkit.errors import ConfigError, RemoteProtocolError
 from streamkit.stages.partial_json import FIRST_KEY, FIRST_VALUE, MAX_CHARS, MAX_DEPTH, JsonReader
 from streamkit.stages.shapes import Shape
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["JsonValues"]
 
@@ -90,7 +90,7 @@ class JsonValues(Stage[str, object]):
             TypeError: the item is not a str.
         """
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"json_values takes text, got {type(item).__name__}")
+            raise not_text("json_values", item)
         if self._error is not None:
             raise self._error
         if self._reader is None and self._next.search(item) is None:

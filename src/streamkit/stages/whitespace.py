@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from streamkit.errors import ConfigError
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["Strip"]
 
@@ -48,7 +48,7 @@ class Strip(Stage[str, str]):
     def feed(self, item: str) -> tuple[str, ...]:
         """The text, up to the white space that it may end in."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"strip takes text, got {type(item).__name__}")
+            raise not_text("strip", item)
         text = item.rstrip(self._chars)
         white = item[len(text) :]
         if text:

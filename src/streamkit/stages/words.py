@@ -18,7 +18,7 @@ from typing import Final, final
 
 from streamkit.errors import ConfigError
 from streamkit.stages.graphemes import BREAK, MOVES, PLAIN, START, kind_of
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["Words"]
 
@@ -70,7 +70,7 @@ class Words(Stage[str, str]):
     def feed(self, item: str) -> Iterable[str]:
         """The pieces that are certain now."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"words takes text, got {type(item).__name__}")
+            raise not_text("words", item)
         # Most tokens: nothing joins, each character may be looked at by itself.
         if (
             item.isascii()
