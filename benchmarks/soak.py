@@ -1,6 +1,7 @@
 """Thousands of streams, ended in every way there is, and a look at what stays behind: `make soak`.
 
     python benchmarks/soak.py [--seconds 60] [--seed 1]
+    python benchmarks/soak.py --seeds 10000 [--seed 1] [--backend trio] [--only merge]
     python benchmarks/soak.py --growth [merge,tee]
 
 Each round builds a pipeline at random, over a source that waits or not, and leaves it at a random
@@ -10,6 +11,9 @@ the memory must be where it was after the first tenth, but for a megabyte.
 
 With --growth a million items pass each operator instead, or those that are named, and the memory of each may grow by
 less than a megabyte. That takes half an hour; the tests do the same with fewer items (tests/operators/test_growth.py).
+
+With --seeds each operator has so many runs of its own instead, on virtual time, with an order of wake-ups that the seed
+draws: what comes out must be what the operator allows (tests/operators/seeded_runs.py).
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import streamkit as sk
 
@@ -225,6 +229,22 @@ def growth(names: str) -> bool:
     return kept
 
 
+def soak_operators(seeds: range, backend: Literal["asyncio", "trio"], only: str | None) -> Counter[str]:
+    """Runs of each operator, or of those whose names begin so; how many ended in which way."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "operators"))
+    table: Any = importlib.import_module("every_operator")
+    runs: Any = importlib.import_module("seeded_runs")
+    endings: Counter[str] = Counter()
+    rows = [row for name, row in table.EVERY.items() if name.startswith(only or "")]
+    if not rows:
+        raise SystemExit(f"soak: no operator's name begins with {only!r}")
+    for number, row in enumerate(rows, 1):
+        began = monotonic()
+        endings.update(how for how, _ in runs.run_seeds(row, seeds, backend))
+        print(f"{number:3} of {len(rows)}  {row.name}: {len(seeds)} runs, {monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return endings
+
+
 def _memory() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
@@ -235,12 +255,18 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--growth", nargs="?", const="", metavar="NAMES", help="a million items through each operator")
+    options.add_argument("--seeds", type=int, metavar="N", help="so many drawn orders of wake-ups for each operator")
+    options.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="for --seeds")
+    options.add_argument("--only", metavar="NAME", help="for --seeds: operators whose names begin so")
     typed = options.parse_args(argv)
     warnings.simplefilter("error")
     if typed.growth is not None:
         return 0 if growth(typed.growth) else 1
-    tracemalloc.start()
-    endings = asyncio.run(soak(typed.seconds, typed.seed))
+    if typed.seeds is not None:
+        endings = soak_operators(range(typed.seed, typed.seed + typed.seeds), typed.backend, typed.only)
+    else:
+        tracemalloc.start()
+        endings = asyncio.run(soak(typed.seconds, typed.seed))
     told = ", ".join(f"{count} {how}" for how, count in endings.most_common())
     print(f"soak OK: {endings.total()} streams, every source closed, nothing left behind ({told})")
     return 0

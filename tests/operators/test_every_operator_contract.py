@@ -26,10 +26,10 @@ def case(name: str, op: object, expected: list[Any], *refuses: Callable[[], obje
 @pytest.mark.parametrize(
     ("op", "expected", "refuses", "options"),
     [
-        case("changes", sk.changes(), ["a", "b", "c"], lambda: sk.changes(3)),  # type: ignore[arg-type]  # on purpose
+        case("changes", sk.changes(), ["a", "b", "c"], lambda: sk.changes(3)),  # type: ignore[call-overload]  # on purpose
         # An error is no empty stream: nothing comes before it.
         case("default_if_empty", sk.default_if_empty("z"), ITEMS, ahead=0, flushes=False),
-        case("distinct", sk.distinct(), ["a", "b", "c"], lambda: sk.distinct(size=0), lambda: sk.distinct(3)),  # type: ignore[arg-type]  # on purpose
+        case("distinct", sk.distinct(), ["a", "b", "c"], lambda: sk.distinct(size=0), lambda: sk.distinct(3)),  # type: ignore[call-overload]  # on purpose
         case("drop_while", sk.drop_while(lambda item: item < "b"), ["b", "b", "c"], lambda: sk.drop_while("a")),  # type: ignore[arg-type]  # on purpose
         case("enumerate", sk.enumerate(start=1), [(1, "a"), (2, "b"), (3, "b"), (4, "c")], lambda: sk.enumerate("1"), ahead=0),  # type: ignore[arg-type]  # on purpose
         case("pairwise", sk.pairwise(), [("a", "b"), ("b", "b"), ("b", "c")]),

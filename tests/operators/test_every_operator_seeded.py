@@ -95,11 +95,14 @@ def left_behind(stream: sk.Stream[Any]) -> sk.Stream[Any]:
     """Begins a task that nobody waits for."""
 
     async def item_later(item: Any) -> Any:
-        backend = current_backend()
-        backend.spawn(backend.waiter().wait, nothing, "streamkit left behind", lambda: None)
+        current_backend().spawn(for_ever, nothing, "streamkit left behind", lambda: None)
         return item
 
     return stream.map(item_later)
+
+
+async def for_ever() -> None:
+    await current_backend().waiter().wait()
 
 
 async def nothing() -> None:
