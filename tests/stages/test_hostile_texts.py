@@ -19,7 +19,7 @@ from streamkit.stages.growing import GrowingValue
 from streamkit.stages.lifting import OnText
 from streamkit.stages.lines import Lines
 from streamkit.stages.markdown_blocks import MarkdownBlocks
-from streamkit.stages.markdown_healing import HealMarkdown
+from streamkit.stages.markdown_healing import HealedText, HealMarkdown
 from streamkit.stages.normalizing import Normalize
 from streamkit.stages.partial_json import PartialJson
 from streamkit.stages.sentences import Sentences
@@ -109,3 +109,30 @@ def test_a_value_over_its_bound_is_no_other_value() -> None:
 def test_a_length_of_time_alone_is_a_value() -> None:
     stage = GrowingValue(shape_of(timedelta))
     assert [timedelta(seconds=3)] == [one.value for one in (*stage.feed('"PT3S"'), *stage.flush()) if one.complete]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[[foo](http://a.b)", "[[foo](http://a.b)"),
+        ("[a *b [foo](http://a.b) c", "[a *b [foo](http://a.b) c*"),
+        ("[[a] [foo](http://a.b)] [b", "[[a] [foo](http://a.b)] [b](streamkit:incomplete-link)"),
+        ("[![a](b.png) c", "[![a](b.png) c](streamkit:incomplete-link)"),
+    ],
+)
+def test_brackets_around_a_link_are_not_closed_as_one(text: str, shown: str) -> None:
+    assert shown == healed(text)
+
+
+@pytest.mark.parametrize("opens", ["", "1. ", "> "], ids=["paragraph", "item", "quote"])
+def test_code_in_four_backticks_at_the_beginning_of_a_line_is_no_fence(opens: str) -> None:
+    assert f"{opens}````x y````" == healed(f"{opens}````x y`")
+    assert f"{opens}````x y```` **z**" == healed(f"{opens}````x y```` **z")
+
+
+def healed(text: str) -> str:
+    stage, page = HealMarkdown(), HealedText()
+    for char in text:
+        for one in stage.feed(char):
+            page.add(one)
+    return str(page)

@@ -686,11 +686,12 @@ def _laid_out(root: list[Any]) -> list[tuple[int, object, object]]:
     laid: list[tuple[int, object, object]] = []
     containers: list[Any] = [root]
     for number, container in enumerate(containers):
-        for place, value in enumerate(container) if container.__class__ is list else container.items():
-            if value.__class__ is list or value.__class__ is dict:
+        members: Any = enumerate if container.__class__ is list else dict.items
+        for place, value in members(container):
+            empty = _empty_like(value)
+            if empty is not None:
                 containers.append(value)
-                value = value.__class__()
-            laid.append((number, place, value))
+            laid.append((number, place, value if empty is None else empty))
     return laid
 
 
@@ -699,15 +700,20 @@ def _built(laid: Iterable[tuple[int, Any, Any]]) -> list[Any]:
     containers: list[Any] = [[]]
     for number, place, value in laid:
         container = containers[number]
-        if value.__class__ is list or value.__class__ is dict:
-            value = value.__class__()
-            containers.append(value)
+        empty = _empty_like(value)
+        if empty is not None:
+            containers.append(empty)
         if container.__class__ is list:
-            container.append(value)
+            container.append(value if empty is None else empty)
         else:
-            container[place] = value
+            container[place] = value if empty is None else empty
     root: list[Any] = containers[0]
     return root
+
+
+def _empty_like(value: object) -> Any:
+    """A new container of its kind; None for what is none."""
+    return [] if value.__class__ is list else {} if value.__class__ is dict else None
 
 
 class _Call:
