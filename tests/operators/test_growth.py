@@ -288,8 +288,12 @@ KEPT = {"continue_on_cut": 120}
 async def test_what_has_passed_an_operator_is_not_kept(name: str) -> None:
     op, make, dear = CASES[name]
     few, many = (FEWER, FEWER_MANY) if dear else (FEW, MANY)
-    slack = SLACK_BYTES / (many - few) * 1_000_000
-    assert await growth(op, make, few=few, many=many) < BYTES_OF_A_MILLION * KEPT.get(name, 1) + slack
+    bound = BYTES_OF_A_MILLION * KEPT.get(name, 1) + SLACK_BYTES / (many - few) * 1_000_000
+    # A table of the event loop may be made larger between two looks, and not again: what is kept shows each time.
+    grown = [await growth(op, make, few=few, many=many)]
+    while grown[-1] >= bound and len(grown) < 3:
+        grown.append(await growth(op, make, few=few, many=many))
+    assert grown[-1] < bound, grown
 
 
 async def test_each_operator_is_read_for_its_growth() -> None:
