@@ -22,6 +22,9 @@ PROCESSORS: dict[str, Callable[[], sk.Op[str, Any]]] = {
     "printable": sk.printable,
     "stop": lambda: sk.stop(["END"]),
     "split_tags": lambda: sk.split_tags("think"),
+    "replace": lambda: sk.replace("a", "b"),
+    "redact": lambda: sk.redact("email"),
+    "count_tokens": lambda: sk.count_tokens(sk.TokenCounter()),
 }
 
 

@@ -16,7 +16,7 @@ from inspect import iscoroutine
 from typing import Final, Protocol, TypeAlias, final
 
 from streamkit.events.stats import estimated_tokens, utf8_size
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 from streamkit.stages.words import Words
 
 __all__ = ["CountTokens", "TokenCounter", "Tokenizer"]
@@ -113,7 +113,7 @@ class CountTokens(Stage[str, str]):
     def feed(self, item: str) -> tuple[str, ...]:
         """The same text."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"count_tokens takes text, got {type(item).__name__}")
+            raise not_text("count_tokens", item)
         if not item:
             return ()
         self._add(0, utf8_size(item))

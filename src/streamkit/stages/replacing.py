@@ -17,7 +17,7 @@ from typing import ClassVar, Final, TypeAlias, final
 
 from streamkit.errors import ConfigError
 from streamkit.stages.matching import OpenPattern, one_of
-from streamkit.stages.stage import Stage
+from streamkit.stages.stage import Stage, not_text
 
 __all__ = ["By", "Found", "Replace", "Searching"]
 
@@ -53,7 +53,7 @@ class Searching(Stage[str, str]):
     def feed(self, item: str) -> tuple[str, ...]:
         """The text that is decided by now."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
-            raise TypeError(f"{type(self).__name__.lower()} takes text, got {type(item).__name__}")
+            raise not_text(type(self).__name__.lower(), item)
         if not item:
             return ()
         if not self._held and self._inside < 0 and self._first is not None and self._first.search(item) is None:
