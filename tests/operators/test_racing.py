@@ -235,3 +235,20 @@ async def test_hedge_that_is_left_while_it_waits_leaves_nothing(clock: VirtualCl
                 async for _ in items:
                     raise AssertionError("nothing comes")
     assert (1, 0) == (probe.closed, clock.pending)
+
+
+async def test_a_start_alone_wins_no_race_and_keeps_no_hedge_from_going_on(clock: VirtualClock) -> None:
+    mute = timed(sk.Start("mute"), 9.0, sk.TextDelta("late"))
+    quick = timed(1.0, sk.Start("quick"), 1.0, sk.TextDelta("soon"), sk.Finish("stop"))
+    wanted = [sk.Start("quick"), sk.TextDelta("soon"), sk.Finish("stop")]
+    assert (wanted, 2.0) == (await race(mute, quick).collect(), clock.now())
+    assert (wanted, 6.0) == (await hedge(mute, quick, after=2.0).collect(), clock.now())
+
+
+async def test_a_race_of_streams_without_output_gives_what_the_first_to_end_had(clock: VirtualClock) -> None:
+    assert [sk.Start("b")] == await race(timed(sk.Start("a"), 2.0), timed(sk.Start("b"), 1.0)).collect()
+
+
+async def test_an_endless_preface_counts_as_output_at_last() -> None:
+    pings = [sk.Ping() for _ in range(100)]
+    assert pings == await race(sk.stream(pings), sk.stream([])).collect()

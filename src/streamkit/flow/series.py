@@ -23,7 +23,7 @@ from streamkit.flow.plan import Laid
 from streamkit.flow.runs import OwnLimits, Run
 from streamkit.flow.sources import Feed, Source
 
-__all__ = ["Plan", "Series", "Successor", "close_unopened", "is_output"]
+__all__ = ["MOST_HELD", "Plan", "Series", "Successor", "close_unopened", "is_output"]
 
 Plan: TypeAlias = "tuple[Source, tuple[Laid, ...]]"
 

@@ -1,8 +1,9 @@
 """Operators that read several streams until one of them has won.
 
-A stream wins by its first item. The others are told to leave there and then, and clean up while the winner is read; what
-goes wrong in that is nobody's concern any more. A stream that fails or ends before its first item has lost. When all
-have lost the first failure is raised, with notes of the others; when none has failed the result is empty.
+A stream wins by its first output; the events `Start`, `Ping` and `Usage` are none, and are held back until some comes. The others
+are told to leave there and then, and clean up while the winner is read; what goes wrong in that is nobody's concern any more. A
+stream that fails or ends before has lost. When all have lost the first failure is raised, with notes of the others; when none
+has failed the result is what the first to end had held back.
 
 `race` begins all of them together. `hedge` begins the first, and one more whenever the time is up or one has lost.
 """
@@ -18,6 +19,7 @@ from streamkit.errors import scrub
 from streamkit.flow.channel import Channel
 from streamkit.flow.plan import check_seconds
 from streamkit.flow.runs import Job, Pump, Run
+from streamkit.flow.series import MOST_HELD, is_output
 from streamkit.flow.siblings import Given, Plan, close_unbegun, combined, plans_of
 from streamkit.flow.sources import Feed
 from streamkit.flow.streams import Stream
@@ -31,16 +33,17 @@ AHEAD = 16
 
 
 def race(*streams: Given[T]) -> Stream[T]:
-    """The stream that gives an item first; the others are closed.
+    """The stream that gives output first; the others are closed.
 
     Args:
         streams: At least one; anything that `sk.stream` takes. All are begun together, each in a task of its own.
 
     Yields:
-        All items of the winner. The others are told to leave when it gives its first one, and not after its end. One
-        that fails or ends without an item has lost; if none has one it ends empty.
+        All items of the winner. The others are told to leave when it gives its first output, and not after its end;
+        output is anything but the events `Start`, `Ping` and `Usage`. One that fails or ends without any has lost; if none
+        has any it ends empty.
 
-    Memory: 16 items of the winner.
+    Memory: 16 items of the winner, and at most 64 events of each that has given no output.
     Cancellation: all sources are closed, each in its own task.
     Raises:
         ConfigError, TypeError: no streams, or one twice that can be read only once, at the call.
@@ -63,13 +66,14 @@ def hedge(*streams: Given[T], after: float) -> Stream[T]:
 
     Args:
         streams: At least one; anything that `sk.stream` takes. Give callables: one that is not needed is never called.
-        after: Seconds without an item after which one more is begun. A stream that fails or ends without an item lets
-            the next one begin at once.
+        after: Seconds without output after which one more is begun. A stream that fails or ends without any lets the next
+            one begin at once.
 
     Yields:
-        All items of the winner. The others are told to leave when it gives its first one.
+        All items of the winner: the first that gives output, which is anything but the events `Start`, `Ping` and `Usage`. The
+        others are told to leave then.
 
-    Memory: 16 items of the winner.
+    Memory: 16 items of the winner, and at most 64 events of each that has given no output.
     Cancellation: all that were begun are closed, each in its own task.
     Raises:
         ConfigError, TypeError: no streams, one twice that can be read only once, or no time, at the call.
@@ -104,11 +108,13 @@ def _open(plans: Sequence[Plan], begin: Callable[[_Contest], Awaitable[None]], r
 class _Entrant:
     """One stream of a contest."""
 
-    __slots__ = ("label", "pump")
+    __slots__ = ("held", "label", "pump")
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.pump: Pump | None = None
+        # What it gave that is no output yet: a `Start` says nothing of when an answer will come.
+        self.held: list[Any] = []
 
 
 class _Contest:
@@ -123,6 +129,8 @@ class _Contest:
         self._open: list[_Entrant] = []
         self._winner: _Entrant | None = None
         self._failure: BaseException | None = None
+        # What the first that ended without any output had given.
+        self._empty: list[Any] | None = None
         # Whether it is over for all, or one has won: nobody else begins.
         self._decided = False
         self._next_now = False
@@ -178,12 +186,16 @@ class _Contest:
         if entrant is not self._winner:
             if self._winner is not None:  # it has lost, and gives one more before it learns of it
                 return
+            if not is_output(item) and len(entrant.held) < MOST_HELD:
+                entrant.held.append(item)
+                return
             self._win(entrant)
         self._append(item)
 
     def _win(self, entrant: _Entrant) -> None:
         self._winner = entrant
         self._open.remove(entrant)
+        self._channel.extend(entrant.held)
         self._decide()
         for other in self._open:
             if other.pump is not None:
@@ -201,6 +213,8 @@ class _Contest:
                 self._lose(entrant, error)
 
     def _lose(self, entrant: _Entrant, error: Exception | None) -> None:
+        if error is None and self._empty is None:
+            self._empty = entrant.held
         if self._failure is None:
             self._failure = error
         elif error is not None and error is not self._failure:
@@ -208,6 +222,8 @@ class _Contest:
         if self._rest:
             self._hurry()
         elif not self._open:
+            if self._failure is None:
+                self._channel.extend(self._empty or ())
             self._finish(self._failure)
 
     def _finish(self, error: BaseException | None) -> None:
