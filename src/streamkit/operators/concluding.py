@@ -24,7 +24,7 @@ class Ended(msgspec.Struct, frozen=True):
         status: "done" (the stream came to its end here), "error", "left" (its reader had enough) or "cancelled".
         error: What it failed with, or was cancelled by; None after an end, and for a reader who had enough.
         seconds: How long it ran, from the first request to its source; 0 if nobody asked.
-        count: Items that passed.
+        count: Items that came to this place; of a source that reads many at once, a read counts as a whole.
     """
 
     status: EndedAs
