@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -39,7 +41,7 @@ BOUNDARIES: dict[str, Callable[[sk.Stream[Any]], sk.Stream[Any]]] = {
     "race": lambda stream: sk.race(stream),
     "tee": lambda stream: sk.tee(stream, 1)[0],
     "share": lambda stream: sk.share(stream),
-    "flatten": lambda stream: sk.stream([stream]) | sk.flatten(concurrency=2),
+    "flatten": lambda stream: sk.stream(lambda: [stream]) | sk.flatten(concurrency=2),
     "concat": lambda stream: sk.concat(stream),
     "debounce": lambda stream: stream | sk.debounce(0.01),
     "take_until": lambda stream: stream | sk.take_until(anyio.sleep_forever),
@@ -177,3 +179,107 @@ async def test_what_was_given_can_still_be_read_when_its_sibling_could_not_be_op
         with pytest.raises(OSError, match="no route"):
             await sk.merge(stream, refused).collect()
     assert [0, 1, 2] == await stream.collect()
+
+
+async def open_end(log: list[str]) -> AsyncIterator[int]:
+    try:
+        for number in range(3):
+            yield number
+        await anyio.sleep_forever()
+    finally:
+        log.append("closed")
+
+
+INSIDE: dict[str, Callable[[sk.Stream[Any]], sk.Stream[Any]]] = {
+    "none": same,
+    "buffer": lambda stream: stream | sk.buffer(2),
+    "merge": lambda stream: sk.merge(stream),
+    "zip": lambda stream: sk.zip(stream),
+    "concat": lambda stream: sk.concat(stream),
+    "race": lambda stream: sk.race(stream),
+    "hedge": lambda stream: sk.hedge(stream, after=1.0),
+    "flatten": lambda stream: sk.stream(lambda: [stream]) | sk.flatten(),
+    "flatten at once": lambda stream: sk.stream(lambda: [stream]) | sk.flatten(concurrency=2),
+    "switch": lambda stream: sk.stream(lambda: [stream]) | sk.switch(),
+    "retry": lambda stream: stream | sk.retry(),
+    "catch": lambda stream: stream | sk.catch(look_up),
+    "circuit_breaker": lambda stream: stream | sk.circuit_breaker(sk.CircuitBreaker()),
+    "race in a flatten": lambda stream: sk.stream(lambda: [sk.race(stream)]) | sk.flatten(concurrency=2),
+}
+
+
+@pytest.mark.parametrize("place", INSIDE)
+@pytest.mark.parametrize("asked", [1, 3])
+async def test_how_a_stream_inside_another_ended_is_told_by_how_the_outer_one_was_left(place: str, asked: int) -> None:
+    told: list[tuple[str, str]] = []
+
+    def tell(end: sk.Ended) -> None:
+        told.append((end.status, type(end.error).__name__))
+
+    stream = INSIDE[place](sk.stream(lambda: open_end([])) | sk.on_end(tell))
+    async with stream.open() as items:
+        for _ in range(asked):
+            await anext(items)
+    with pytest.raises(KeyError):
+        async with stream.open() as items:
+            for _ in range(asked):
+                await anext(items)
+            raise KeyError
+    with anyio.CancelScope() as scope:
+        async with stream.open() as items:
+            for _ in range(asked):
+                await anext(items)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert [("left", "NoneType"), ("error", "KeyError")] == told[:2]
+    assert ["cancelled"] == [status for status, _ in told[2:]]
+    assert "ReaderLeft" not in told[2]
+
+
+class ClosesBadly:
+    """A source without end that fails in its clean-up."""
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self
+
+    async def __anext__(self) -> int:
+        await anyio.lowlevel.checkpoint()
+        return 1
+
+    async def aclose(self) -> None:
+        raise OSError("cannot close")
+
+
+@pytest.mark.parametrize("place", INSIDE)
+async def test_a_clean_up_that_fails_is_told_wherever_its_source_stands(place: str) -> None:
+    with pytest.raises(OSError, match="cannot close"):
+        async with INSIDE[place](sk.stream(lambda: ClosesBadly())) as items:
+            await anext(items)
+    with pytest.raises(KeyError):
+        async with INSIDE[place](sk.stream(lambda: ClosesBadly())) as items:
+            await anext(items)
+            raise KeyError
+
+
+@pytest.mark.parametrize("place", INSIDE)
+async def test_a_stream_whose_read_was_cancelled_does_not_pass_for_one_that_ended(place: str) -> None:
+    async with INSIDE[place](sk.stream(lambda: open_end([]))) as items:
+        with anyio.CancelScope() as scope:
+            async for _ in items:
+                scope.cancel()
+        with pytest.raises(sk.StreamConsumed, match="cancelled"):
+            await anext(items)
+
+
+@pytest.mark.parametrize("place", INSIDE)
+async def test_a_bare_loop_that_is_left_closes_its_source_in_every_operator(place: str) -> None:
+    log: list[str] = []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        async for _ in INSIDE[place](sk.stream(lambda: open_end(log))):
+            break
+        gc.collect()
+        await anyio.wait_all_tasks_blocked()
+    assert ["closed"] == log
+    assert 1 == sum("dropped while its source was open" in str(one.message) for one in told)
+    assert {"ResourceWarning"} == {one.category.__name__ for one in told}

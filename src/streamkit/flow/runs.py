@@ -30,7 +30,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from streamkit.errors import ConfigError, StreamBusy, StreamkitError
+from streamkit.errors import ConfigError, StreamBusy, StreamConsumed, StreamkitError
 from streamkit.flow.channel import Channel, ReaderLeft, Writable, Writer, no_end
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
@@ -140,6 +140,7 @@ class Pump:
 
     __slots__ = (
         "_closing",
+        "_dismissed",
         "_error",
         "_run",
         "_started",
@@ -167,6 +168,8 @@ class Pump:
         self._task: Task | None = None
         self._started = False
         self._closing = False
+        # Whether it alone was told to leave, by a reader who goes on without it: what goes wrong in that is nobody's.
+        self._dismissed = False
 
     def start(self, ended: Callable[[], None] | None = None) -> None:
         """Begin; in the consumer's context, when the consumer first wants something."""
@@ -195,7 +198,7 @@ class Pump:
         failure = await self._strand.aclose()
         if self._writer.channel.closed:
             # A failure of the clean-up still counts when the reader is gone; the cancel that ended it does not.
-            self.failure = failure if isinstance(failure, Exception) else None
+            self.failure = failure if isinstance(failure, Exception) and not self._dismissed else None
         else:
             self.finish(self._error or failure)
 
@@ -214,6 +217,7 @@ class Pump:
         if self._task is None or self._task.done or self._writer.left:
             return
         self._writer.left = True
+        self._dismissed = not (self._writer.channel.closed or self._run.closing)
         if self._closing or not self._started:
             return
         if self._writer.blocked:
@@ -245,7 +249,9 @@ class _Driven:
         try:
             await self._inner.bound(ending, out, closes=False)
         except BaseException as error:
-            self._error = error
+            # The cancel of a pump that was left is its own affair: the inner Run is over for the reasons of the outer one.
+            left = self.writer is not None and self.writer.left
+            self._error = None if left and not isinstance(error, Exception) else error
             raise
 
     async def aclose(self) -> BaseException | None:
@@ -363,6 +369,7 @@ class Run(Generic[T_co]):
         self.fused = fused
         # The Run that the consumer opened: this one, or the one that this one is inside of.
         self.outermost: Run[Any] = self if outer is None else outer.outermost
+        self._outer = outer
         # When the wire last gave a sign of life, told to the outermost Run by its sources as long as somebody listens.
         self.listening = False
         self._heard_at = 0.0
@@ -528,6 +535,11 @@ class Run(Generic[T_co]):
             self._iterator = self.bound("yield", None)
         elif self._iterator.ag_running:
             raise StreamBusy("another task is reading this Run: a Run has one reader at a time")
+        elif self._closed and self.ended_by is not None and not isinstance(self.ended_by, Exception):
+            raise StreamConsumed(
+                "a read of this Run was cancelled, and with it the Run: what came is not all. To wait no longer than so many "
+                "seconds put sk.timeout() on the stream, in the place of a cancel scope around a read"
+            )
         return self._iterator  # type: ignore[no-any-return]
 
     async def __anext__(self) -> T_co:
@@ -640,6 +652,8 @@ class Run(Generic[T_co]):
             if not self._leaving and self.backend.current_task() is not self._home:
                 self._complaints.append("was dropped while its source was open, and is closed in another task; use `async with`")
         self.ended_by = self.ended_by or error
+        if self.ended_by is None and self._outer is not None:
+            self.ended_by = self._outer.ended_by
         if isinstance(error, StreamkitError) and error.partial is None:
             error.partial = self.partial
         try:

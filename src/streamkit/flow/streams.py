@@ -296,7 +296,8 @@ class Stream(Generic[T_co]):
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         self._check_free()
-        return self.open().__aiter__()
+        # The Run does not hold its iterator: it goes with the loop that is left, and its tasks are told.
+        return self.open().bound("yield", None)  # type: ignore[no-any-return]  # generated
 
     def close_within(self, seconds: float) -> Stream[T_co]:
         """The same stream with another limit for a source's clean-up, in seconds (default 5)."""

@@ -89,6 +89,10 @@ def current_backend() -> Backend:
     return AsyncioBackend(asyncio.get_running_loop())
 
 
+# The loop knows its tasks by weak references: a Run that is dropped would take the tasks with it, in the middle of a step.
+_RUNNING: set[asyncio.Task[None]] = set()
+
+
 class AsyncioBackend:
     """asyncio and uvloop."""
 
@@ -111,7 +115,13 @@ class AsyncioBackend:
 
     def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> AsyncioTask:
         task = self._loop.create_task(_both(main, clean_up), name=name)
-        task.add_done_callback(lambda _: done())
+        _RUNNING.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            _RUNNING.discard(task)
+            done()
+
+        task.add_done_callback(ended)
         return AsyncioTask(task)
 
     def waiter(self) -> AsyncioWaiter:
