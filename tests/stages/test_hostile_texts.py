@@ -94,6 +94,7 @@ def test_a_text_that_breaks_is_not_checked_as_if_it_had_ended(text: str) -> None
         stage = GrowingValue(shape_of(Person))
         with pytest.raises(RemoteProtocolError) as caught:
             [list(stage.feed(chunk)) for chunk in chunks]
+        assert isinstance(caught.value.partial, Person)
         assert "Ada" == caught.value.partial.name
         assert not isinstance(caught.value, TypeMismatch)
 

@@ -25,7 +25,7 @@ No recursion: a stack of containers, at most `max_depth` of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import isinf
 from typing import Any, Final, Literal, NoReturn, final
 
@@ -678,6 +678,10 @@ class PartialJson(Stage[str | Event, PartialValue]):
         return records
 
 
+# What is in a container, by its kind.
+_MEMBERS: Final[dict[type, Callable[[Any], Iterable[tuple[Any, Any]]]]] = {list: enumerate, dict: lambda one: one.items()}
+
+
 def _laid_out(root: list[Any]) -> list[tuple[int, object, object]]:
     """What is in a list, level by level: the number of the container, the place in it, and the value; containers are empty here.
 
@@ -686,12 +690,11 @@ def _laid_out(root: list[Any]) -> list[tuple[int, object, object]]:
     laid: list[tuple[int, object, object]] = []
     containers: list[Any] = [root]
     for number, container in enumerate(containers):
-        members: Any = enumerate if container.__class__ is list else dict.items
-        for place, value in members(container):
-            empty = _empty_like(value)
-            if empty is not None:
+        for place, value in _MEMBERS[container.__class__](container):
+            if value.__class__ in _MEMBERS:
                 containers.append(value)
-            laid.append((number, place, value if empty is None else empty))
+                value = value.__class__()
+            laid.append((number, place, value))
     return laid
 
 
@@ -699,21 +702,16 @@ def _built(laid: Iterable[tuple[int, Any, Any]]) -> list[Any]:
     """The list that was laid out."""
     containers: list[Any] = [[]]
     for number, place, value in laid:
-        container = containers[number]
-        empty = _empty_like(value)
-        if empty is not None:
-            containers.append(empty)
-        if container.__class__ is list:
-            container.append(value if empty is None else empty)
+        if value.__class__ in _MEMBERS:
+            value = value.__class__()
+            containers.append(value)
+        holder = containers[number]
+        if holder.__class__ is list:
+            holder.append(value)
         else:
-            container[place] = value if empty is None else empty
+            holder[place] = value
     root: list[Any] = containers[0]
     return root
-
-
-def _empty_like(value: object) -> Any:
-    """A new container of its kind; None for what is none."""
-    return [] if value.__class__ is list else {} if value.__class__ is dict else None
 
 
 class _Call:
