@@ -21,7 +21,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import streamkit as sk
 import streamkit.operators
@@ -34,6 +34,8 @@ from streamkit.testing import run_seeded
 
 How: TypeAlias = Literal["end", "error", "left", "cancelled"]
 Law: TypeAlias = "Callable[[Row, Told], None]"
+T = TypeVar("T")
+Heard: TypeAlias = Callable[[T, "Told"], None]
 Over: TypeAlias = Callable[[sk.Stream[Any]], sk.Stream[Any]]
 
 
@@ -332,13 +334,61 @@ async def pause() -> None:
 
 
 class SlowSink:
-    """A sink that takes its time and keeps nothing."""
+    """A sink that takes its time."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        self.closed = 0
 
     async def send(self, batch: list[Any], /) -> None:
         await current_clock().sleep(0.2 * len(batch))
+        self.got += batch
 
     async def aclose(self, error: BaseException | None, /) -> None:
+        self.closed += 1
         await current_backend().checkpoint()
+
+
+def beside(name: str, make: Callable[[], T], over: Callable[[sk.Stream[Any], T], sk.Stream[Any]], heard: Heard[T]) -> Row:
+    """An operator that has something stand beside each run, made anew for it, which hears of its items and its end."""
+    made: list[T] = []
+
+    def put(stream: sk.Stream[Any]) -> sk.Stream[Any]:
+        made[:] = [make()]
+        return over(stream, made[0])
+
+    def law(row: Row, told: Told) -> None:
+        exact(row, told)
+        heard(made[0], told)
+
+    return part(name, put, ABCD, law, ABCD)
+
+
+ENDED: dict[How, str] = {"end": "done", "error": "error", "left": "left", "cancelled": "cancelled"}
+
+
+def heard_by_function(calls: list[sk.Ended], told: Told) -> None:
+    """Once, how it ended; not at all of a run that was cancelled before it began. A reader's own error counts as one."""
+    how = [call.status for call in calls]
+    assert [ENDED[told.how]] == how or (told.how == "left" and how == ["error"]) or (told.how == "cancelled" and not told.out)
+
+
+def heard_by_stats(stats: sk.Stats, told: Told) -> None:
+    assert stats.ended_as in (ENDED[told.how], None)
+    assert stats.ended_as is not None or not told.out
+
+
+def heard_by_file(file: io.StringIO, told: Told) -> None:
+    """One line, ended."""
+    assert file.getvalue().count("\n") == 1 or not told.out
+
+
+def heard_by_sink(sink: SlowSink, told: Told) -> None:
+    """Closed once; it had what passed, and all of it if nobody left."""
+    assert sink.closed == 1 or (sink.closed == 0 and not told.out)
+    assert begins(ABCD[: told.given], sink.got)
+    if told.how in ("end", "error"):
+        assert told.out == sink.got
 
 
 class Oslo(sk.Stage[str, str]):
@@ -450,7 +500,7 @@ ROWS = [
     ),
     part("circuit_breaker", lambda s: s | sk.circuit_breaker(sk.CircuitBreaker()), ABC, expected=ABC),
     part("rate_limit", lambda s: s | sk.rate_limit(sk.RateLimiter(requests_per_minute=60)), ABC, expected=ABC),
-    part("on_end", lambda s: s | sk.on_end(lambda ended: None), ABC, expected=ABC),
+    beside("on_end", list[sk.Ended], lambda s, calls: s | sk.on_end(calls.append), heard_by_function),
     # time
     part("timeout", lambda s: s | sk.timeout(first=60, idle=60, total=600), expected=ABCD),
     part("timeout, that is short", lambda s: s | sk.timeout(idle=0.75), law=prefix, others=(sk.StreamTimeout,)),
@@ -466,9 +516,9 @@ ROWS = [
     part("heartbeat", lambda s: s | sk.heartbeat(0.75), law=without_pings),
     part("timestamped", lambda s: s | sk.timestamped(), ABC, law=in_time, expected=[(0.0, "a"), (0.0, "b"), (0.0, "c")]),
     # beside the stream
-    part("measure", lambda s: s | sk.measure(sk.Stats()), ABC, expected=ABC),
-    part("progress", lambda s: s | sk.progress(file=io.StringIO()), ABC, expected=ABC),
-    part("also_to", lambda s: s | sk.also_to(SlowSink()), expected=ABCD),
+    beside("measure", sk.Stats, lambda s, stats: s | sk.measure(stats), heard_by_stats),
+    beside("progress", io.StringIO, lambda s, file: s | sk.progress(file=file), heard_by_file),
+    beside("also_to", SlowSink, lambda s, sink: s | sk.also_to(sink), heard_by_sink),
     # tools and structure
     part("run_tools", lambda s: s | sk.run_tools([plus_one]), CALLS, law=after_calls),
     step(
