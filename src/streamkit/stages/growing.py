@@ -75,6 +75,8 @@ class _Node:
     def came(self) -> Iterable[Any]:
         """The children that have come since this was asked last, and the one that was open then."""
         first, self.done = self.done, len(self.raw)
+        if first == self.done:
+            return () if self.pending is _NONE else (self.pending,)
         if self.raw.__class__ is list:
             return range(first if self.pending is _NONE else self.pending, self.done)
         keys = list(islice(reversed(self.raw), self.done - first))

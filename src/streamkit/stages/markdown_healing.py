@@ -64,6 +64,7 @@ _UNDECIDED = re.compile(
 _BOX = re.compile(r"\[(?:[ xX]\]?)?$")
 
 _TEXT = re.compile(r"[^*_`~$\[\]!<\\ \t\r\n|]+")
+_PLAIN = re.compile(r"[^*_`~$\[\]!<\\\r\n|]+")
 _CODE = re.compile(r"[^` \t\r\n|]+")
 _MATH = re.compile(r"[^$\\ \t\r\n]+")
 _SPACE = re.compile(r"[ \t\r\n]+")
@@ -182,6 +183,13 @@ class HealMarkdown(Stage[str, Healed]):
             raise not_text("heal_markdown", item)
         if not item:
             return ()
+        # Most tokens: no mark, within a line of text where none is open.
+        if (
+            self._mode == "text"
+            and not (self._tail or self._stack or self._hold or self._run or self._shown or self._verbatim or self._after_cr)
+            and _PLAIN.fullmatch(item) is not None
+        ):
+            return (self._plain(item),)
         begin = 0
         if self._after_cr:
             self._after_cr = False
@@ -203,6 +211,17 @@ class HealMarkdown(Stage[str, Healed]):
             return ()
         self._closed = closing
         return (Healed(delta, closing),)
+
+    def _plain(self, item: str) -> Healed:
+        """Text that is given as it comes."""
+        if self._line_length < _READ:
+            piece = item[: _READ - self._line_length]
+            self._line.append(piece)
+            self._line_length += len(piece)
+        self._given_last = item[-1]
+        self._previous = " " if item[-1] in " \t" else item[-1]
+        self._closed = ""
+        return Healed(item, "")
 
     def flush(self) -> Iterable[Healed]:
         """What was held back. Nothing is closed: this is the text."""

@@ -198,6 +198,16 @@ class Sentences(Stage[str, str]):
         """The sentences whose end is certain now."""
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
             raise not_text("sentences", item)
+        # Most tokens: nothing in them may end a sentence.
+        if (
+            self._state is _State.TEXT
+            and not self._fenced
+            and len(item) <= self._max - self._length
+            and _STOPPER.search(item) is None
+        ):
+            if item:
+                self._take(item)
+            return []
         self._scan(item)
         return self._given()
 

@@ -79,7 +79,12 @@ class Words(Stage[str, str]):
             and not self._alone
             and self._length + len(item) <= self._max
         ):
-            return self._read_plain(item)
+            if " " in item:
+                return self._read_plain(item)
+            if item:
+                self._ink = True
+                self._hold(item)
+            return ()
         out: list[str] = []
         for char in item:
             self._read(char, out)
@@ -93,23 +98,19 @@ class Words(Stage[str, str]):
         return (text,) if text else ()
 
     def _read_plain(self, item: str) -> Iterable[str]:
-        """Printable ASCII behind the like: only its spaces matter."""
-        if not item:
-            return ()
-        space = item.find(" ")
-        if space < 0:
-            self._ink = True
-            self._hold(item)
-            return ()
+        """Printable ASCII behind the like: only its spaces matter, and it has one."""
         out: list[str] = []
         begin = looked_at = 0
+        space = item.find(" ")
         while space >= 0:
             if space > looked_at:
                 self._ink = True
             if self._ink and self._length + space - begin >= self._min:
                 self._parts.append(item[begin:space])
                 out.append("".join(self._parts))
-                self._begin([])
+                self._parts = []
+                self._length = 0
+                self._ink = False
                 begin = space
             looked_at = space + 1
             space = item.find(" ", looked_at)
