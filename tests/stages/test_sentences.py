@@ -104,6 +104,7 @@ HARD = {
     "khmer": "សួស្តី។ |អ្នកសុខសប្បាយ៕|បាទ",
     "greek": "Καλημέρα. |Τι κάνεις\u037e |Καλά.",
     "russian": "В 1999 г. Москва выросла, т.е. Россия тоже. |Он жил на ул. Ленина и т.д. |Это всё.",
+    "german, with spaces": "Es gibt z. B. Äpfel und z. T. Birnen. |Gut.",
     "german": "Am 3. Oktober kam z.B. Herr Dr. Müller. |Er ist 20. |Ja, bzw. Nein. |„Gut.“ |Ende.",
     "french": "« Bonjour ! » |Il part. |M. Dupont aussi. |Qui ? |Lui.",
     "spanish": "¿Qué? |¡Hola! |La Sra. López vive en la pág. Web. |Fin.",

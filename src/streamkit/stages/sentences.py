@@ -97,7 +97,7 @@ _TITLES = _words(
     "Sra Srta Dra Ud Uds Vd Vds Mlle Mme Mgr Hr Sig Dott Avv Ing Dhr Mevr"
 )
 _NEVER = _words(
-    "mr mrs dr prof vs cf viz approx e.g i.e eg ie resp pág p.ej núm bzw evtl ggf inkl nr vgl z.b d.h u.a gest on.le bijv "
+    "mr mrs dr prof vs cf viz approx e.g i.e eg ie resp pág p.ej núm bzw evtl ggf inkl nr vgl z z.b d.h u.a gest on.le bijv "
     "ул им стр рис см т.е напр проф акад гл"
 )
 # Before a number only.
