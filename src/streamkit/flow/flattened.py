@@ -22,6 +22,9 @@ __all__ = ["MERGE_ITEMS", "SWITCH_OPEN", "flatten_part", "switch_part"]
 # Items of several streams held for their one reader, unless told.
 MERGE_ITEMS = 64
 
+# Items of the newest stream read ahead; a newer one drops those that nobody has taken.
+SWITCH_AHEAD = 16
+
 # Streams of a `switch` that are open at once: the newest, and those that still clean up.
 SWITCH_OPEN = 16
 
@@ -79,7 +82,7 @@ class _Newest:
     label = "switch()"
 
     def connect(self, strand: Strand, run: Run[Any]) -> Strand:
-        return _NewestInner(run, Channel(1), Channel(SWITCH_OPEN), self.label).reading(strand)
+        return _NewestInner(run, Channel(SWITCH_AHEAD), Channel(SWITCH_OPEN), self.label).reading(strand)
 
 
 class _Inner:

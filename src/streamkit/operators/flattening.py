@@ -44,7 +44,7 @@ def switch() -> Flattens:
     Yields:
         Items of one inner stream at a time; it ends when the outer stream and the newest inner one have ended.
 
-    Memory: one item, and one per open stream: 16 are open at most, all but one of them in their clean-up; the outer
+    Memory: 16 items, and one per open stream: 16 are open at most, all but one of them in their clean-up; the outer
     source waits for one of those.
     Cancellation: the outer source and all inner ones are closed, each in the task that read it.
     Raises:
