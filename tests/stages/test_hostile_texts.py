@@ -137,3 +137,26 @@ def healed(text: str) -> str:
         for one in stage.feed(char):
             page.add(one)
     return str(page)
+
+
+class Markup(str):
+    """Text of a class of its own, as template engines have it."""
+
+
+@pytest.mark.parametrize("make", [Lines, Sentences, Words, MarkdownBlocks])
+def test_a_text_of_another_class_is_saved_as_text(make: Callable[[], Stage[str, Any]]) -> None:
+    stage, other = make(), make()
+    list(stage.feed(Markup("ab")))
+    other.restore(through_bytes(stage).states[0])
+    assert ["ab"] == [*other.flush()]
+
+
+@pytest.mark.parametrize("char", ["a", "\u0301", "\n", "\U0001f468"])
+def test_a_word_of_many_characters_is_not_kept_as_many_texts(char: str) -> None:
+    stage = Words(20_000, 20_000)
+    for _ in range(10_000):
+        list(stage.feed(char))
+    parts = stage.snapshot()["_parts"]
+    assert isinstance(parts, list)
+    assert len(parts) < 1000
+    assert [char * 10_000] == [*stage.flush()]

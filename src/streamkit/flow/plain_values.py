@@ -34,7 +34,7 @@ _PLAIN: Final = (type(None), bool, float, bytes)
 
 
 def pack(value: object) -> bytes:
-    """The value as MessagePack.
+    """The value as MessagePack. What is left of a str of a class of its own is its text.
 
     Raises:
         TypeError: something in it is no plain value.
@@ -76,6 +76,8 @@ def _packed(value: object) -> object:
     record = _RECORDS.get((kind.__module__, kind.__qualname__))
     if record is not None:
         return [record, *[_packed(one) for one in msgspec.structs.astuple(cast("msgspec.Struct", value))]]
+    if isinstance(value, str):  # of a class of its own: markup, a member of an Enum
+        return _packed_text(str.__str__(value))
     raise TypeError(
         f"a {kind.__qualname__} cannot be saved: a snapshot holds None, bools, numbers, str, bytes, events, "
         "and lists, tuples, sets and dicts of these"

@@ -28,6 +28,7 @@ _ALONE: Final = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u2e80-\u312f\u3190-\ua48f\ua980-\ua9ff\uaa60-\uaadf"
     "\uf900-\ufaff\uff66-\uff9f\U00016fe0-\U00018d8f\U0001aff0-\U0001b2ff\U0001f200-\U0001f2ff\U00020000-\U0003ffff]"
 )
+_MANY: Final = 64
 _BEFORE_ALONE: Final = "\u0dff"
 
 
@@ -122,6 +123,8 @@ class Words(Stage[str, str]):
     def _hold(self, plain: str) -> None:
         self._parts.append(plain)
         self._length += len(plain)
+        if len(self._parts) > _MANY:
+            self._join()
         self._edge = self._length - 1
         self._at = PLAIN
 
@@ -139,6 +142,8 @@ class Words(Stage[str, str]):
             self._cut(out)
         self._parts.append(char)
         self._length += 1
+        if len(self._parts) > _MANY:
+            self._join()
         if not self._ink and not char.isspace():
             self._ink = True
 
@@ -152,6 +157,11 @@ class Words(Stage[str, str]):
         place = self._edge or len(text)
         out.append(text[:place])
         self._begin(list(text[place:]))
+
+    def _join(self) -> None:
+        """Single characters are dear as list entries: join now and then, at growing distances."""
+        if len(self._parts) * 16 > self._length:
+            self._parts = ["".join(self._parts)]
 
     def _begin(self, parts: list[str]) -> None:
         self._parts = parts
