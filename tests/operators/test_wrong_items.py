@@ -52,6 +52,12 @@ async def test_bytes_are_to_be_decoded_first(name: str) -> None:
     assert f"{name} takes text, got bytes: decode them first, with codecs.iterdecode or its like" == str(caught.value)
 
 
+def test_what_gives_events_is_refused_in_front_of_text_at_the_call() -> None:
+    row: Any = sk.split_tags("think") | sk.strip()  # type: ignore[operator]
+    with pytest.raises(TypeError, match="put what gives events last, and an on_text of its own behind it"):
+        sk.on_text(row)
+
+
 def test_names_of_tags_in_a_list_are_refused_in_words() -> None:
     names: Any = ["think", "plan"]
     with pytest.raises(TypeError, match=r"the name of a tag is a str, got \['think', 'plan'\]"):

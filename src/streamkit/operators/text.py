@@ -16,6 +16,7 @@ from streamkit.stages.paragraphs import Paragraphs
 from streamkit.stages.printable import Printable
 from streamkit.stages.sentences import Sentences
 from streamkit.stages.stopping import Stop
+from streamkit.stages.tagging import SplitTags
 from streamkit.stages.whitespace import Strip
 from streamkit.stages.words import Words
 
@@ -302,7 +303,7 @@ def on_text(op: Op[str, str] | Op[str, Event] | Same) -> Op[Event, Event]:
     Memory: the stages' own, per content block.
     Cancellation: what is held back is dropped; the source is closed.
     Raises:
-        TypeError: an operator that is no stage (`map`, `buffer` ...), at the call.
+        TypeError: an operator that is no stage (`map`, `buffer` ...), or `split_tags` before the last one, at the call.
 
     >>> answer = stream([TextDelta("One. T"), TextDelta("wo."), Finish()])
     >>> run((answer | on_text(sentences())).map(lambda event: getattr(event, "text", event.type)).collect())
@@ -317,4 +318,6 @@ def on_text(op: Op[str, str] | Op[str, Event] | Same) -> Op[Event, Event]:
             raise TypeError(f"on_text() lifts stages only, and {part.label} is none: use it on the events themselves")
         factories.append(part.argument)
     OnText(factories)  # makes one of each: a maker of something else is said here
+    if any(isinstance(make(), SplitTags) for make in factories[:-1]):
+        raise TypeError("on_text(): split_tags() gives events: put what gives events last, and an on_text of its own behind it")
     return Op(Step("stage", f"on_text({op!r})", lambda: OnText(factories)))
