@@ -121,6 +121,8 @@ class Paragraphs(Stage[str, str]):
         if room > 0:
             self._gap.append(white[:room])
             self._gap_length += min(room, len(white))
+            if len(self._gap) > 64 and len(self._gap) * 16 > self._gap_length:
+                self._gap = ["".join(self._gap)]
 
     def _fill(self, text: str, out: list[str]) -> None:
         at = 0
