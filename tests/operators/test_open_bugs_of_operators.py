@@ -283,3 +283,36 @@ async def test_a_bare_loop_that_is_left_closes_its_source_in_every_operator(plac
     assert ["closed"] == log
     assert 1 == sum("dropped while its source was open" in str(one.message) for one in told)
     assert {"ResourceWarning"} == {one.category.__name__ for one in told}
+
+
+def test_a_second_plain_loop_over_a_share_is_refused_and_does_not_hang() -> None:
+    shared = sk.share(sk.stream(lambda: numbers(5)), replay=2)
+    first = shared.iter()
+    assert 0 == next(first)
+    with pytest.raises(sk.StreamBusy, match="another event loop"):
+        next(shared.iter())
+    assert [1, 2, 3, 4] == list(first)
+    assert [3, 4] == list(shared.iter())
+
+
+async def test_what_one_branch_notes_on_an_error_is_not_on_the_errors_of_the_others() -> None:
+    async def cut() -> AsyncIterator[int]:
+        yield 1
+        error = sk.StreamTruncated("the body ended")
+        error.add_note("from the source")
+        raise error
+
+    noted: list[list[str]] = []
+
+    async def read(branch: sk.Stream[int], note: str) -> None:
+        try:
+            await branch.run()
+        except sk.StreamTruncated as error:
+            error.add_note(note)
+            noted.append(error.__notes__)
+
+    first, second = sk.tee(sk.stream(cut), 2)
+    async with anyio.create_task_group() as group:
+        group.start_soon(read, first, "from the first")
+        group.start_soon(read, second, "from the second")
+    assert [["from the source", "from the first"], ["from the source", "from the second"]] == sorted(noted)

@@ -21,7 +21,6 @@ A reader with a policy that drops reads the log like any other as long as it kee
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import TracebackType
@@ -429,7 +428,7 @@ class _Lossy(Place):
 class Fanout:
     """The Run that iterates a source for the readers of a log; nobody iterates the Run itself."""
 
-    __slots__ = ("_label", "_plan", "_run", "_thread", "log")
+    __slots__ = ("_label", "_loop", "_plan", "_run", "log")
 
     def __init__(self, plan: tuple[Source, tuple[Laid, ...]], label: str, log: Log, run: Run[Any]) -> None:
         """Open the source; with the limits of the Run that came first.
@@ -440,7 +439,7 @@ class Fanout:
         self.log = log
         self._plan = plan
         self._label = label
-        self._thread = threading.get_ident()
+        self._loop = run.backend.loop
         self._run = Run[Any](Source(label, self._open), (), fused=run.fused, close_timeout=run.close_timeout)
         # What the source tells of itself reaches those who read it.
         run.about.update(self._run.about)
@@ -458,10 +457,13 @@ class Fanout:
         """One reader's way in: its Run reads at this place, and leaves it.
 
         Raises:
-            StreamBusy: it runs in another thread than the first one.
+            StreamBusy: it runs in another event loop than the first one.
         """
-        if threading.get_ident() != self._thread and not self.log.over:
-            raise StreamBusy(f"{place.label} is being read in another thread: all readers of one source share its event loop")
+        if run.backend.loop is not self._loop and not self.log.over:
+            raise StreamBusy(
+                f"{place.label} is being read in another event loop, of another thread or another iter(): all readers of one "
+                "source are tasks of one loop"
+            )
         place.opened = True
         place.waiter = run.backend.waiter()
         run.at_last(partial(self._left, place))
@@ -490,6 +492,8 @@ def _for_one_reader(error: BaseException, trace: TracebackType | None) -> BaseEx
         return error.with_traceback(trace)
     copy = error.__class__.__new__(error.__class__, *error.args)
     copy.__dict__.update(error.__dict__)
+    if hasattr(error, "__notes__"):
+        copy.__notes__ = list(error.__notes__)
     copy.__cause__ = error.__cause__
     copy.__context__ = error.__context__
     copy.__suppress_context__ = error.__suppress_context__

@@ -59,6 +59,11 @@ class Backend(Protocol):
     name: str
     steppable: bool
 
+    @property
+    def loop(self) -> object:
+        """What all backends of one running event loop have in common."""
+        ...
+
     def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> Task:
         """Start a task: `main`, then `clean_up` whatever became of it, then the callback `done`."""
         ...
@@ -112,6 +117,10 @@ class AsyncioBackend:
         # The standard loop's `time` is this function behind a Python frame, and timed stages ask once per item.
         self.now = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time  # type: ignore[method-assign]  # a slot
         self.call_at = loop.call_at  # type: ignore[method-assign]  # a slot
+
+    @property
+    def loop(self) -> object:
+        return self._loop
 
     def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> AsyncioTask:
         task = self._loop.create_task(_both(main, clean_up), name=name)

@@ -24,6 +24,10 @@ class TrioBackend:
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
 
+    @property
+    def loop(self) -> object:
+        return self._token
+
     def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> TrioTask:
         task = TrioTask(done)
         trio.lowlevel.spawn_system_task(task.run, main, clean_up, name=name, context=contextvars.copy_context())

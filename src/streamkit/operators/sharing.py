@@ -33,7 +33,8 @@ def tee(
         source: Anything that `sk.stream` takes.
         n: How many branches, at least 1.
         size: Most items that a branch may lag behind the source, at least 1. What it was given and has not finished with
-            counts.
+            counts. Branches that meet again behind steps that drop items (`sk.zip` with a filtered one) may not drift
+            apart by more: with "suspend" each would wait for the other for ever.
         overflow: What happens when a branch lags by more, as in `sk.buffer`: "suspend" makes the source wait, and with it
             the others; the other policies concern that branch alone. One policy for all, or a list of one each.
 
@@ -46,6 +47,7 @@ def tee(
     Raises:
         ConfigError, TypeError: a number, size or policy that does not fit, at the call.
         ConfigError: in the open branches, if one that nobody has opened holds up the source for a second.
+        StreamBusy: opened in another event loop than the others, as by `iter()` beside them.
         StreamConsumed: a branch that is run twice, or opened after the others left a source that had not ended.
         BufferFull: in the branch that lags, with overflow="error".
 
@@ -89,7 +91,7 @@ def share(source: Stream[T], /, *, replay: int = 0, size: int = LAG_ITEMS, overf
     Raises:
         ConfigError, TypeError: a size, replay or policy that does not fit, at the call.
         StreamConsumed: the source can be read once, and everybody had left it.
-        StreamBusy: opened in another thread than the readers there are.
+        StreamBusy: opened in another event loop than the readers there are, as by `iter()` beside them.
         BufferFull: for the reader that lags, with overflow="error".
 
     >>> shared = share(stream([1, 2, 3]), replay=2)
