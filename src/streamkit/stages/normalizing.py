@@ -136,7 +136,12 @@ class Normalize(Stage[str, str]):
     def _composed(self, item: str, form: Form) -> str:
         """What can be given in its normal form."""
         if item.isascii():
-            held = self._taken(form) if self._held else ""
+            # One ASCII character before another stays as it is.
+            if self._length == 1 and self._held[0].isascii():
+                held = self._held.pop()
+                self._length = 0
+            else:
+                held = self._taken(form) if self._held else ""
             if _is_final(item[-1], form):
                 return held + item
             self._held.append(item[-1])
