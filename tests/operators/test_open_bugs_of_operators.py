@@ -286,7 +286,12 @@ async def test_a_bare_loop_that_is_left_closes_its_source_in_every_operator(plac
 
 
 def test_a_second_plain_loop_over_a_share_is_refused_and_does_not_hang() -> None:
-    shared = sk.share(sk.stream(lambda: numbers(5)), replay=2)
+    async def one_by_one() -> AsyncIterator[int]:
+        for number in range(5):
+            await anyio.lowlevel.checkpoint()
+            yield number
+
+    shared = sk.share(sk.stream(one_by_one), replay=2)
     first = shared.iter()
     assert 0 == next(first)
     with pytest.raises(sk.StreamBusy, match="another event loop"):
