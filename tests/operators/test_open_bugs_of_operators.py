@@ -6,6 +6,7 @@ import gc
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import anyio
 import pytest
@@ -321,3 +322,42 @@ async def test_what_one_branch_notes_on_an_error_is_not_on_the_errors_of_the_oth
         group.start_soon(read, first, "from the first")
         group.start_soon(read, second, "from the second")
     assert [["from the source", "from the first"], ["from the source", "from the second"]] == sorted(noted)
+
+
+class LikeAnArray:
+    """Comparisons of it give no truth, as those of an array of many numbers."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+COMPARED: dict[str, Callable[[sk.Stream[Any]], sk.Stream[Any]]] = {
+    **BOUNDARIES,
+    "coalesce": lambda stream: stream | sk.coalesce(),
+    "heartbeat": lambda stream: stream | sk.heartbeat(60.0),
+    "delay": lambda stream: stream | sk.delay(0.001),
+    "switch": lambda stream: sk.stream([stream]) | sk.switch(),
+    "drop_oldest": lambda stream: stream | sk.buffer(64, overflow="drop_oldest"),
+    "also_to": lambda stream: stream | sk.also_to(Kept()),
+}
+
+
+class Kept:
+    """A sink that takes all."""
+
+    async def send(self, batch: list[Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def aclose(self, error: BaseException | None) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("boundary", [name for name in COMPARED if name not in ("debounce", "zip")])
+async def test_items_are_not_compared_with_anything_of_ours(boundary: str) -> None:
+    arrays = [LikeAnArray() for _ in range(50)]
+    assert list(map(id, arrays)) == list(map(id, await COMPARED[boundary](sk.stream(lambda: arrays)).collect()))
+    equal_to_all = [mock.ANY] * 50
+    assert 50 == len(await COMPARED[boundary](sk.stream(lambda: equal_to_all)).collect())
