@@ -158,3 +158,12 @@ def test_a_word_of_many_characters_is_not_kept_as_many_texts(char: str) -> None:
         list(stage.feed(char))
     assert len(cast("list[str]", stage.snapshot()["_parts"])) < 1000
     assert [char * 10_000] == [*stage.flush()]
+
+
+@pytest.mark.parametrize(("make", "name"), [(HealMarkdown, "_line"), (MarkdownBlocks, "_parts")])
+@pytest.mark.parametrize("unit", ["a", "\u0301", "a\n"])
+def test_markdown_of_many_pieces_is_not_kept_as_many_texts(make: Callable[[], Stage[str, Any]], name: str, unit: str) -> None:
+    stage = make()
+    for char in unit * 3000:
+        list(stage.feed(char))
+    assert len(cast("list[str]", stage.snapshot()[name])) < 500

@@ -180,6 +180,9 @@ class MarkdownBlocks(Stage[str, str]):
             self._decided = True
             self._fail(blocks)
             return
+        # Short lines are dear as list entries: join now and then, at growing distances.
+        if len(self._parts) > 64 and len(self._parts) * 16 > self._length:
+            self._parts = ["".join(self._parts)]
         self._above = (len(self._parts), self._length) if self._outline.leaf is Leaf.PARAGRAPH else None
         self._parts.append(text + end)
         self._length += size

@@ -215,9 +215,7 @@ class HealMarkdown(Stage[str, Healed]):
     def _plain(self, item: str) -> Healed:
         """Text that is given as it comes."""
         if self._line_length < _READ:
-            piece = item[: _READ - self._line_length]
-            self._line.append(piece)
-            self._line_length += len(piece)
+            self._read(item)
         self._given_last = item[-1]
         self._previous = " " if item[-1] in " \t" else item[-1]
         self._closed = ""
@@ -290,15 +288,22 @@ class HealMarkdown(Stage[str, Healed]):
         if not text:
             return
         if self._line_length < _READ:
-            piece = text[: _READ - self._line_length]
-            self._line.append(piece)
-            self._line_length += len(piece)
+            self._read(text)
         if self._mode == "text":
             self._inline(text)
         elif self._mode == "raw":
             self._raw(text)
         else:
             self._head(text)
+
+    def _read(self, text: str) -> None:
+        """Remember it: the whole line says what it was."""
+        piece = text[: _READ - self._line_length]
+        self._line.append(piece)
+        self._line_length += len(piece)
+        # Single characters are dear as list entries: join now and then, at growing distances.
+        if len(self._line) > 64 and len(self._line) * 16 > self._line_length:
+            self._line = ["".join(self._line)]
 
     def _head(self, text: str) -> None:
         """More of a line's beginning, by characters: what decides must not depend on how much came at once."""
