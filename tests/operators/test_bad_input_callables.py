@@ -110,7 +110,7 @@ def surprises(item: Any) -> Any:
 async def test_an_awaitable_by_surprise_is_told_at_the_first_result_and_not_left_unawaited(name: str, fused: bool) -> None:
     make = WHOSE_ANSWER_COUNTS.get(name) or OF_AN_ITEM[name][0]
     probe = Probe(ITEMS)
-    async with assert_no_leaks():
+    async with assert_no_leaks(thorough=False):
         with pytest.raises(TypeError, match=r"awaitable|coroutine"):
             async with (sk.stream(probe) | make(surprises)).open(fused=fused) as items:
                 async for _ in items:
@@ -120,7 +120,7 @@ async def test_an_awaitable_by_surprise_is_told_at_the_first_result_and_not_left
 
 @pytest.mark.parametrize("name", sorted(set(OF_AN_ERROR) - {"catch"}))  # which takes what gives a stream later
 async def test_an_awaitable_by_surprise_is_told_when_an_error_is_asked_about(name: str) -> None:
-    async with assert_no_leaks():
+    async with assert_no_leaks(thorough=False):
         with pytest.raises((TypeError, OSError)) as caught:
             await (sk.stream(lambda: Probe([], error=OSError("first"))) | OF_AN_ERROR[name](surprises)).run()
     assert isinstance(caught.value, TypeError) == (name != "on_end")
