@@ -244,3 +244,40 @@ def wrong_operators_are_errors(text: sk.Stream[str], events: sk.Stream[sk.Event]
     text | str.upper  # type: ignore[operator]
     text | 3  # type: ignore[operator]
     sk.stream(3)  # type: ignore[call-overload]
+
+
+async def apology(error: OSError) -> list[str]:
+    return [str(error)]
+
+
+async def silence(error: Exception) -> None:
+    return None
+
+
+def maybe(error: Exception) -> list[int] | None:
+    return None if error.args else [1]
+
+
+async def what_takes_over_widens_the_type(text: sk.Stream[str], events: sk.Stream[sk.Event]) -> None:
+    assert_type(text | sk.fallback(words, ["x"]), sk.Stream[str])
+    assert_type(text | sk.fallback(numbers()), sk.Stream[str | int])
+    assert_type(events | sk.fallback(sk.model("local").stream("x")), sk.Stream[sk.Event])
+    assert_type(text | sk.catch(lambda error: [str(error)], OSError), sk.Stream[str])
+    assert_type(text | sk.catch(lambda error: [3], OSError), sk.Stream[str | int])
+    assert_type(text | sk.catch(lambda error: None), sk.Stream[str])
+    assert_type(text | sk.catch(apology, OSError), sk.Stream[str])
+    assert_type(text | sk.catch(silence), sk.Stream[str])
+    assert_type(text | sk.catch(maybe), sk.Stream[str | int])
+    assert_type(text | sk.retry() | sk.fallback(words) | sk.sentences(), sk.Stream[str])
+    text | sk.fallback(3)  # type: ignore[arg-type]
+    text | sk.fallback(numbers()) | sk.sentences()  # type: ignore[operator]
+
+
+async def operators_joined_know_what_they_make(text: sk.Stream[str]) -> None:
+    assert_type(sk.sentences() | sk.batch(2), sk.Op[str, list[str]])
+    assert_type(sk.sentences() | sk.filter(bool) | sk.enumerate(), sk.Op[str, tuple[int, str]])
+    assert_type(sk.sentences() | sk.start_with(3), sk.Op[str, str | int])
+    assert_type(text | (sk.take(2) | sk.pairwise()), sk.Stream[tuple[str, str]])
+    assert_type(text | (sk.take(2) | sk.filter(bool)), sk.Stream[str])
+    assert_type(text | (sk.retry() | sk.fallback(words)), sk.Stream[str])
+    text | (sk.sentences() | sk.batch(2) | sk.lines())  # type: ignore[operator]

@@ -22,6 +22,7 @@ from streamkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamkit.flow.runs import Run, Strand
+    from streamkit.flow.shaped import Keeps, Shaped
     from streamkit.flow.sources import Source
 
 __all__ = [
@@ -47,8 +48,8 @@ __all__ = [
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
-A = TypeVar("A")
 B = TypeVar("B")
+AnyOp = TypeVar("AnyOp", bound="Op[Any, Any]")
 
 StepKind: TypeAlias = Literal[
     "map",
@@ -129,8 +130,12 @@ class Op(Generic[In_contra, Out_co]):
     @overload
     def __or__(self, other: Same) -> Op[In_contra, Out_co]: ...
     @overload
+    def __or__(self, other: Keeps[Out_co]) -> Op[In_contra, Out_co]: ...
+    @overload
+    def __or__(self, other: Shaped[Out_co, B]) -> Op[In_contra, B]: ...
+    @overload
     def __or__(self, other: Op[Out_co, B]) -> Op[In_contra, B]: ...
-    def __or__(self, other: Same | Op[Any, Any]) -> Op[Any, Any]:
+    def __or__(self, other: Same | Op[Any, Any] | Shaped[Any, Any]) -> Op[Any, Any]:
         if not isinstance(other, Op | Same):  # pyright: ignore[reportUnnecessaryIsInstance]  # `|` with a stranger
             return NotImplemented
         return Op(*self.parts, *other.parts)
@@ -153,7 +158,7 @@ class Same:
     @overload
     def __or__(self, other: Same) -> Same: ...
     @overload
-    def __or__(self, other: Op[A, B]) -> Op[A, B]: ...
+    def __or__(self, other: AnyOp) -> AnyOp: ...
     def __or__(self, other: Same | Op[Any, Any]) -> Same | Op[Any, Any]:
         if not isinstance(other, Op | Same):  # pyright: ignore[reportUnnecessaryIsInstance]  # `|` with a stranger
             return NotImplemented

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
-from typing import Any, cast
+from typing import Any, Never, cast
+
+from typing_extensions import TypeVar
 
 from streamkit.errors import (
     ConfigError,
@@ -17,13 +19,17 @@ from streamkit.errors import (
 )
 from streamkit.events.message import Message
 from streamkit.events.model import Event, Usage
-from streamkit.flow.plan import Around, Laid, Op, Same, check_callable, check_count, describe, is_async_callable
+from streamkit.flow.plan import Around, Laid, Op, check_callable, check_count, describe, is_async_callable
 from streamkit.flow.runs import OwnLimits, Run
 from streamkit.flow.series import Plan, Series, close_unopened
-from streamkit.flow.sources import Feed, Source, source_of
+from streamkit.flow.shaped import Widens
+from streamkit.flow.sources import Feed, Given, Source, source_of
 from streamkit.flow.streams import stream
 from streamkit.operators.retrying import On, asked_of, check_exception
 from streamkit.stages.splicing import Splice
+
+# Never where nothing takes over: `catch(lambda error: None)` keeps the type as it is.
+U = TypeVar("U", default=Never)
 
 __all__ = ["catch", "continue_on_cut", "fallback"]
 
@@ -36,7 +42,7 @@ OVERLAP_CHARS = 200
 _any_stream: Callable[[Any], Any] = stream
 
 
-def catch(fn: Callable[[Any], Any], *errors: type[Exception]) -> Same:
+def catch(fn: Callable[[Any], Given[U] | Awaitable[None] | None], *errors: type[Exception]) -> Widens[U]:
     """Go on with another stream when this one fails.
 
     Args:
@@ -65,7 +71,7 @@ def catch(fn: Callable[[Any], Any], *errors: type[Exception]) -> Same:
     check_callable("catch", fn)
     for kind in errors:
         check_exception("catch", "errors", kind)
-    return Same(_Catch(fn, errors or (Exception,)))
+    return Widens(_Catch(fn, errors or (Exception,)))
 
 
 class _Catch(Around):
@@ -102,7 +108,7 @@ def _around(part: Around, source: Source, parts: tuple[Laid, ...], open_feed: Ca
     return Source(lambda: f"{source.label} | {part.label}", open_feed, repeatable=source.repeatable, inner=((source, parts),))
 
 
-def fallback(*others: Any, on: On | None = None, after_output: bool = False) -> Same:
+def fallback(*others: Given[U], on: On | None = None, after_output: bool = False) -> Widens[U]:
     """Go on with the next of several streams when one fails before its first output.
 
     Args:
@@ -134,7 +140,7 @@ def fallback(*others: Any, on: On | None = None, after_output: bool = False) -> 
         raise ConfigError("fallback() needs at least one other stream")
     if not isinstance(after_output, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
         raise TypeError(f"fallback(after_output=...) takes a bool, got {type(after_output).__name__}")
-    return Same(_Fallback([_plan_of(other) for other in others], asked_of("fallback", on or Exception), after_output))
+    return Widens(_Fallback([_plan_of(other) for other in others], asked_of("fallback", on or Exception), after_output))
 
 
 def _plan_of(other: Any) -> Plan:
