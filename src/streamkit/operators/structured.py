@@ -91,7 +91,8 @@ def parse(
         of: The type: a msgspec Struct, dataclass, TypedDict or pydantic model, and what is made of them with list, dict, unions
             (of tagged Structs, too), Literal, Enum, datetime and so on: all that msgspec or pydantic reads from JSON.
         strict: Whether the text is that JSON and nothing else. If not, text before it (prose, the fence of a block of code) is
-            passed over up to the first place where such a value may begin, and text behind it is ignored.
+            passed over up to the first place where such a value may begin, and text behind it is ignored. Where the type allows
+            an object or array beside other values (`Any`, `Person | None`), only those are found in this way.
         max_chars: Longest value, in characters.
         max_depth: Most containers inside each other.
 
