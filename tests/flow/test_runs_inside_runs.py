@@ -32,10 +32,8 @@ NESTS: dict[str, Nest] = {
 @pytest.mark.parametrize("name", NESTS)
 @pytest.mark.parametrize("depth", [1, 2, 3])
 async def test_a_clean_up_that_refuses_to_end_does_not_hang_however_deep_it_is(name: str, depth: int) -> None:
-    if current_backend().name == "trio":
-        stubborn = False  # a scope cancels again and again: what starts over then never waits
-    else:
-        stubborn = True
+    # On trio a scope cancels again and again: what starts over then never waits.
+    stubborn = current_backend().name != "trio"
     async with VirtualClock() as clock:
         stream: sk.Stream[Any] = sk.stream(Probe(["a", "b"], clean_up=float("inf"), stubborn=stubborn))
         for _ in range(depth):

@@ -144,7 +144,8 @@ async def test_what_cannot_be_saved_is_said_when_the_run_is_opened() -> None:
         def feed(self, item: int) -> list[int]:
             return [item]
 
-    for op, says in [(sk.buffer(2), "buffer"), (sk.map(later), "awaits"), (sk.stage(Silent), "state")]:
+    refused: list[tuple[Any, str]] = [(sk.buffer(2), "buffer"), (sk.map(later), "awaits"), (sk.stage(Silent), "state")]
+    for op, says in refused:
         with pytest.raises(ConfigError, match=says):
             (sk.stream([1]) | op).open(resumable=True)
 

@@ -10,10 +10,9 @@ import msgspec
 import pytest
 
 import streamkit as sk
-from streamkit.errors import ConfigError, RemoteProtocolError
+from streamkit.errors import ConfigError, RemoteProtocolError, TypeMismatch
 from streamkit.operators.structured import json_values, parse
 from streamkit.stages.growing import Parsed
-from streamkit.stages.shapes import TypeMismatch
 from streamkit.stages.stage import Stage
 from streamkit.testing import check_operator
 

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage_runs import cut_at, places, steps
 
-from streamkit.errors import ConfigError, RemoteProtocolError
+from streamkit.errors import ConfigError, RemoteProtocolError, TypeMismatch
 from streamkit.events import ErrorEvent, Event, Finish, Ping, ReasoningDelta, TextDelta, Usage
 from streamkit.stages.growing import GrowingValue, Parsed
-from streamkit.stages.shapes import TypeMismatch, shape_of
+from streamkit.stages.shapes import shape_of
 
 T = TypeVar("T")
 

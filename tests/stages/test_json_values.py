@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from law_of_stages import given_alike, outputs, segments_alike, snapshots_alike
 from stage_runs import cut_at, places, steps
 
-from streamkit.errors import ConfigError, RemoteProtocolError
-from streamkit.stages.shapes import TypeMismatch, shape_of
+from streamkit.errors import ConfigError, RemoteProtocolError, TypeMismatch
+from streamkit.stages.shapes import shape_of
 from streamkit.stages.values_in_text import JsonValues
 
 any_json = st.lists(

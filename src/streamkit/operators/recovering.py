@@ -42,7 +42,9 @@ OVERLAP_CHARS = 200
 _any_stream: Callable[[Any], Any] = stream
 
 
-def catch(fn: Callable[[Any], Given[U] | Awaitable[None] | None], *errors: type[Exception]) -> Widens[U]:
+def catch(
+    fn: Callable[[Any], Given[U] | None] | Callable[[Any], Awaitable[Given[U] | None]], *errors: type[Exception]
+) -> Widens[U]:
     """Go on with another stream when this one fails.
 
     Args:
