@@ -26,8 +26,12 @@ async def none_left() -> AsyncIterator[int]:
         yield number
 
 
-async def look_up(item: object) -> object:
+async def look_up(item: object) -> Any:
     return await anext(none_left())
+
+
+async def other_stream(error: Exception) -> list[int]:
+    return [await anext(none_left())]
 
 
 def same(stream: sk.Stream[Any]) -> sk.Stream[Any]:
@@ -64,7 +68,7 @@ async def test_a_handler_that_finds_nothing_is_no_end_of_the_stream() -> None:
         raise OSError("line down")
 
     with pytest.raises(RuntimeError, match="StopAsyncIteration"):
-        await (sk.stream(broken) | sk.catch(look_up)).collect()
+        await (sk.stream(broken) | sk.catch(other_stream)).collect()
 
 
 class ClosedBadly:
@@ -175,7 +179,7 @@ async def test_a_coroutine_that_was_made_for_a_stream_that_could_not_begin_is_no
 
 
 async def test_what_was_given_can_still_be_read_when_its_sibling_could_not_be_opened() -> None:
-    stream = sk.stream(numbers()) | sk.catch(look_up)
+    stream = sk.stream(numbers()) | sk.catch(other_stream)
     for _ in range(2):
         with pytest.raises(OSError, match="no route"):
             await sk.merge(stream, refused).collect()
@@ -203,7 +207,7 @@ INSIDE: dict[str, Callable[[sk.Stream[Any]], sk.Stream[Any]]] = {
     "flatten at once": lambda stream: sk.stream(lambda: [stream]) | sk.flatten(concurrency=2),
     "switch": lambda stream: sk.stream(lambda: [stream]) | sk.switch(),
     "retry": lambda stream: stream | sk.retry(),
-    "catch": lambda stream: stream | sk.catch(look_up),
+    "catch": lambda stream: stream | sk.catch(other_stream),
     "circuit_breaker": lambda stream: stream | sk.circuit_breaker(sk.CircuitBreaker()),
     "race in a flatten": lambda stream: sk.stream(lambda: [sk.race(stream)]) | sk.flatten(concurrency=2),
 }
@@ -361,3 +365,14 @@ async def test_items_are_not_compared_with_anything_of_ours(boundary: str) -> No
     assert list(map(id, arrays)) == list(map(id, await COMPARED[boundary](sk.stream(lambda: arrays)).collect()))
     equal_to_all = [mock.ANY] * 50
     assert 50 == len(await COMPARED[boundary](sk.stream(lambda: equal_to_all)).collect())
+
+
+async def test_a_retry_over_a_signal_that_serves_once_is_refused_and_does_not_hide_why_the_stream_failed() -> None:
+    event = anyio.Event()
+    waiting = event.wait()
+    with pytest.raises(sk.ConfigError, match=r"`event\.wait` without the brackets"):
+        sk.stream(failing) | sk.take_until(waiting) | sk.retry()
+    with pytest.raises(OSError, match="no route"):
+        await (sk.stream(failing) | sk.take_until(event.wait) | sk.retry(2, on=OSError, backoff=0)).collect()
+    with pytest.raises(OSError, match="no route"):
+        await (sk.stream(failing) | sk.retry(2, on=OSError, backoff=0) | sk.take_until(waiting)).collect()

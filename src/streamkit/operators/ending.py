@@ -59,6 +59,8 @@ class _Until:
     def __init__(self, signal: Any) -> None:
         self._signal = _plan_of(signal)
         self.label = f"take_until({self._signal[0].label})"
+        # Whether it serves one Run only; asked by `retry`.
+        self.once = not self._signal[0].repeatable
 
     def connect(self, strand: Strand, run: Run[Any]) -> Strand:
         channel: Channel[Any] = Channel(AHEAD)

@@ -135,6 +135,13 @@ class _Retry(Around):
                 "callable that makes the source"
             )
 
+        for part in parts:
+            if getattr(part, "once", False):
+                raise ConfigError(
+                    f"retry() opens its stream again, and the signal of {part.label} can be waited for only once: give take_until "
+                    "a zero-argument callable that makes it (`event.wait` without the brackets), or put it behind retry()"
+                )
+
         def open_feed(run: Run[Any]) -> Feed:
             if self.budget is not None:
                 self.budget.request(run.clock.now())
