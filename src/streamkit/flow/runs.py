@@ -341,7 +341,8 @@ class Run(Generic[T_co]):
     A Run comes from `async with stream` or from `stream.open()`. Its source is iterated and closed by
     the task that iterates the Run, or by a task of the Run's own behind the first buffer.
 
-    Memory: what its buffers hold. Cancellation: everything is closed before the cancel goes on.
+    Memory: what its buffers hold. Cancellation: everything is closed before the cancel goes on. Also that of a single
+    read, as by a cancel scope around `anext(run)`: who reads on is told so by StreamConsumed, for it is no end.
     """
 
     def __init__(
