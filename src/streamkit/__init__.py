@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     from streamkit.operators.text import sentences as sentences
     from streamkit.operators.text import stop as stop
     from streamkit.operators.text import strip as strip
+    from streamkit.operators.text import texts as texts
     from streamkit.operators.text import words as words
     from streamkit.operators.timing import Timestamped as Timestamped
     from streamkit.operators.timing import debounce as debounce
@@ -216,7 +217,7 @@ _HOMES = {
     "streamkit.operators.sharing": "share tee",
     "streamkit.operators.structured": "json_values parse",
     "streamkit.operators.text": (
-        "characters chunks count_tokens lines normalize on_text paragraphs printable sentences stop strip words"
+        "characters chunks count_tokens lines normalize on_text paragraphs printable sentences stop strip texts words"
     ),
     "streamkit.operators.timing": "Timestamped debounce delay heartbeat pace sample throttle timed_stage timeout timestamped",
     "streamkit.operators.tool_calls": "partial_json run_tools",

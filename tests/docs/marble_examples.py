@@ -160,6 +160,11 @@ TEXT = {
         ("k-pl-f|",),
         {"k": sk.TextDelta("One. T"), "l": sk.TextDelta("wo."), "f": sk.Finish(), **PING},
     ),
+    "texts": Example(
+        "a | sk.texts()",
+        ("k-pl-f|",),
+        {"k": sk.TextDelta("One. T"), "l": sk.TextDelta("wo."), "f": sk.Finish(), **PING},
+    ),
     "characters": Example("a | sk.characters()", *texts("no", "e", "\u0308l!")),
     "words": Example("a | sk.words()", *texts("To b", "e, or", " not")),
     "chunks": Example("a | sk.chunks(8)", *texts("To b", "e, or ", "not to", " be")),

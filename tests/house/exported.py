@@ -150,6 +150,7 @@ EXPORTED = {
     "take_while",
     "tap",
     "tee",
+    "texts",
     "throttle",
     "timed_stage",
     "timeout",

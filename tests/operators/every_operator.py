@@ -538,6 +538,7 @@ ROWS = [
     step("characters", sk.characters(), ["e", "\u0301x", "y"], ["e\u0301", "x", "y"]),
     step("words", sk.words(), ["on", "e two", " three"], ["one", " two", " three"]),
     step("chunks", sk.chunks(3), ["ab ", "cd ", "ef"], ["ab cd", " ef"]),
+    step("texts", sk.texts(), [sk.Start(), sk.TextDelta("a"), sk.TextDelta("b", choice=1), sk.TextDelta("c")], ["a", "c"]),
     step("sentences", sk.sentences(), ["Mr. A c", "ame. He", " left. "], ["Mr. A came. ", "He left. "]),
     step("lines", sk.lines(), ["a\r", "\nb", "\n\nc"], ["a", "b", "", "c"]),
     step("paragraphs", sk.paragraphs(), ["One.\nT", "wo.\r", "\n\r\n", "Three."], ["One.\nTwo.", "Three."]),

@@ -34,6 +34,7 @@ def case(name: str, op: object, expected: list[Any], *refuses: Callable[[], obje
         case("enumerate", sk.enumerate(start=1), [(1, "a"), (2, "b"), (3, "b"), (4, "c")], lambda: sk.enumerate("1"), ahead=0),  # type: ignore[arg-type]  # on purpose
         case("pairwise", sk.pairwise(), [("a", "b"), ("b", "b"), ("b", "c")]),
         case("start_with", sk.start_with("x", "y"), ["x", "y", *ITEMS]),
+        case("texts", sk.map(sk.TextDelta) | sk.texts(), ITEMS, lambda: sk.texts(choice=-1), ahead=0),
         case("timed_stage", timed_stage(lambda: Debounce[str](0.5)), ["c"], lambda: timed_stage(Debounce(1))),  # type: ignore[arg-type]  # on purpose
     ],
 )

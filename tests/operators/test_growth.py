@@ -66,6 +66,7 @@ from streamkit.operators.text import (
     sentences,
     stop,
     strip,
+    texts,
     words,
 )
 from streamkit.operators.timing import (
@@ -259,6 +260,7 @@ CASES: dict[str, Case] = {
     "sentences": Case(sentences(), prose, dear=True),
     "share": Case(lambda plan: share(plan, replay=8, size=16)),
     "skip": Case(skip(10)),
+    "texts": Case(texts(), token),
     "split_tags": Case(split_tags("think"), prose),
     "stage": Case(stage(Lines), prose, dear=True),
     "start_with": Case(start_with("first")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from streamkit.operators.flattening import flatten, switch
 from streamkit.operators.racing import hedge, race
 from streamkit.testing import for_seeds
 
-SEEDS = range(1000)
+SEEDS = range(int(os.environ.get("STREAMKIT_SEEDS", "1000")))
 
 # Items are numbers: their source's, times this, and their own.
 STRIDE = 100

@@ -79,7 +79,7 @@ CASES = [
         [lambda: strip(""), lambda: strip(max_chars=0), lambda: strip(5)],  # type: ignore[arg-type]
     ),
     Case(
-        "normalize()",
+        "normalize(newlines='\\n')",
         lambda: normalize(newlines="\n"),
         ["\ufeffCafe", "\u0301 \ud83d", "\ude00\r", "\n!"],
         ["Caf", "\xe9 ", "\U0001f600\n", "!"],
@@ -96,7 +96,9 @@ CASES = [
     Case(
         "sentences()", sentences, ["Mr. A c", "ame. He", " left. "], ["Mr. A came. ", "He left. "], [lambda: sentences(min_chars=0)]
     ),
-    Case("stop()", lambda: stop(["END"]), ["a E", "N b EN", "D c"], ["a ", "EN b "], [lambda: stop([]), lambda: stop("END")]),
+    Case(
+        "stop(['END'])", lambda: stop(["END"]), ["a E", "N b EN", "D c"], ["a ", "EN b "], [lambda: stop([]), lambda: stop("END")]
+    ),
     Case("printable()", printable, ["a\x1b[3", "1mb", "\x07c"], ["a", "b", "c"]),
 ]
 
@@ -126,13 +128,13 @@ async def test_lifted_over_events_it_works_on_the_text_of_each_block(case: Case,
                 rest.append(event.type)
     # `stop` ends the answer at the first block that is stopped; the other one gives what it had.
     assert list(case.expected) == texts[0]
-    assert list(case.expected) == texts[1] or case.label == "stop()"
+    assert list(case.expected) == texts[1] or case.label == "stop(['END'])"
     assert ["finish"] == rest
 
 
 @of_cases
 async def test_lifted_it_keeps_the_contract_too(case: Case) -> None:
-    if case.label == "stop()":
+    if case.label == "stop(['END'])":
         expected: list[Any] = [TextDelta(text) for text in case.expected] + [Finish("stop", raw_reason="stop_sequence")]
     else:
         expected = [TextDelta(text) for text in case.expected]

@@ -72,7 +72,15 @@ def bind(shape: Shape, steps: Sequence[Step], ending: Ending, *, watched: bool =
 
 def arguments_of(steps: Sequence[Step]) -> tuple[Any, ...]:
     """What one Run passes to the segment: a new stage for each factory, everything else as it is."""
-    return tuple(step.argument() if step.kind == "stage" else step.argument for step in steps)
+    return tuple([_made(step) if step.kind == "stage" else step.argument for step in steps])
+
+
+def _made(step: Step) -> Any:
+    stage = step.argument()
+    if not hasattr(stage, "feed"):
+        refuse_awaitable(stage, step.argument)
+        raise TypeError(f"{step.label} made a {type(stage).__name__}, which is no stage: it needs feed(item)")
+    return stage
 
 
 Key: TypeAlias = tuple[Shape, tuple[tuple[str, Any], ...], Ending, bool]
@@ -138,7 +146,10 @@ def refuse_async_iterable(result: object, fn: object) -> None:
     """Raise for a flat_map callable whose result cannot be looped over here."""
     refuse_awaitable(result, fn)
     if hasattr(result, "__aiter__"):
-        raise TypeError(f"{describe(fn)} returned an async iterable: give flat_map an async generator function, or @sk.operator")
+        name = describe(fn)
+        raise TypeError(
+            f"{name} returned an async iterable: write map({name}) | flatten(), or give flat_map an async generator function"
+        )
 
 
 class _Writer:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
@@ -34,6 +35,7 @@ __all__ = [
     "Part",
     "Same",
     "Step",
+    "call_label",
     "changes_step",
     "check_callable",
     "check_count",
@@ -44,6 +46,7 @@ __all__ = [
     "is_async_callable",
     "start_with_step",
     "step_of",
+    "unless",
 ]
 
 In_contra = TypeVar("In_contra", contravariant=True)
@@ -186,6 +189,30 @@ def describe(value: object) -> str:
     if not isinstance(name, str):
         name = type(value).__qualname__
     return name.rpartition("<locals>.")[2]
+
+
+# Longest argument that a label shows whole.
+SHOWN = 40
+
+
+def call_label(operator: str, *values: object, **options: object) -> str:
+    """How a plan shows an operator: as it was called, None left out, functions by their names, what is long by its beginning."""
+    shown = [_shown(value) for value in values if value is not None]
+    shown += [f"{name}={_shown(value)}" for name, value in options.items() if value is not None]
+    return f"{operator}({', '.join(shown)})"
+
+
+def unless(default: object, value: object) -> object:
+    """The value for a label, or None where it is the one that nobody wrote."""
+    return None if value == default else value
+
+
+def _shown(value: object) -> str:
+    if callable(value):
+        return describe(value)
+    text = f"{value:g}" if isinstance(value, float) else repr(value)
+    # Two that differ further on are told apart: a snapshot of one pipeline must not be restored into another.
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 12]}... {zlib.crc32(text.encode('utf-8', 'replace')):08x}"
 
 
 def is_async_callable(fn: object) -> bool:

@@ -33,6 +33,7 @@ from streamkit.flow.plan import (
     check_callable,
     check_count,
     check_seconds,
+    describe,
     distinct_step,
     enumerate_step,
     start_with_step,
@@ -103,6 +104,8 @@ class Stream(Generic[T_co]):
     def __or__(self, other: Same | Op[Any, Any] | Shaped[Any, Any]) -> Stream[Any]:
         """Put an operator behind this stream."""
         if not isinstance(other, Op | Same):  # pyright: ignore[reportUnnecessaryIsInstance]  # `|` with a stranger
+            if callable(other):
+                raise TypeError(f"a stream is piped into operators, got {describe(other)} itself: call it, {describe(other)}(...)")
             return NotImplemented
         return self._with(*other.parts)
 

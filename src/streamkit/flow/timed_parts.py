@@ -9,7 +9,17 @@ from typing import Any
 from streamkit.errors import ConfigError
 from streamkit.flow.delays import DelayBoundary
 from streamkit.flow.heartbeats import HeartbeatBoundary
-from streamkit.flow.plan import Part, Step, check_callable, check_count, check_seconds, describe, is_async_callable
+from streamkit.flow.plan import (
+    Part,
+    Step,
+    call_label,
+    check_callable,
+    check_count,
+    check_seconds,
+    describe,
+    is_async_callable,
+    unless,
+)
 from streamkit.flow.runs import Run, Strand
 from streamkit.flow.timed import TimedBoundary
 from streamkit.stages.batching import Batch, TimedBatch, WeighedBatch
@@ -61,7 +71,7 @@ def batch_part(
     for name, fn in (("weight", weigh), ("until", until)):
         if fn is not None:
             _check_plain(f"batch({name}=...)", fn)
-    label = _label("batch", size, within=within, weight=weight, max_weight=max_weight, until=until)
+    label = call_label("batch", size, within=within, weight=weight, max_weight=max_weight, until=until)
     most = MAX_BATCH if size is None else size
 
     def make() -> Batch[Any] | WeighedBatch[Any]:
@@ -78,7 +88,8 @@ def window_part(size: int, step: int, partial: bool) -> Part:
     """The part of `window`."""
     check_count("window", "size", size, 1)
     check_count("window", "step", step, 1)
-    return Step("stage", _label("window", size, step=None if step == 1 else step), lambda: Window[Any](size, step, partial=partial))
+    label = call_label("window", size, step=unless(1, step), partial=unless(False, partial))
+    return Step("stage", label, lambda: Window[Any](size, step, partial=partial))
 
 
 def debounce_part(seconds: float) -> Part:
@@ -185,14 +196,3 @@ def _check_plain(operator: str, fn: object) -> None:
     check_callable(operator, fn)
     if is_async_callable(fn):
         raise TypeError(f"{operator} calls {describe(fn)} between two items and cannot await it: give a plain function")
-
-
-def _label(operator: str, *values: object, **options: object) -> str:
-    """How a plan shows it: what was given, functions by their names."""
-    shown = [f"{value}" for value in values if value is not None]
-    for name, value in options.items():
-        if value is not None:
-            shown.append(
-                f"{name}={describe(value) if callable(value) else f'{value:g}' if isinstance(value, float) else repr(value)}"
-            )
-    return f"{operator}({', '.join(shown)})"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast, overload
 
 from streamkit.events.model import Event
-from streamkit.flow.plan import Op, Step, check_count
+from streamkit.flow.plan import Op, Step, call_label, check_count, unless
 from streamkit.stages.redacting import Redact
 from streamkit.stages.replacing import Replace
 from streamkit.stages.tagging import SplitTags
@@ -59,7 +59,8 @@ def split_tags(
     check_count("split_tags", "max_tag_chars", max_tag_chars, 8)
     check_count("split_tags", "max_depth", max_depth, 1)
     made()  # names that are none are refused here
-    return Op(Step("stage", f"split_tags({', '.join(tags)})", made))
+    options = {"max_tag_chars": unless(1024, max_tag_chars), "max_depth": unless(32, max_depth)}
+    return Op(Step("stage", call_label("split_tags", *tags, reasoning=thinking, open=open, **options), made))
 
 
 @overload
@@ -97,7 +98,8 @@ def replace(what: Any, by: Any = None, /, *, max_repeat: int = 256, trusted: boo
     check_count("replace", "max_repeat", max_repeat, 1)
     given: Any = dict(cast("Mapping[str, str]", what)) if isinstance(what, Mapping) else what
     Replace(given, by, max_repeat=max_repeat, trusted=trusted)  # what cannot be replaced is refused here
-    return Op(Step("stage", "replace()", lambda: Replace(given, by, max_repeat=max_repeat, trusted=trusted)))
+    label = call_label("replace", given, by, max_repeat=unless(256, max_repeat))
+    return Op(Step("stage", label, lambda: Replace(given, by, max_repeat=max_repeat, trusted=trusted)))
 
 
 def redact(*patterns: str | re.Pattern[str], by: str = "[redacted]", max_repeat: int = 256, trusted: bool = False) -> Op[str, str]:
@@ -126,5 +128,5 @@ def redact(*patterns: str | re.Pattern[str], by: str = "[redacted]", max_repeat:
     """
     check_count("redact", "max_repeat", max_repeat, 1)
     Redact(patterns, by, max_repeat=max_repeat, trusted=trusted)
-    named = ", ".join([pattern if isinstance(pattern, str) else "a pattern" for pattern in patterns])
-    return Op(Step("stage", f"redact({named})", lambda: Redact(patterns, by, max_repeat=max_repeat, trusted=trusted)))
+    label = call_label("redact", *patterns, by=unless("[redacted]", by), max_repeat=unless(256, max_repeat))
+    return Op(Step("stage", label, lambda: Redact(patterns, by, max_repeat=max_repeat, trusted=trusted)))

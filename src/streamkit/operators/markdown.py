@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamkit.flow.plan import Op, Step, check_count
+from streamkit.flow.plan import Op, Step, call_label, check_count, unless
 from streamkit.stages.code_blocks import CodeBlock, CodeBlocks
 from streamkit.stages.markdown_blocks import MarkdownBlocks
 from streamkit.stages.markdown_healing import Healed, HealMarkdown
@@ -35,7 +35,8 @@ def markdown_blocks(*, items: bool = False, max_chars: int = 1_048_576) -> Op[st
     if not isinstance(items, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without types
         raise TypeError(f"markdown_blocks(items=...) takes a bool, got {type(items).__name__}")
     check_count("markdown_blocks", "max_chars", max_chars, 1)
-    return Op(Step("stage", "markdown_blocks()", lambda: MarkdownBlocks(items, max_chars)))
+    label = call_label("markdown_blocks", items=unless(False, items), max_chars=unless(1_048_576, max_chars))
+    return Op(Step("stage", label, lambda: MarkdownBlocks(items, max_chars)))
 
 
 def code_blocks(*, max_chars: int = 1_048_576) -> Op[str, CodeBlock]:
@@ -61,7 +62,7 @@ def code_blocks(*, max_chars: int = 1_048_576) -> Op[str, CodeBlock]:
     [('py', '', None), ('py', 'pri', None), ('py', 'nt(1)\n', None), ('py', '', 'print(1)\n')]
     """
     check_count("code_blocks", "max_chars", max_chars, 1)
-    return Op(Step("stage", "code_blocks()", lambda: CodeBlocks(max_chars)))
+    return Op(Step("stage", call_label("code_blocks", max_chars=unless(1_048_576, max_chars)), lambda: CodeBlocks(max_chars)))
 
 
 def heal_markdown() -> Op[str, Healed]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar, overload
 
 from streamkit.events.model import Event
-from streamkit.flow.plan import Op, Step, check_count
+from streamkit.flow.plan import Op, Step, call_label, check_count, unless
 from streamkit.flow.typed_parts import MAX_DEPTH as MAX_TYPED_DEPTH
 from streamkit.flow.typed_parts import parse_part
 from streamkit.stages.growing import Parsed
@@ -71,7 +71,7 @@ def json_values(
         return JsonValues(path, shape=shape, strict=strict, max_chars=max_chars, max_depth=max_depth)
 
     make()  # what cannot work is said here
-    return Op(Step("stage", "json_values()" if path is None else f"json_values({path!r})", make))
+    return Op(Step("stage", call_label("json_values", path, of=of, strict=unless(False, strict)), make))
 
 
 @overload

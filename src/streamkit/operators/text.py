@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from streamkit.events.model import Event
-from streamkit.flow.plan import Op, Same, Step
+from streamkit.flow.plan import Op, Same, Step, call_label, check_count, unless
 from streamkit.stages.counting import CountTokens, TokenCounter
 from streamkit.stages.graphemes import Characters
-from streamkit.stages.lifting import OnText
+from streamkit.stages.lifting import OnText, Texts
 from streamkit.stages.lines import Lines
 from streamkit.stages.normalizing import Form, Normalize
 from streamkit.stages.paragraphs import Paragraphs
@@ -32,6 +32,7 @@ __all__ = [
     "sentences",
     "stop",
     "strip",
+    "texts",
     "words",
 ]
 
@@ -58,7 +59,7 @@ def characters(*, max_chars: int = 256) -> Op[str, str]:
     ['a', 'b̈', 'c']
     """
     Characters(max_chars)
-    return Op(Step("stage", "characters()", lambda: Characters(max_chars)))
+    return Op(Step("stage", call_label("characters", max_chars=unless(256, max_chars)), lambda: Characters(max_chars)))
 
 
 def words(*, max_chars: int = 1024) -> Op[str, str]:
@@ -82,7 +83,7 @@ def words(*, max_chars: int = 1024) -> Op[str, str]:
     ['To', ' be,', ' or', ' 不', '是']
     """
     Words(1, max_chars)
-    return Op(Step("stage", "words()", lambda: Words(1, max_chars)))
+    return Op(Step("stage", call_label("words", max_chars=unless(1024, max_chars)), lambda: Words(1, max_chars)))
 
 
 def chunks(min_chars: int, *, max_chars: int = 4096) -> Op[str, str]:
@@ -105,7 +106,8 @@ def chunks(min_chars: int, *, max_chars: int = 4096) -> Op[str, str]:
     ['To be,', ' or not', ' to be']
     """
     Words(min_chars, max_chars)
-    return Op(Step("stage", f"chunks({min_chars})", lambda: Words(min_chars, max_chars)))
+    label = call_label("chunks", min_chars, max_chars=unless(4096, max_chars))
+    return Op(Step("stage", label, lambda: Words(min_chars, max_chars)))
 
 
 def paragraphs(*, max_chars: int = 65_536) -> Op[str, str]:
@@ -127,7 +129,7 @@ def paragraphs(*, max_chars: int = 65_536) -> Op[str, str]:
     ['One.\\nTwo.', 'Three.']
     """
     Paragraphs(max_chars)
-    return Op(Step("stage", "paragraphs()", lambda: Paragraphs(max_chars)))
+    return Op(Step("stage", call_label("paragraphs", max_chars=unless(65_536, max_chars)), lambda: Paragraphs(max_chars)))
 
 
 def strip(chars: str | None = None, *, max_chars: int = 65_536) -> Op[str, str]:
@@ -149,7 +151,7 @@ def strip(chars: str | None = None, *, max_chars: int = 65_536) -> Op[str, str]:
     'Hello you'
     """
     Strip(chars, max_chars)
-    return Op(Step("stage", "strip()", lambda: Strip(chars, max_chars)))
+    return Op(Step("stage", call_label("strip", chars, max_chars=unless(65_536, max_chars)), lambda: Strip(chars, max_chars)))
 
 
 def normalize(form: Form | None = "NFC", *, newlines: str | None = None) -> Op[str, str]:
@@ -175,7 +177,7 @@ def normalize(form: Form | None = "NFC", *, newlines: str | None = None) -> Op[s
     'Café 😀\\n'
     """
     Normalize(form, newlines)
-    return Op(Step("stage", "normalize()", lambda: Normalize(form, newlines)))
+    return Op(Step("stage", call_label("normalize", unless("NFC", form), newlines=newlines), lambda: Normalize(form, newlines)))
 
 
 def count_tokens(counter: TokenCounter) -> Op[str, str]:
@@ -224,7 +226,8 @@ def lines(*, keep_ends: bool = False, max_chars: int = 1_048_576) -> Op[str, str
     ['a', 'bc']
     """
     Lines(keep_ends, max_chars)
-    return Op(Step("stage", "lines()", lambda: Lines(keep_ends, max_chars)))
+    label = call_label("lines", keep_ends=unless(False, keep_ends), max_chars=unless(1_048_576, max_chars))
+    return Op(Step("stage", label, lambda: Lines(keep_ends, max_chars)))
 
 
 def sentences(*, min_chars: int = 1, max_chars: int = 4096) -> Op[str, str]:
@@ -247,7 +250,8 @@ def sentences(*, min_chars: int = 1, max_chars: int = 4096) -> Op[str, str]:
     ['Mr. Smith came. ', 'He left.']
     """
     Sentences(min_chars, max_chars)
-    return Op(Step("stage", "sentences()", lambda: Sentences(min_chars, max_chars)))
+    label = call_label("sentences", min_chars=unless(1, min_chars), max_chars=unless(4096, max_chars))
+    return Op(Step("stage", label, lambda: Sentences(min_chars, max_chars)))
 
 
 def stop(sequences: Iterable[str]) -> Op[str, str]:
@@ -270,7 +274,7 @@ def stop(sequences: Iterable[str]) -> Op[str, str]:
     """
     given = sequences if isinstance(sequences, str) else list(sequences)
     Stop(given)  # what is no list of str is refused here
-    return Op(Step("stage", f"stop({len(given)} sequences)" if len(given) > 1 else "stop()", lambda: Stop(given)))
+    return Op(Step("stage", call_label("stop", given), lambda: Stop(given)))
 
 
 def printable() -> Op[str, str]:
@@ -287,6 +291,29 @@ def printable() -> Op[str, str]:
     'red: no\n'
     """
     return Op(Step("stage", "printable()", Printable))
+
+
+def texts(*, choice: int | None = 0) -> Op[Event, str]:
+    """The text of events, for processors of text that need nothing else.
+
+    Args:
+        choice: Of which answer; None takes the text of all.
+
+    Yields:
+        The text of each `TextDelta`. Reasoning, tool calls and all other events are dropped: see `on_text` for keeping them.
+
+    Memory: nothing.
+    Cancellation: the source is closed.
+    Raises:
+        TypeError: a choice that is no int, at the call; an item that is no event, when it comes.
+
+    >>> answer = stream([Start(), TextDelta("One. T"), TextDelta("wo."), Finish()])
+    >>> run((answer | texts() | sentences()).collect())
+    ['One. ', 'Two.']
+    """
+    if choice is not None:
+        check_count("texts", "choice", choice, 0)
+    return Op(Step("stage", call_label("texts", choice=unless(0, choice)), lambda: Texts(choice)))
 
 
 def on_text(op: Op[str, str] | Op[str, Event] | Same) -> Op[Event, Event]:

@@ -14,8 +14,7 @@ SOURCE: Final = "regex 2026.11.15"
 
 RANGES: Final[dict[str, str]] = {
     "CONTROL": (
-        "0+9 b+1 e+11 7f+20 ad 61c 180e 200b 200e+1 2028+6 2060+f feff fff0+b 13430+f 1bca0+3 1d173+7 e0000+1f e0080+7f "
-        "e01f0+e0f"
+        "0+9 b+1 e+11 7f+20 ad 61c 180e 200b 200e+1 2028+6 2060+f feff fff0+b 13430+f 1bca0+3 1d173+7 e0000+1f e0080+7f e01f0+e0f"
     ),
     "EXTEND": (
         "300+6f 483+6 591+2c 5bf 5c1+1 5c4+1 5c7+2 610+a 64b+14 670 6d6+6 6df+5 6e7+1 6ea+3 711 730+1a 7a6+a 7eb+8 7fd "
@@ -42,9 +41,7 @@ RANGES: Final[dict[str, str]] = {
         "1da9b+4 1daa1+e 1e000+6 1e008+10 1e01b+6 1e023+1 1e026+4 1e08f 1e130+6 1e2ae 1e2ec+3 1e4ec+3 1e5ee+1 1e6e3 1e6e6 "
         "1e6ee+1 1e6f5 1e8d0+6 1e944+6 1f3fb+4 e0020+5f e0100+ef"
     ),
-    "PREPEND": (
-        "600+5 6dd 70f 890+1 8e2 d4e 110bd 110cd 111c2+1 113d1 1193f 11941 11a84+5 11d46 11f02"
-    ),
+    "PREPEND": ("600+5 6dd 70f 890+1 8e2 d4e 110bd 110cd 111c2+1 113d1 1193f 11941 11a84+5 11d46 11f02"),
     "SPACING": (
         "903 93b 93e+2 949+3 94e+1 982+1 9bf+1 9c7+1 9cb+1 a03 a3e+2 a83 abe+2 ac9 acb+1 b02+1 b40 b47+1 b4b+1 bbf bc1+1 "
         "bc6+2 bca+2 c01+2 c41+3 c82+1 cbe cc1 cc3+1 cf3 d02+1 d3f+1 d46+2 d4a+2 d82+1 dd0+1 dd8+6 df2+1 e33 eb3 f3e+1 "
@@ -57,15 +54,9 @@ RANGES: Final[dict[str, str]] = {
         "11a97 11b61 11b65 11b67 11c2f 11c3e 11ca9 11cb1 11cb4 11d8a+4 11d93+1 11d96 11ef5+1 11f03 11f34+1 11f3e+1 "
         "1612a+2 16f51+36"
     ),
-    "LEADING": (
-        "1100+5f a960+1c"
-    ),
-    "VOWEL": (
-        "1160+47 d7b0+16 16d63 16d67+3"
-    ),
-    "TRAILING": (
-        "11a8+57 d7cb+30"
-    ),
+    "LEADING": ("1100+5f a960+1c"),
+    "VOWEL": ("1160+47 d7b0+16 16d63 16d67+3"),
+    "TRAILING": ("11a8+57 d7cb+30"),
     "PICTURE": (
         "a9 ae 203c 2049 2122 2139 2194+5 21a9+1 231a+1 2328 23cf 23e9+a 23f8+2 24c2 25aa+1 25b6 25c0 25fb+3 2600+4 260e "
         "2611 2614+1 2618 261d 2620 2622+1 2626 262a 262e+1 2638+2 2640 2642 2648+b 265f+1 2663 2665+1 2668 267b 267e+1 "
@@ -85,7 +76,5 @@ RANGES: Final[dict[str, str]] = {
         "aa7e+1 aae0+a abc0+1a 10a00 10a10+3 10a15+2 10a19+1c 11103+23 11144 11147 11380+9 1138b 1138e 11390+25 11900+6 "
         "11909 1190c+7 11915+1 11918+17 11a00 11a0b+27 11a50 11a5c+27 11b0a 11df1 11f04+c 11f12+21"
     ),
-    "LINKER": (
-        "94d 9cd acd b4d c4d d4d 1039 17d2 1a60 1b44 1bab a9c0 aaf6 10a3f 11133 113d0 1193e 11a47 11a99 11f42"
-    ),
+    "LINKER": ("94d 9cd acd b4d c4d d4d 1039 17d2 1a60 1b44 1bab a9c0 aaf6 10a3f 11133 113d0 1193e 11a47 11a99 11f42"),
 }

@@ -26,7 +26,7 @@ choice seen so far is over; until then the other choices go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import msgspec
 
@@ -205,6 +205,28 @@ class OnText(Stage[Event, Event]):
         # Without a stop of ours the stream ends by itself, and its own end is the better one.
         if self._stopped and self._seen <= self._over:
             self.done = True
+
+
+@final
+class Texts(Stage[Event, str]):
+    """The text of the events of one choice, or of all; nothing is kept."""
+
+    state: ClassVar = ()
+
+    def __init__(self, choice: int | None = 0) -> None:
+        self._choice = choice
+
+    def feed(self, item: Event) -> Iterable[str]:
+        """The text of a delta of text.
+
+        Raises:
+            TypeError: the item is no event.
+        """
+        if isinstance(item, TextDelta):
+            return (item.text,) if self._choice is None or item.choice == self._choice else ()
+        if item.__class__ not in _EVENTS:
+            raise TypeError(f"texts takes events, got {_kind(item)}: text itself needs it not")
+        return ()
 
 
 _EVENTS = frozenset(EVENT_TYPES)
