@@ -12,7 +12,9 @@ import streamkit as sk
 from streamkit.flow.channel import Channel
 from streamkit.flow.clock import current_clock
 from streamkit.flow.plan import Same
-from streamkit.flow.runs import Job, Run, Strand
+from streamkit.flow.pumps import Job
+from streamkit.flow.runs import Run
+from streamkit.flow.strands import Strand
 from streamkit.flow.tasks import current_backend
 from streamkit.flow.threads import ThreadCall
 from streamkit.testing import VirtualClock, timed

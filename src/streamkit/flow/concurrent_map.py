@@ -22,8 +22,10 @@ from typing import Any
 from streamkit.errors import ConfigError
 from streamkit.flow.channel import ReaderLeft, Writer, no_end
 from streamkit.flow.plan import Part, check_count, describe, step_of
-from streamkit.flow.runs import Job, Run, Strand
+from streamkit.flow.pumps import Job
+from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed
+from streamkit.flow.strands import Strand
 from streamkit.flow.tasks import Waiter
 
 __all__ = ["concurrent_map_part"]

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 from streamkit.flow.channel import Channel
 from streamkit.flow.clock import Clock
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed
+from streamkit.flow.strands import Strand
 
 __all__ = ["DelayBoundary"]
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from streamkit.flow.channel import Channel
 from streamkit.flow.plan import Part, check_count
-from streamkit.flow.runs import OwnLimits, Pump, Run, Strand
+from streamkit.flow.pumps import Pump
+from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed
+from streamkit.flow.strands import OwnLimits, Strand
 from streamkit.flow.streams import stream
 
 __all__ = ["MERGE_ITEMS", "SWITCH_OPEN", "flatten_part", "switch_part"]

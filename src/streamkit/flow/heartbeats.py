@@ -15,8 +15,9 @@ from typing import Any
 from streamkit.flow.channel import Channel
 from streamkit.flow.clock import Clock
 from streamkit.flow.fuse import refuse_awaitable
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed
+from streamkit.flow.strands import Strand
 from streamkit.flow.tasks import Timer
 
 __all__ = ["HeartbeatBoundary"]

@@ -15,7 +15,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
+from streamkit.flow.strands import Strand
 
 __all__ = ["ObservedBoundary", "Observer"]
 

@@ -22,9 +22,10 @@ import msgspec
 from streamkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streamkit.flow.runs import Run, Strand
+    from streamkit.flow.runs import Run
     from streamkit.flow.shaped import Keeps, Shaped
     from streamkit.flow.sources import Source
+    from streamkit.flow.strands import Strand
 
 __all__ = [
     "DISTINCT_ITEMS",

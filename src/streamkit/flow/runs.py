@@ -1,25 +1,12 @@
-"""One run of a plan: who iterates what, in which task, and how all of it is closed.
+"""One run of a plan: the consumer's own strand, the tasks behind it, and the way out.
 
-    Strand   what ONE task iterates: a source (or the reading end of a channel), the steps behind it,
-             and whatever must be closed, in the order it was opened
-    Pump     a background task that drives a strand into a channel
-    Job      one more background task, begun while the Run is under way: a tool's call
-    Run      the consumer's own strand, the pumps behind it, and the way out
+    Strand   what ONE task iterates and closes (`strands`)
+    Pump     a background task that drives a strand into a channel (`pumps`)
+    Job      one more background task, begun while the Run is under way: a tool's call (`pumps`)
+    Run      all of these, from the first pull until everything is closed
 
-How a pump is left. Each line was a real race:
-
-    new          it has not begun: let it begin; it sees that it was left and closes its source
-    blocked      it waits for room in its channel: woken, it leaves its loop and closes its source itself, so
-                 that the source's own `finally: await ...` runs undisturbed
-    inside       it waits in the source or in an async step: cancelled, once
-    closing      it cleans up: never touched, until `close_timeout` is over
-    done
-
-A pump is told when its reader closes its channel; when a run is left all are told at once, and remember
-it, because a pump that reads another's channel may come to close it later.
-
-The Run then waits for all of its pumps, whatever cancels the consumer meanwhile: finish first, raise
-after. A pump that refuses to end is cancelled a second time after `close_timeout`, then abandoned
+When it is left, a Run tells all of its pumps at once and waits for them, whatever cancels the consumer meanwhile: finish
+first, raise after. A pump that refuses to end is cancelled a second time after `close_timeout`, then abandoned
 and named in a ResourceWarning.
 """
 
@@ -31,308 +18,22 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from streamkit.errors import ConfigError, StreamBusy, StreamConsumed, StreamkitError
-from streamkit.flow.channel import Channel, ReaderLeft, Writable, Writer, no_end
+from streamkit.flow.channel import Channel, Writable, no_end
 from streamkit.flow.clock import Clock, current_clock
-from streamkit.flow.fuse import MAX_STEPS, Ending, Shape, arguments_of, bind
+from streamkit.flow.fuse import Ending, Shape
 from streamkit.flow.plan import Laid, Step
+from streamkit.flow.pumps import Driven, Job, Pump
 from streamkit.flow.snapshots import Chain, Snapshot
 from streamkit.flow.sources import Feed, Source
-from streamkit.flow.tasks import Backend, Task, Timer, current_backend
-from streamkit.flow.unfused import unfused
+from streamkit.flow.strands import OwnLimits, Strand
+from streamkit.flow.tasks import Backend, Timer, current_backend
 
-__all__ = ["CLOSE_TIMEOUT", "Job", "OwnLimits", "Pump", "Run", "Strand"]
+__all__ = ["CLOSE_TIMEOUT", "Run"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 # Seconds that a source gets to close before it is cancelled, and again before it is abandoned.
 CLOSE_TIMEOUT = 5.0
-
-
-class Strand:
-    """What one task iterates, from its source down, and closes, from the last opened up."""
-
-    __slots__ = ("_closed", "_closers", "iterator", "run", "shape", "start", "steps", "watched", "writer")
-
-    def __init__(self, feed: Feed, run: Run[Any]) -> None:
-        self.run = run
-        self.iterator: Any = feed.iterator
-        self.shape: Shape = feed.shape
-        self.start = feed.start
-        self.steps: list[Step] = []
-        self.watched = False
-        # Where a task of the run's own drives it to; None for the reader's own strand.
-        self.writer: Writer | None = None
-        self._closers = feed.closers
-        self._closed = False
-
-    def add(self, step: Step) -> None:
-        """Take one more step into the current segment."""
-        if len(self.steps) >= MAX_STEPS:
-            self.seal()
-        self.steps.append(step)
-
-    def seal(self) -> None:
-        """End the segment: its steps become an iterator that another one can stand on."""
-        if not self.steps and self.start is None and not self.watched:
-            return
-        if self.shape == "lists":
-            self.wrap(self.bind("lists", None, None), "lists", "segment")
-        else:
-            self.flatten()
-
-    def flatten(self) -> None:
-        """End the segment with an iterator of single items, for code that is not ours.
-
-        Always with a segment of ours, which lets the loop turn: that code may drop all it gets.
-        """
-        self.wrap(self.bind("yield", None, None), "items", "segment")
-
-    def wrap(self, iterator: Any, shape: Shape, label: str, close: Callable[[], Awaitable[object] | None] | None = None) -> None:
-        """Put an iterator over the strand so far, closed by its `aclose`, if it has one, or as told."""
-        self.iterator = iterator
-        self.shape = shape
-        self.start = None
-        self.steps = []
-        self.watched = False
-        close = close or getattr(iterator, "aclose", None)
-        if close is not None:
-            self._closers.append((label, close))
-
-    def watch(self, watched: Any, close: Callable[[], None]) -> None:
-        """Let the next segment step this strand's iterator through `watched` (see `fuse.bind`)."""
-        self.seal()
-        self.iterator = watched
-        self.watched = True
-        self._closers.append(("timer", close))
-
-    def bind(self, ending: Ending, out: Any, leave: Callable[[BaseException | None], Awaitable[None]] | None) -> Any:
-        """The current segment with its ending: an async generator, or a coroutine for "append" and "push"."""
-        return self.segment(ending)(self.iterator, self.start, arguments_of(self.steps), out, self.run.backend.checkpoint, leave)
-
-    def segment(self, ending: Ending) -> Callable[..., Any]:
-        """The function of the current segment, written if there has been none of its shape."""
-        make = bind if self.run.fused else unfused
-        return make(self.shape, self.steps, ending, watched=self.watched)
-
-    async def aclose(self) -> BaseException | None:
-        """Close everything, last opened first; the first failure is returned, for the caller to weigh."""
-        if self._closed:
-            return None
-        self._closed = True
-        failure: BaseException | None = None
-        cancelled: BaseException | None = None
-        while self._closers:
-            name, close = self._closers.pop()
-            try:
-                await self.run.close_one(name, close)
-            except BaseExceptionGroup as group:
-                # A task group that a source holds across its `yield` wraps the very GeneratorExit that closes it.
-                failure = failure or group.split(GeneratorExit)[1]
-            except Exception as error:
-                failure = failure or error
-            except BaseException as error:  # a cancel during the clean-up: go on closing, then let it through
-                cancelled = cancelled or error
-        return cancelled or failure
-
-
-class Pump:
-    """A strand driven into a channel by a task of its own."""
-
-    __slots__ = (
-        "_closing",
-        "_dismissed",
-        "_error",
-        "_run",
-        "_started",
-        "_strand",
-        "_task",
-        "_writer",
-        "failure",
-        "finish",
-        "label",
-        "offer",
-    )
-
-    def __init__(self, strand: Strand | _Driven, channel: Writable, run: Run[Any], label: str) -> None:
-        self.label = label
-        # What lets an item in: a plain append, or a policy or a timed stage in its place.
-        self.offer: Callable[[Any], object] = channel.buffer.append
-        # What is told when the strand is over and closed.
-        self.finish: Callable[[BaseException | None], None] = self._end
-        self.failure: BaseException | None = None
-        self._error: BaseException | None = None
-        self._strand = strand
-        self._run = run
-        self._writer = strand.writer = Writer(channel, run.backend)
-        channel.on_close.append(self.leave)
-        self._task: Task | None = None
-        self._started = False
-        self._closing = False
-        # Whether it alone was told to leave, by a reader who goes on without it: what goes wrong in that is nobody's.
-        self._dismissed = False
-
-    def start(self, ended: Callable[[], None] | None = None) -> None:
-        """Begin; in the consumer's context, when the consumer first wants something."""
-        backend = self._run.backend
-        self._task = backend.spawn(self._drive, self._clean_up, f"streamkit {self.label}", ended or self._run.pump_ended)
-
-    async def _drive(self) -> None:
-        self._started = True
-        writer = self._writer
-        try:
-            if writer.left or writer.channel.closed:
-                raise ReaderLeft
-            await self._strand.bind("push", (self.offer, writer.channel, writer.go_on, writer.settle), None)
-        except ReaderLeft as left:
-            self._error = left  # a reader in another task is being left too, and must not take this for an end
-        except BaseException as error:  # the reader's to see, at its place in the order
-            # The cancel of a pump that was left is its own affair.
-            self._error = ReaderLeft() if writer.left and not isinstance(error, Exception) else error
-            if not isinstance(error, Exception | KeyboardInterrupt | SystemExit):
-                raise  # a cancel belongs to the task that was cancelled
-        finally:
-            self._closing = True
-
-    async def _clean_up(self) -> None:
-        self._closing = True
-        failure = await self._strand.aclose()
-        if self._writer.channel.closed:
-            # A failure of the clean-up still counts when the reader is gone; the cancel that ended it does not.
-            self.failure = failure if isinstance(failure, Exception) and not self._dismissed else None
-        else:
-            self.finish(self._error or failure)
-
-    def _end(self, error: BaseException | None) -> None:
-        channel = self._writer.channel
-        if error is not None:
-            channel.fail(error)
-        channel.end()
-
-    @property
-    def done(self) -> bool:
-        return self._task is None or self._task.done
-
-    def leave(self) -> None:
-        """Tell it, once, that nobody reads any more: its reader has left, or the whole run is being left."""
-        if self._task is None or self._task.done or self._writer.left:
-            return
-        self._writer.left = True
-        self._dismissed = not (self._writer.channel.closed or self._run.closing)
-        if self._closing or not self._started:
-            return
-        if self._writer.blocked:
-            self._writer.wake()
-        else:
-            self._task.cancel()
-
-    def insist(self) -> None:
-        """Cancel it once more, unless it cleans up: that has limits of its own, which name what refused."""
-        if self._task is not None and not self._closing:
-            self._task.cancel()
-
-    async def drop(self) -> None:
-        """Close the strand of a pump that never started, in the consumer's task."""
-        self.failure = await self._strand.aclose()
-
-
-class _Driven:
-    """A Run inside another, as the strand of a pump: closed as a strand is, in the second part of the pump's task."""
-
-    __slots__ = ("_error", "_inner", "writer")
-
-    def __init__(self, inner: Run[Any]) -> None:
-        self._inner = inner
-        self._error: BaseException | None = None
-        self.writer: Writer | None = None
-
-    async def bind(self, ending: Ending, out: Any, leave: None) -> None:
-        try:
-            await self._inner.bound(ending, out, closes=False)
-        except BaseException as error:
-            # The cancel of a pump that was left is its own affair: the inner Run is over for the reasons of the outer one.
-            left = self.writer is not None and self.writer.left
-            self._error = None if left and not isinstance(error, Exception) else error
-            raise
-
-    async def aclose(self) -> BaseException | None:
-        error, self._error = self._error, None
-        try:
-            await self._inner.aclose(error)
-        except BaseException as error:
-            return error
-        return None
-
-
-class Job:
-    """A coroutine in a task of a Run's own. It is left as a pump is: cancelled once, waited for, then abandoned.
-
-    An error that leaves it is dropped: it says itself what came of it.
-    """
-
-    __slots__ = ("_main", "_run", "_task", "abandon", "farewell", "label", "left")
-
-    def __init__(self, main: Callable[[Job], Coroutine[Any, Any, None]], run: Run[Any], label: str) -> None:
-        self.label = label
-        self.left = False
-        # How to let go of what no cancel can end, a thread; None where a cancel can.
-        self.abandon: Callable[[], None] | None = None
-        # How to tell it that the Run is being left, in the place of the first cancel: it has `close_timeout` to end.
-        self.farewell: Callable[[], None] | None = None
-        self._main = main
-        self._run = run
-        self._task: Task | None = None
-
-    def start(self, ended: Callable[[], None]) -> None:
-        self._task = self._run.backend.spawn(self._drive, _nothing, f"streamkit {self.label}", ended)
-
-    async def _drive(self) -> None:
-        if self.left and self.farewell is None:
-            return
-        try:
-            await self._main(self)
-        except (Exception, KeyboardInterrupt, SystemExit):
-            return
-        except BaseExceptionGroup as group:  # a cancel, and what went wrong in a clean-up beside it
-            rest = group.split(Exception)[1]
-            if rest is not None:
-                raise rest from None
-
-    @property
-    def done(self) -> bool:
-        return self._task is None or self._task.done
-
-    def leave(self) -> None:
-        """Cancel it, once; or tell it."""
-        if not self.left:
-            self.left = True
-            if self.farewell is not None:
-                self.farewell()
-            elif self._task is not None:
-                self._task.cancel()
-
-    def insist(self) -> None:
-        """Cancel it once more, or let go of it."""
-        if self.abandon is not None:
-            self._run.complain(f"has a task that refuses to end: {self.label} runs on in its thread, and is abandoned")
-            self.abandon()
-        elif self._task is not None:
-            self._task.cancel()
-
-
-async def _nothing() -> None:
-    """A job cleans up by itself."""
-
-
-class OwnLimits:
-    """How to close what limits itself: Runs inside a Run. A limit around theirs would cancel them out of step."""
-
-    __slots__ = ("_close",)
-
-    def __init__(self, close: Callable[[], Awaitable[object]]) -> None:
-        self._close = close
-
-    def __call__(self) -> Awaitable[object]:
-        return self._close()
 
 
 class Run(Generic[T_co]):
@@ -455,7 +156,7 @@ class Run(Generic[T_co]):
 
         A pump that has ended is forgotten; one that is launched while this Run is being left closes its source at once.
         """
-        pump = Pump(_Driven(inner), channel, self, label)
+        pump = Pump(Driven(inner), channel, self, label)
         pump.finish = finish
         if offer is not None:
             pump.offer = offer

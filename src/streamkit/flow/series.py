@@ -20,8 +20,9 @@ from streamkit.events.model import Ping, Start, Usage
 from streamkit.flow.channel import no_end
 from streamkit.flow.fuse import Shape
 from streamkit.flow.plan import Laid
-from streamkit.flow.runs import OwnLimits, Run
+from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Source
+from streamkit.flow.strands import OwnLimits
 
 __all__ = ["MOST_HELD", "Plan", "Series", "Successor", "close_unopened", "is_output"]
 

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from streamkit.errors import BufferFull, ConfigError
 from streamkit.flow.overflow import POLICIES, make_channel
 from streamkit.flow.plan import Part, check_count
-from streamkit.flow.runs import Job, Run, Strand
+from streamkit.flow.pumps import Job
+from streamkit.flow.runs import Run
+from streamkit.flow.strands import Strand
 
 if TYPE_CHECKING:
     from streamkit.flow.streams import Sink

@@ -20,7 +20,8 @@ from streamkit.flow.plan import (
     is_async_callable,
     unless,
 )
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
+from streamkit.flow.strands import Strand
 from streamkit.flow.timed import TimedBoundary
 from streamkit.stages.batching import Batch, TimedBatch, WeighedBatch
 from streamkit.stages.pacing import Pace, Unit

@@ -27,8 +27,9 @@ from streamkit.errors import StreamTimeout
 from streamkit.flow.channel import Channel
 from streamkit.flow.clock import Clock
 from streamkit.flow.fuse import END
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed
+from streamkit.flow.strands import Strand
 from streamkit.flow.tasks import AsyncioBackend, Timer
 
 __all__ = ["TimeoutBoundary"]

@@ -12,9 +12,10 @@ from streamkit.flow.breaker import CircuitBreaker, Passage
 from streamkit.flow.clock import Clock
 from streamkit.flow.plan import Around, Laid, Same, check_count
 from streamkit.flow.rates import Permit, RateLimiter
-from streamkit.flow.runs import OwnLimits, Run
+from streamkit.flow.runs import Run
 from streamkit.flow.series import Plan, close_unopened, is_output
 from streamkit.flow.sources import Feed, Source
+from streamkit.flow.strands import OwnLimits
 from streamkit.operators.retrying import On, asked_of
 
 __all__ = ["circuit_breaker", "rate_limit"]

@@ -9,9 +9,10 @@ from streamkit.events.model import join_deltas
 from streamkit.flow.channel import Channel
 from streamkit.flow.overflow import Overflow, check_overflow, make_channel
 from streamkit.flow.plan import Op, Same, check_count
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
 from streamkit.flow.shaped import Lists, Windows
 from streamkit.flow.sources import Feed
+from streamkit.flow.strands import Strand
 from streamkit.flow.timed_parts import batch_part, window_part
 from streamkit.stages.weighing import Measure
 

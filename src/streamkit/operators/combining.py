@@ -11,9 +11,10 @@ from streamkit.errors import ConfigError
 from streamkit.flow.channel import ENDED, NOT_YET, Channel
 from streamkit.flow.flattened import MERGE_ITEMS
 from streamkit.flow.plan import Op, check_count
-from streamkit.flow.runs import OwnLimits, Run
+from streamkit.flow.runs import Run
 from streamkit.flow.siblings import Given, Plan, close_unbegun, combined, label_of, plans_of
 from streamkit.flow.sources import Feed
+from streamkit.flow.strands import OwnLimits
 from streamkit.flow.streams import Stream, stream
 from streamkit.operators.flattening import flatten
 

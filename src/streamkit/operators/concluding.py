@@ -10,7 +10,8 @@ import msgspec
 from streamkit.flow.fuse import refuse_awaitable
 from streamkit.flow.observing import ObservedBoundary
 from streamkit.flow.plan import Same, check_callable, describe, is_async_callable
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
+from streamkit.flow.strands import Strand
 
 __all__ = ["Ended", "on_end"]
 

@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 from streamkit.flow.channel import Channel
 from streamkit.flow.fuse import Enough
 from streamkit.flow.plan import Same, describe
-from streamkit.flow.runs import OwnLimits, Run, Strand
+from streamkit.flow.runs import Run
 from streamkit.flow.siblings import Plan
 from streamkit.flow.sources import Feed, Source
+from streamkit.flow.strands import OwnLimits, Strand
 from streamkit.flow.streams import stream
 
 __all__ = ["Signal", "take_until"]

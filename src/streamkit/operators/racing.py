@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from streamkit.errors import scrub
 from streamkit.flow.channel import Channel
 from streamkit.flow.plan import check_seconds
-from streamkit.flow.runs import Job, Pump, Run
+from streamkit.flow.pumps import Job, Pump
+from streamkit.flow.runs import Run
 from streamkit.flow.series import MOST_HELD, is_output
 from streamkit.flow.siblings import Given, Plan, close_unbegun, combined, plans_of
 from streamkit.flow.sources import Feed

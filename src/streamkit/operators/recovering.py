@@ -20,10 +20,11 @@ from streamkit.errors import (
 from streamkit.events.message import Message
 from streamkit.events.model import Event, Usage
 from streamkit.flow.plan import Around, Laid, Op, check_callable, check_count, describe, is_async_callable
-from streamkit.flow.runs import OwnLimits, Run
+from streamkit.flow.runs import Run
 from streamkit.flow.series import Plan, Series, close_unopened
 from streamkit.flow.shaped import Widens
 from streamkit.flow.sources import Feed, Given, Source, source_of
+from streamkit.flow.strands import OwnLimits
 from streamkit.flow.streams import stream
 from streamkit.operators.retrying import On, asked_of, check_exception
 from streamkit.stages.splicing import Splice

@@ -27,7 +27,9 @@ from streamkit.events.model import ErrorEvent, Event, Finish, ToolCall, ToolResu
 from streamkit.events.tool import Tool
 from streamkit.flow.channel import Channel
 from streamkit.flow.plan import Op, Same, Step, check_count, check_seconds, is_async_callable
-from streamkit.flow.runs import Job, Run, Strand
+from streamkit.flow.pumps import Job
+from streamkit.flow.runs import Run
+from streamkit.flow.strands import Strand
 from streamkit.flow.tasks import Timer
 from streamkit.flow.threads import ThreadCall
 from streamkit.stages.partial_json import MAX_CHARS, MAX_DEPTH, PartialJson, PartialValue

@@ -9,8 +9,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from streamkit.flow.concurrent_map import concurrent_map_part
 from streamkit.flow.plan import Op, Step, check_callable, describe, enumerate_step, step_of
-from streamkit.flow.runs import Run, Strand
+from streamkit.flow.runs import Run
 from streamkit.flow.shaped import Keeps, Numbers, Pairs
+from streamkit.flow.strands import Strand
 from streamkit.stages.stage import Stage
 
 __all__ = ["enumerate", "filter", "flat_map", "map", "operator", "pairwise", "scan", "stage", "tap"]
