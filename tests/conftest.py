@@ -6,6 +6,7 @@ One of what only asyncio has says `@asyncio_only` (in `event_loops`) as well.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -78,3 +79,11 @@ def llama() -> Iterator[str]:
         pytest.skip(reason)
     with running_llama() as address:
         yield address
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_other_modules_left_is_not_collected_again() -> Iterator[None]:
+    """In a process of thousands of tests each full collection takes a quarter of a second, and some tests ask for hundreds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()

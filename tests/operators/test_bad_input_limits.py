@@ -89,6 +89,7 @@ NOUGHT_IS_FINE = {
     "share.replay",
     "skip.count",
     "take.count",
+    "texts.choice",
 }
 
 # Times that may be without end: a limit that is never reached.
