@@ -26,7 +26,7 @@ import linecache
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import repeat
 from typing import Any, Literal, TypeAlias
 
@@ -80,6 +80,8 @@ def _made(step: Step) -> Any:
     if not hasattr(stage, "feed"):
         refuse_awaitable(stage, step.argument)
         raise TypeError(f"{step.label} made a {type(stage).__name__}, which is no stage: it needs feed(item)")
+    with suppress(AttributeError):  # of a stage that computes it
+        stage.done = stage.done  # found on the stage itself it is read 10 ns faster, which is once per item
     return stage
 
 
