@@ -376,9 +376,7 @@ class _Writer:
                 return depth + 1
             case "drop_while":
                 self.line(depth, f"if d{i}:", i)
-                self.line(depth + 1, f"y = {call}", i)
-                if check:
-                    self.line(depth + 1, f"refuse_awaitable(y, f{i})", i)
+                self._test(depth + 1, i, call, check)
                 self.line(depth + 1, f"d{i} = bool(y)", i)
                 self.line(depth, f"if not d{i}:", i)
                 return depth + 1

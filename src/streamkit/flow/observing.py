@@ -45,11 +45,7 @@ class ObservedBoundary:
 
     def connect(self, strand: Strand, run: Run[Any]) -> Strand:
         observation = _Observation(self._make(run), strand, run)
-        # A source of lists without steps is read as it is: a segment in between would copy each list.
-        if strand.shape == "drains":
-            strand.flatten()
-        elif strand.steps or strand.watched:
-            strand.seal()
+        strand.bare()
         read = observation.lists if strand.shape == "lists" else observation.items
         iterator, start, shape = strand.iterator, strand.start, strand.shape
         strand.wrap(_Closing(observation), shape, self.label)  # behind our generator

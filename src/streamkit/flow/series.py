@@ -15,18 +15,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
-from streamkit.errors import StreamBusy, StreamConsumed
 from streamkit.events.model import Ping, Start, Usage
 from streamkit.flow.channel import no_end
 from streamkit.flow.fuse import Shape
-from streamkit.flow.plan import Laid
 from streamkit.flow.runs import Run
-from streamkit.flow.sources import Feed, Source
+from streamkit.flow.siblings import Plan
+from streamkit.flow.sources import Feed
 from streamkit.flow.strands import OwnLimits
 
-__all__ = ["MOST_HELD", "Plan", "Series", "Successor", "close_unopened", "is_output"]
-
-Plan: TypeAlias = "tuple[Source, tuple[Laid, ...]]"
+__all__ = ["MOST_HELD", "Series", "Successor", "is_output"]
 
 # Asked after a failure, with it and whether output was given: the next plan, or None where the series ends well. What it
 # raises, ends the series; the error itself, as a rule.
@@ -42,17 +39,6 @@ MOST_HELD = 64
 def is_output(item: object) -> bool:
     """Whether an item is part of the answer; anything is, but the events `Start`, `Ping` and `Usage`."""
     return item.__class__ not in _PREFACE
-
-
-async def close_unopened(run: Run[Any], plan: Plan) -> None:
-    """Close what was given and not opened, here or anywhere; what can be made again was not made."""
-    if plan[0].repeatable:
-        return
-    try:
-        inner = run.inside(*plan)
-    except (StreamBusy, StreamConsumed):
-        return
-    await inner.aclose()
 
 
 class Series:

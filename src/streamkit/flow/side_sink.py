@@ -64,11 +64,7 @@ class _SideSink:
 
     def connect(self, strand: Strand, run: Run[Any]) -> Strand:
         side = _Side(self._sink, self._size, self._warns, self.label, run)
-        # A source of lists without steps is read as it is: a segment in between would copy each list.
-        if strand.shape == "drains":
-            strand.flatten()
-        elif strand.steps or strand.watched:
-            strand.seal()
+        strand.bare()
         forward = side.lists if strand.shape == "lists" else side.items
         strand.wrap(forward(strand.iterator, strand.start), strand.shape, self.label)
         return strand

@@ -59,6 +59,16 @@ class Strand:
         """
         self.wrap(self.bind("yield", None, None), "items", "segment")
 
+    def bare(self) -> None:
+        """Let code of ours loop over the iterator itself, after `start`: it gives items, or lists where the source reads lists.
+
+        A source of lists without steps is read as it is: a segment in between would copy each list.
+        """
+        if self.shape == "drains":
+            self.flatten()
+        elif self.steps or self.watched:
+            self.seal()
+
     def wrap(self, iterator: Any, shape: Shape, label: str, close: Callable[[], Awaitable[object] | None] | None = None) -> None:
         """Put an iterator over the strand so far, closed by its `aclose`, if it has one, or as told."""
         self.iterator = iterator

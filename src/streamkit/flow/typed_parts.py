@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamkit.flow.plan import Part, Step, check_count
+from streamkit.flow.plan import Part, Step, call_label, check_count, unless
 from streamkit.stages.growing import MAX_DEPTH, GrowingValue
 from streamkit.stages.partial_json import MAX_CHARS
 from streamkit.stages.shapes import shape_of
@@ -19,4 +19,5 @@ def parse_part(of: object, strict: bool, max_chars: int, max_depth: int) -> Part
     def make() -> GrowingValue:
         return GrowingValue(shape, strict=strict, max_chars=max_chars, max_depth=max_depth)
 
-    return Step("stage", f"parse({getattr(of, '__name__', of)})", make)
+    label = call_label("parse", of, strict=unless(False, strict))
+    return Step("stage", label, make)

@@ -13,7 +13,8 @@ from streamkit.flow.clock import Clock
 from streamkit.flow.plan import Around, Laid, Same, check_count
 from streamkit.flow.rates import Permit, RateLimiter
 from streamkit.flow.runs import Run
-from streamkit.flow.series import Plan, close_unopened, is_output
+from streamkit.flow.series import is_output
+from streamkit.flow.siblings import Plan, close_unbegun
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.strands import OwnLimits
 from streamkit.operators.retrying import On, asked_of
@@ -172,7 +173,7 @@ class _Guarded:
             if self._inner is not None:
                 await self._inner.aclose()
             elif self._plan is not None:
-                await close_unopened(self._run, self._plan)
+                await close_unbegun(self._run, [self._plan])
         finally:
             self._gate.closed()
 

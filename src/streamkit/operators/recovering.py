@@ -21,8 +21,9 @@ from streamkit.events.message import Message
 from streamkit.events.model import Event, Usage
 from streamkit.flow.plan import Around, Laid, Op, check_callable, check_count, describe, is_async_callable
 from streamkit.flow.runs import Run
-from streamkit.flow.series import Plan, Series, close_unopened
+from streamkit.flow.series import Series
 from streamkit.flow.shaped import Widens
+from streamkit.flow.siblings import Plan, close_unbegun
 from streamkit.flow.sources import Feed, Given, Source, source_of
 from streamkit.flow.strands import OwnLimits
 from streamkit.flow.streams import stream
@@ -176,13 +177,9 @@ class _Fallback(Around):
                 failed.append(f"{type(error).__name__}: {scrub(str(error))}")
                 return rest.pop(0)
 
-            async def close_rest() -> None:
-                for plan in rest:
-                    await close_unopened(run, plan)
-
             series = Series(run, (source, parts), successor, after_output=self._after_output)
             feed = series.feed(source.label)
-            feed.closers.insert(0, ("the other streams", OwnLimits(close_rest)))
+            feed.closers.insert(0, ("the other streams", OwnLimits(partial(close_unbegun, run, rest))))
             return feed
 
         repeatable = source.repeatable and all(other.repeatable for other, _ in self._plans)

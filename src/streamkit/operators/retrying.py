@@ -11,7 +11,8 @@ from streamkit.flow.backoff import Backoff, Jitter, RetryBudget, check_number, i
 from streamkit.flow.fuse import refuse_awaitable
 from streamkit.flow.plan import Around, Laid, Same, check_callable, check_count, is_async_callable
 from streamkit.flow.runs import Run
-from streamkit.flow.series import Plan, Series
+from streamkit.flow.series import Series
+from streamkit.flow.siblings import Plan
 from streamkit.flow.sources import Feed, Source
 
 __all__ = ["retry"]
