@@ -18,6 +18,12 @@
     ├── StreamBusy                a Run of this stream is open already
     ├── StreamConsumed            a one-shot source was used up by an earlier Run
     ├── BufferFull                a buffer with overflow="error" had no room
+    │   └── ReaderLagged          a hub's reader was too slow; `token` is where to resume
+    ├── UnknownStream             also a LookupError: no such stream in the hub, or none for this caller
+    ├── InvalidToken              also a ValueError: a resume token that this stream never gave
+    ├── StoreError                a hub's store could not do what was asked; `retryable` says whether to try again
+    │   ├── Fenced                another writer has taken the stream over: what this one appends is refused
+    │   └── CorruptEntry          what the store holds cannot be read; nothing of it was run or guessed
     ├── SinkClosed                the receiving end is gone
     ├── ToolError                 a tool's call failed; `reason` says how, `call` which
     ├── MissingExtra              also an ImportError; the message is the pip line
@@ -43,14 +49,19 @@ __all__ = [
     "BufferFull",
     "ConfigError",
     "ContentBlockedError",
+    "CorruptEntry",
+    "Fenced",
+    "InvalidToken",
     "LocalProtocolError",
     "MissingExtra",
     "OverloadedError",
     "ProtocolError",
     "RateLimitError",
+    "ReaderLagged",
     "RemoteProtocolError",
     "SinkClosed",
     "SourceError",
+    "StoreError",
     "StreamBusy",
     "StreamConsumed",
     "StreamDraining",
@@ -60,6 +71,7 @@ __all__ = [
     "StreamkitError",
     "ToolError",
     "TypeMismatch",
+    "UnknownStream",
     "scrub",
 ]
 
@@ -263,6 +275,55 @@ class BufferFull(StreamkitError):
     def __init__(self, message: str, *, size: int, partial: object = None) -> None:
         super().__init__(message, partial=partial)
         self.size = size
+
+
+class ReaderLagged(BufferFull):
+    """A reader of a hub with policy="disconnect" fell behind by more than it may; everybody else goes on.
+
+    Attributes:
+        token: The resume token of the last event it was given, or None if it was given none.
+        size: How many events it may lag behind.
+    """
+
+    def __init__(self, message: str, *, size: int, token: str | None, partial: object = None) -> None:
+        super().__init__(message, size=size, partial=partial)
+        self.token = token
+
+
+class UnknownStream(StreamkitError, LookupError):
+    """There is no such stream in the hub: never started, forgotten since, or somebody else's, which is not told apart."""
+
+
+class InvalidToken(StreamkitError, ValueError):
+    """A resume token that this stream never gave: start again from its beginning, without one.
+
+    Attributes:
+        reason: "malformed" (no token at all), "foreign" (of another stream) or "future" (beyond the newest event).
+    """
+
+    def __init__(self, message: str, *, reason: Literal["malformed", "foreign", "future"]) -> None:
+        super().__init__(message)
+        self.reason: Literal["malformed", "foreign", "future"] = reason
+
+
+class StoreError(StreamkitError):
+    """A hub's store could not do what was asked.
+
+    Attributes:
+        retryable: Whether it may succeed later: the store is locked, slow or out of reach, and not broken.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False, partial: object = None) -> None:
+        super().__init__(message, partial=partial)
+        self.retryable = retryable
+
+
+class Fenced(StoreError):
+    """Another writer has taken the stream over, or ended it: what this one appends is refused."""
+
+
+class CorruptEntry(StoreError):
+    """What a store holds is not what a hub has written there. It was read with a bound, and nothing of it was run."""
 
 
 class SinkClosed(StreamkitError):

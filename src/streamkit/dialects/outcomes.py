@@ -18,15 +18,19 @@ from streamkit.errors import (
     BadRequestError,
     BufferFull,
     ContentBlockedError,
+    InvalidToken,
     OverloadedError,
     RateLimitError,
+    ReaderLagged,
     RemoteProtocolError,
     SourceError,
+    StoreError,
     StreamDraining,
     StreamInterrupted,
     StreamkitError,
     StreamTimeout,
     StreamTruncated,
+    UnknownStream,
 )
 from streamkit.events import ErrorEvent
 
@@ -58,6 +62,9 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
         "auth": "The server could not sign in to the model.",
         "protocol": "The model sent something that could not be read.",
         "buffer-full": "The reader was too slow.",
+        "not-found": "There is no such stream.",
+        "bad-token": "The stream cannot be resumed from there. Start again.",
+        "unavailable": "The stream cannot be reached at the moment.",
     }
 )
 """Every code that clients see, with its sentence."""
@@ -76,7 +83,11 @@ _CODES: Final[tuple[tuple[type[BaseException], str, bool], ...]] = (
     (ContentBlockedError, "content-blocked", False),
     (AuthError, "auth", False),
     (RemoteProtocolError, "protocol", False),
+    (ReaderLagged, "buffer-full", True),
     (BufferFull, "buffer-full", False),
+    (UnknownStream, "not-found", False),
+    (InvalidToken, "bad-token", False),
+    (StoreError, "unavailable", True),
 )
 
 

@@ -14,6 +14,9 @@ Before the first byte of an answer a failure is a real HTTP status, with a JSON 
     error, said by a provider           502
     bad-request                         400
     content-blocked                     422
+    not-found                           404
+    bad-token                           400
+    unavailable                         503
     error, anything else                500
 """
 
@@ -48,6 +51,9 @@ _STATUSES: Final[Mapping[str, int]] = MappingProxyType(
         "protocol": 502,
         "bad-request": 400,
         "content-blocked": 422,
+        "not-found": 404,
+        "bad-token": 400,
+        "unavailable": 503,
     }
 )
 
