@@ -188,6 +188,15 @@ def test_a_run_that_is_longer_than_the_bound_keeps_its_end() -> None:
     assert ([Gap(beginning.first), *join_deltas(events[beginning.first :])], [beginning.first - 1, 19_999]) == beginning.after(0)
 
 
+@pytest.mark.parametrize(
+    "delta", [TextDelta("x" * 20_000), ToolCallDelta("call_1", "x" * 20_000), DataDelta(bytes(20_000), "audio/pcm")]
+)
+def test_a_run_of_long_deltas_keeps_its_end_too(delta: Event) -> None:
+    beginning = folded([delta] * 100, max_bytes=300_000)
+    assert 80 < beginning.first < 90
+    assert (join_deltas([delta] * (100 - beginning.first)), [99]) == beginning.after(beginning.first)
+
+
 def test_one_event_over_the_bound_is_forgotten_with_all_before_it() -> None:
     beginning = folded([*words(3), File("image/png", bytes(10_000))], max_bytes=5000)
     assert (4, 4, 0) == (beginning.first, beginning.end, beginning.weight)
@@ -219,6 +228,10 @@ def test_the_bound_holds_within_one_long_add_too() -> None:
 def test_what_an_event_holds_is_counted_whatever_its_type(event: Event) -> None:
     assert 10_000 < folded([event]).weight < 11_500
     assert 10_000 < folded([event, Ping()]).weight < 11_500
+
+
+def test_the_lengths_of_a_run_are_counted() -> None:
+    assert 5 * 20_000 < folded([TextDelta("x")] * 20_000).weight < 7 * 20_000
 
 
 def test_a_value_that_holds_itself_is_counted_once() -> None:
