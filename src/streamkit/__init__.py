@@ -31,14 +31,19 @@ if TYPE_CHECKING:
     from streamkit.errors import BufferFull as BufferFull
     from streamkit.errors import ConfigError as ConfigError
     from streamkit.errors import ContentBlockedError as ContentBlockedError
+    from streamkit.errors import CorruptEntry as CorruptEntry
+    from streamkit.errors import Fenced as Fenced
+    from streamkit.errors import InvalidToken as InvalidToken
     from streamkit.errors import LocalProtocolError as LocalProtocolError
     from streamkit.errors import MissingExtra as MissingExtra
     from streamkit.errors import OverloadedError as OverloadedError
     from streamkit.errors import ProtocolError as ProtocolError
     from streamkit.errors import RateLimitError as RateLimitError
+    from streamkit.errors import ReaderLagged as ReaderLagged
     from streamkit.errors import RemoteProtocolError as RemoteProtocolError
     from streamkit.errors import SinkClosed as SinkClosed
     from streamkit.errors import SourceError as SourceError
+    from streamkit.errors import StoreError as StoreError
     from streamkit.errors import StreamBusy as StreamBusy
     from streamkit.errors import StreamConsumed as StreamConsumed
     from streamkit.errors import StreamDraining as StreamDraining
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from streamkit.errors import StreamTruncated as StreamTruncated
     from streamkit.errors import ToolError as ToolError
     from streamkit.errors import TypeMismatch as TypeMismatch
+    from streamkit.errors import UnknownStream as UnknownStream
     from streamkit.events import Citation as Citation
     from streamkit.events import Custom as Custom
     from streamkit.events import DataDelta as DataDelta
@@ -82,6 +88,12 @@ if TYPE_CHECKING:
     from streamkit.flow.streams import Sink as Sink
     from streamkit.flow.streams import Stream as Stream
     from streamkit.flow.streams import stream as stream
+    from streamkit.hub.hub import Generation as Generation
+    from streamkit.hub.hub import Hub as Hub
+    from streamkit.hub.hub import StreamStatus as StreamStatus
+    from streamkit.hub.stores.memory import MemoryStore as MemoryStore
+    from streamkit.hub.stores.protocol import Store as Store
+    from streamkit.hub.stores.sqlite import SqliteStore as SqliteStore
     from streamkit.operators.admission import circuit_breaker as circuit_breaker
     from streamkit.operators.admission import rate_limit as rate_limit
     from streamkit.operators.buffering import batch as batch
@@ -182,10 +194,10 @@ _HOMES = {
     "streamkit.clients.recordings": "body record replay",
     "streamkit.clients.request": "Request Turn",
     "streamkit.errors": (
-        "AuthError BadRequestError BufferFull ConfigError ContentBlockedError LocalProtocolError MissingExtra "
-        "OverloadedError ProtocolError RateLimitError RemoteProtocolError SinkClosed SourceError StreamBusy "
-        "StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated ToolError "
-        "TypeMismatch"
+        "AuthError BadRequestError BufferFull ConfigError ContentBlockedError CorruptEntry Fenced InvalidToken LocalProtocolError "
+        "MissingExtra OverloadedError ProtocolError RateLimitError ReaderLagged RemoteProtocolError SinkClosed SourceError "
+        "StoreError StreamBusy StreamConsumed StreamDraining StreamInterrupted StreamkitError StreamTimeout StreamTruncated "
+        "ToolError TypeMismatch UnknownStream"
     ),
     "streamkit.events": (
         "Citation Custom DataDelta ErrorEvent Event File Finish Gap Message Ping Raw ReasoningDelta Start Stats "
@@ -200,6 +212,10 @@ _HOMES = {
     "streamkit.flow.sending": "SendChannel channel",
     "streamkit.flow.snapshots": "Snapshot",
     "streamkit.flow.streams": "Sink Stream stream",
+    "streamkit.hub.hub": "Generation Hub StreamStatus",
+    "streamkit.hub.stores.memory": "MemoryStore",
+    "streamkit.hub.stores.protocol": "Store",
+    "streamkit.hub.stores.sqlite": "SqliteStore",
     "streamkit.operators.admission": "circuit_breaker rate_limit",
     "streamkit.operators.buffering": "batch buffer coalesce window",
     "streamkit.operators.combining": "combine_latest concat interleave merge zip",

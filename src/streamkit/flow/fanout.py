@@ -36,7 +36,7 @@ from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.tasks import Timer, Waiter, current_backend
 
-__all__ = ["GRACE", "Fanout", "Log", "Place"]
+__all__ = ["GRACE", "Fanout", "Log", "Place", "for_one_reader"]
 
 # Seconds that a reader which was promised and has not come may hold up the source.
 GRACE = 1.0
@@ -338,7 +338,7 @@ class Place:
     def _end(self) -> NoReturn:
         log = self.log
         if log.fault is not None:
-            raise _for_one_reader(log.fault, log.trace)
+            raise for_one_reader(log.fault, log.trace)
         raise StopAsyncIteration
 
 
@@ -482,7 +482,7 @@ class Fanout:
         self._run.give_back()
 
 
-def _for_one_reader(error: BaseException, trace: TracebackType | None) -> BaseException:
+def for_one_reader(error: BaseException, trace: TracebackType | None) -> BaseException:
     """What one of several readers is to raise.
 
     The error itself where it is somebody else's. One of ours is given to each as a copy, because it takes what has

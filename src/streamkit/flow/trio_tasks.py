@@ -36,6 +36,9 @@ class TrioBackend:
     def waiter(self) -> TrioWaiter:
         return TrioWaiter()
 
+    def crowd(self) -> TrioCrowd:
+        return TrioCrowd()
+
     async def checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -213,3 +216,48 @@ class TrioWaiter:
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
             self._task = None
+
+
+class TrioCrowd:
+    """Tasks parked in trio's own scheduler, which wakes as many as one likes in a batch."""
+
+    __slots__ = ("sitting",)
+
+    def __init__(self) -> None:
+        self.sitting: dict[trio.lowlevel.Task, None] = {}
+
+    def seat(self) -> TrioSeat:
+        return TrioSeat(self)
+
+    def wake(self) -> None:
+        sitting, self.sitting = self.sitting, {}
+        for task in sitting:
+            trio.lowlevel.reschedule(task)
+
+
+class TrioSeat:
+    """One task's place in a crowd."""
+
+    __slots__ = ("_crowd",)
+
+    direct = False
+
+    def __init__(self, crowd: TrioCrowd) -> None:
+        self._crowd = crowd
+
+    def sit(self) -> NoReturn:
+        raise NotImplementedError("trio's tasks wait by coroutines of its own")
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        task = trio.lowlevel.current_task()
+        crowd = self._crowd
+        crowd.sitting[task] = None
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            crowd.sitting.pop(task, None)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)

@@ -167,7 +167,7 @@ class Store(Protocol):
         """Tell the stream's writer something; False if the stream is over or nobody writes it. Kept until it is received."""
         ...
 
-    async def signals(self, holder: str, *, seconds: float) -> list[Signal]:
+    async def signals(self, holder: str, *, seconds: float) -> Sequence[Signal]:
         """Park until there are signals for streams that this holder writes, each given once; [] when the time is up."""
         ...
 
@@ -175,7 +175,7 @@ class Store(Protocol):
         """What is known of a stream; None if there is none, or it has expired."""
         ...
 
-    async def list(self, *, limit: int = 1000) -> list[Record]:
+    async def list(self, *, limit: int = 1000) -> Sequence[Record]:
         """The streams that have not expired, newest first."""
         ...
 
@@ -191,7 +191,7 @@ class Store(Protocol):
         """Forget a stream now; harmless if there is none."""
         ...
 
-    async def sweep(self) -> list[Record]:
+    async def sweep(self) -> Sequence[Record]:
         """Forget what has expired; the streams that still run and whose lease is over: their writers may be dead."""
         ...
 

@@ -1,0 +1,105 @@
+"""What a hub does for its store while it is open: renew its leases, hear what others want, end what the dead have left.
+
+Two tasks, begun with the first thing that the hub does with its store, and ended with the hub. A store that fails is asked
+again later; what it cannot do meanwhile, live readers do not notice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from streamkit.events.model import Finish
+from streamkit.flow.clock import Clock
+from streamkit.flow.tasks import Backend, Task
+from streamkit.hub.following import end_as_interrupted
+from streamkit.hub.producing import Producer
+from streamkit.hub.stores.protocol import Store
+
+__all__ = ["Keeper"]
+
+LOGGER = logging.getLogger("streamkit.hub")
+
+# Seconds that one wait for signals takes, and between two tries where the store fails.
+_LONGEST_WAIT = 30.0
+_RETRY = 0.5
+
+
+class Keeper:
+    """Those two tasks.
+
+    Args:
+        store, holder, lease, keep: The store, as whom, for how many seconds a stream is held, and how long it is kept.
+        writing: The streams that this hub writes now, each with its producer and its epoch.
+    """
+
+    __slots__ = ("_clock", "_holder", "_keep", "_lease", "_store", "_tasks", "_writing")
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        clock: Clock,
+        *,
+        holder: str,
+        lease: float,
+        keep: float,
+        writing: Callable[[], Mapping[str, tuple[Producer, int]]],
+        ended: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._holder = holder
+        self._lease = lease
+        self._keep = keep
+        self._writing = writing
+        self._tasks: list[Task] = [
+            # Neither lets an exception out: on trio it would end the whole run.
+            backend.spawn(self._renew, _nothing, "streamkit leases", ended),
+            backend.spawn(self._hear, _nothing, "streamkit signals", ended),
+        ]
+
+    @property
+    def done(self) -> bool:
+        """Whether both tasks are over."""
+        return all(task.done for task in self._tasks)
+
+    def leave(self) -> None:
+        """Cancel both."""
+        for task in self._tasks:
+            if not task.done:
+                task.cancel()
+
+    async def _renew(self) -> None:
+        while True:
+            try:
+                writing = self._writing()
+                if writing:
+                    epochs = {id: epoch for id, (_, epoch) in writing.items()}
+                    for id in await self._store.renew(self._holder, epochs, lease=self._lease):
+                        if id in writing:
+                            writing[id][0].interrupt("another writer has taken this stream over")
+                await self.sweep()
+            except Exception:
+                LOGGER.warning("the store of a hub failed: leases are not renewed", exc_info=True)
+            await self._clock.sleep(self._lease / 3)
+
+    async def sweep(self) -> None:
+        """End what the dead have left, and forget what is old."""
+        for record in await self._store.sweep():
+            await end_as_interrupted(self._store, record, holder=self._holder, lease=self._lease, keep=self._keep)
+
+    async def _hear(self) -> None:
+        while True:
+            try:
+                for signal in await self._store.signals(self._holder, seconds=_LONGEST_WAIT):
+                    found = self._writing().get(signal.id)
+                    if found is not None:
+                        found[0].end(Finish("cancelled"), reason=signal.reason)
+            except Exception:
+                LOGGER.warning("the store of a hub failed: it cannot be told from elsewhere to cancel", exc_info=True)
+                await self._clock.sleep(_RETRY)
+
+
+async def _nothing() -> None:
+    """Nothing is to be closed."""

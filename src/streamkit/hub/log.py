@@ -1,0 +1,388 @@
+"""The log of one stream: one task appends, any number of readers take slices, each at its own pace.
+
+    offsets     0 ........ first ........ base ........ head
+                forgotten  |    folded    |    events   |
+                a Gap      joined deltas,  one by one
+                           cut exactly
+
+An event costs one append, however many read. Readers hold a number each and nothing else, so one that has stalled holds
+nobody up and costs nothing more than one that keeps up. What makes the log longer than its bounds goes from the events to
+the folded beginning (`folding`), where text is kept once; a reader whose place is there gets what it has missed in
+fewer, larger events. Only when that outgrows its own bound is the oldest forgotten, and a `Gap` says so.
+
+States, and who moves them:
+
+    open      the writer appends
+    over      the last event is in: a `Finish` or an `ErrorEvent`, written by `end` alone. What comes afterwards is dropped
+
+The writer's side is that of a channel (`flow.channel.Writable`): one comparison with `limit` tells it that somebody is to
+be looked after: a reader that waits, one that must not be left behind (`Lockstep`), or the log's own bounds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Protocol
+
+from streamkit.errors import InvalidToken
+from streamkit.events.message import Message
+from streamkit.events.model import Event, Finish, TextDelta
+from streamkit.events.stats import utf8_size
+from streamkit.flow.channel import FAIRNESS, Writer
+from streamkit.flow.clock import Clock
+from streamkit.flow.tasks import Backend, Waiter
+from streamkit.hub.folding import Folded
+from streamkit.hub.tokens import format_token
+
+__all__ = ["Limits", "Lockstep", "Log", "Slice", "weight_of"]
+
+# Events, and for each the offset of the last one of the log that it stands for.
+Slice = tuple[Sequence[Event], Sequence[int]]
+
+# What an event takes besides its text: measured, a delta of one token with its place in the log.
+_EVENT_BYTES = 120
+
+# How often a stream may change its writer, and how many events a copy of it may be behind: tokens beyond are forged.
+_MOST_EPOCHS = 1_000_000
+_MOST_AHEAD = 1_000_000
+
+
+class Limits:
+    """How much of a stream is kept.
+
+    Args:
+        events: Most events one by one, at least 1.
+        bytes: Most bytes of them, and as many again of what is folded.
+        age: Seconds after which an event is no longer kept by itself; None keeps it.
+        fold: Whether what goes is folded or forgotten.
+    """
+
+    __slots__ = ("age", "bytes", "events", "fold")
+
+    def __init__(self, events: int, bytes: int, age: float | None = None, *, fold: bool = True) -> None:
+        self.events = events
+        self.bytes = bytes
+        self.age = age
+        self.fold = fold
+
+
+class Lockstep(Protocol):
+    """A reader that the writer waits for."""
+
+    def room(self, head: int) -> int:
+        """How many events may still come before the writer must wait."""
+        ...
+
+
+class Log:
+    """One stream's events; see the top of this file.
+
+    Args:
+        backend, clock: Of the event loop in which all of it happens.
+        limits: How much is kept.
+        first: The offset of the first event that it will hold.
+        first_epoch: Tokens of this stream have epochs behind this one.
+        epoch: Under which the first event is written.
+        complete: Whether all there is is in it: it is where the stream is written, and no copy on its way.
+        place: Makes an event of what a source gives, or refuses it.
+
+    Attributes:
+        buffer: The events from offset `base` on.
+        over: Whether the last event is in.
+        fault: What readers raise at the end in the place of an ErrorEvent.
+        lockstep: The readers that the writer waits for.
+        readers: How many there are.
+    """
+
+    __slots__ = (
+        "_accounted",
+        "_ages",
+        "_complete",
+        "_epochs",
+        "_first_epoch",
+        "_held",
+        "_limits",
+        "_message",
+        "_writer",
+        "base",
+        "buffer",
+        "clock",
+        "closed",
+        "crowd",
+        "fault",
+        "folded",
+        "limit",
+        "lockstep",
+        "on_close",
+        "on_left",
+        "on_over",
+        "over",
+        "parked",
+        "place",
+        "readers",
+        "trace",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Clock,
+        limits: Limits,
+        *,
+        first: int = 0,
+        first_epoch: int,
+        epoch: int,
+        complete: bool = True,
+        place: Callable[[object], Event] = lambda item: item,  # type: ignore[assignment,return-value]
+    ) -> None:
+        # Always the same list: the writer's loop holds it.
+        self.buffer: list[Event] = []
+        self.base = first
+        self.folded = Folded(first, max_bytes=limits.bytes if limits.fold else 0)
+        self.clock = clock
+        self.crowd = backend.crowd()
+        self.place = place
+        self.over = False
+        self.fault: BaseException | None = None
+        # Of the fault, as it came: each reader that raises it would make it longer.
+        self.trace: TracebackType | None = None
+        self.weight = 0
+        self.readers = 0
+        self.lockstep: set[Lockstep] = set()
+        self.on_over: list[Callable[[], None]] = []
+        # Told when a reader has left.
+        self.on_left: Callable[[], None] | None = None
+        # As a channel's: whatever brought a writer to the limit, there is something to look after; and nobody closes a log.
+        self.parked = True
+        self.closed = False
+        self.limit = 0
+        self.on_close: list[Callable[[], None]] = []
+        self._held: Finish | None = None
+        self._limits = limits
+        self._accounted = first
+        self._ages: deque[tuple[int, float]] = deque()
+        self._complete = complete
+        self._first_epoch = first_epoch
+        self._epochs: list[tuple[int, int]] = [(first, epoch)]
+        self._writer: Waiter | None = None
+        self._message: Message | None = None
+
+    # -- offsets and tokens
+
+    @property
+    def head(self) -> int:
+        """The offset of the next event."""
+        return self.base + len(self.buffer)
+
+    @property
+    def first(self) -> int:
+        """The offset of the first event that is not forgotten."""
+        return self.folded.first
+
+    @property
+    def epoch(self) -> int:
+        """Under which the newest events were written."""
+        return self._epochs[-1][1]
+
+    def turn_epoch(self, epoch: int) -> None:
+        """What comes is written under another epoch."""
+        if epoch != self.epoch:
+            self._epochs.append((self.head, epoch))
+
+    def token(self, offset: int) -> str:
+        """The resume token of an event."""
+        return format_token(self.epoch_of(offset), offset)
+
+    def epoch_of(self, offset: int) -> int:
+        """Under which an event was written."""
+        return next((epoch for start, epoch in reversed(self._epochs) if offset >= start), self._epochs[0][1])
+
+    def position(self, epoch: int, offset: int) -> int:
+        """Where a reader goes on who has seen the event of this token: the offset of the next.
+
+        A writer may have given more to its own readers than others found when it died. Who has seen that goes on where its
+        epoch ends here, without a gap and without seeing anything twice.
+
+        Raises:
+            InvalidToken: this stream never gave it.
+        """
+        if not self._first_epoch < epoch <= self._first_epoch + _MOST_EPOCHS:
+            raise InvalidToken(
+                "this resume token belongs to another stream: start without one, from the beginning", reason="foreign"
+            )
+        end = next((start for start, later in self._epochs if later > epoch), None)
+        if end is not None:
+            return min(offset + 1, end)
+        if offset >= self.head and (self._complete or self.over or offset - self.head > _MOST_AHEAD):
+            raise InvalidToken(
+                f"this resume token is beyond the newest event of its stream, number {self.head - 1}: start without one, from the "
+                "beginning",
+                reason="future",
+            )
+        return offset + 1
+
+    # -- the writer's side
+
+    def offer(self, item: object) -> None:
+        """Append what a source gives. A finish waits for what the source does next: it may still fail."""
+        if self.over:
+            return
+        if isinstance(item, TextDelta) and self._held is None:
+            self.buffer.append(item)
+            return
+        event = self.place(item)
+        if self._held is not None:
+            self.buffer.append(self._held)
+            self._held = None
+        if isinstance(event, Finish):
+            self._held = event
+            return
+        self.buffer.append(event)
+        if weight_of(event) > self._limits.bytes >> 6:
+            self.limit = 0  # large enough to be looked at now
+
+    def extend(self, events: Iterable[Event]) -> None:
+        """Append several, with one wake-up."""
+        if not self.over:
+            self.buffer += events
+            self.wake()
+
+    def wake(self) -> None:
+        """Look after everybody: wake who waits, keep the bounds, see who must be waited for."""
+        self.crowd.wake()
+        buffer = self.buffer
+        head = self.base + len(buffer)
+        weight = self.weight
+        for event in buffer[self._accounted - self.base :]:
+            # `weight_of` by hand for what nearly all events are: this runs once for each.
+            weight += _EVENT_BYTES + len(event.text) if isinstance(event, TextDelta) else weight_of(event)
+        self.weight = weight
+        self._accounted = head
+        limits = self._limits
+        if limits.age is not None:
+            self._ages.append((head, self.clock.now()))
+        if weight > limits.bytes or len(buffer) > limits.events + (limits.events >> 2) or limits.age is not None:
+            self.trim()
+        # Somebody looks again after so many: the bounds are exact to that.
+        room = min(FAIRNESS, max(1, limits.events >> 2))
+        for place in self.lockstep:
+            room = min(room, place.room(head))
+        self.limit = len(buffer) + max(room, 0)
+
+    def trim(self) -> None:
+        """Keep the bounds: what does not fit goes to the folded beginning."""
+        limits, buffer = self._limits, self.buffer
+        excess = len(buffer) - limits.events if len(buffer) > limits.events + (limits.events >> 2) else 0
+        if limits.age is not None:
+            oldest = self.clock.now() - limits.age
+            while self._ages and self._ages[0][1] <= oldest:
+                excess = max(excess, self._ages.popleft()[0] - self.base)
+        weight = self.weight
+        if weight > limits.bytes:
+            # A fifth more than need be, so that it is not done for each event.
+            goal = limits.bytes - limits.bytes // 5
+            at = 0
+            while weight > goal and at < len(buffer) - 1:
+                weight -= weight_of(buffer[at])
+                at += 1
+            excess = max(excess, at)
+        # The last event stays one: whoever comes back is told how it ended.
+        excess = min(excess, len(buffer) - 1 if self.over else len(buffer))
+        if excess > 0:
+            gone = buffer[:excess]
+            self.weight -= sum(map(weight_of, gone))
+            del buffer[:excess]
+            self.base += excess
+            self.folded.add(gone)
+
+    async def wait_for_room(self, waiter: Waiter, writer: Writer | None = None) -> None:
+        """Park the writer while a reader that it waits for has no room."""
+        self._writer = waiter
+        try:
+            while not self.over and not (writer is not None and writer.left) and self._is_held_up():
+                await waiter.wait()
+                self.wake()
+        finally:
+            self._writer = None
+
+    def _is_held_up(self) -> bool:
+        head = self.head
+        return any(place.room(head) <= 0 for place in self.lockstep)
+
+    def moved(self) -> None:
+        """A reader that the writer waits for took something, or left."""
+        if self._writer is not None and not self._is_held_up():
+            self._writer.wake()
+
+    def end(self, last: Event | None = None, fault: BaseException | None = None) -> None:
+        """Write the last event: the finish that was held, unless another is given. Only the first end counts.
+
+        Args:
+            last: A Finish or an ErrorEvent.
+            fault: What readers that want exceptions raise in the place of an ErrorEvent.
+        """
+        if self.over:
+            return
+        self.buffer.append(last or self._held or Finish("stop"))
+        self._held = None
+        self.seal(fault)
+
+    def seal(self, fault: BaseException | None = None) -> None:
+        """The event that is last in the buffer is the last of all."""
+        self.over = True
+        self.fault = fault
+        self.trace = None if fault is None else fault.__traceback__
+        self.wake()
+        if self._writer is not None:
+            self._writer.wake()
+        for told in self.on_over:
+            told()
+        self.on_over.clear()
+
+    def fail(self, error: BaseException) -> None:
+        """As a channel's: a log is told of failures through `end`."""
+        raise NotImplementedError("a log has no place for a failure that is not an event") from error
+
+    # -- the readers' side
+
+    @property
+    def last(self) -> Event | None:
+        """The event that ended it, once it is over."""
+        return self.buffer[-1] if self.over else None
+
+    def below(self, offset: int) -> Slice:
+        """What a reader gets whose next event is no longer kept by itself: all up to the events that are."""
+        return self.folded.after(offset)
+
+    def message(self) -> Message:
+        """The answer so far."""
+        if self._message is not None:
+            return self._message
+        message = Message(self.folded.after(self.folded.first)[0])
+        message.add_all(self.buffer)
+        if self.over:  # asked for by every reader of a stream that failed
+            self._message = message
+        return message
+
+    def leave(self) -> None:
+        """A reader has left."""
+        self.readers -= 1
+        if self.on_left is not None:
+            self.on_left()
+
+
+def weight_of(event: Event) -> int:
+    """About how many bytes of memory an event takes."""
+    weight = _EVENT_BYTES
+    for name in ("text", "data", "delta", "arguments", "output", "quote", "signature", "redacted", "message"):
+        value = getattr(event, name, None)
+        if isinstance(value, str):
+            weight += utf8_size(value)
+        elif isinstance(value, bytes):
+            weight += len(value)
+        elif value is not None:
+            weight += len(repr(value))
+    return weight

@@ -1,0 +1,136 @@
+"""A stream's way into a store: behind the live path, in chunks, and never in its way.
+
+Events wait in the log until they are stored, so that the store may be slow, or away, for as long as the log keeps them. What
+it no longer keeps when the store is back is lost there: each lost event becomes a Gap, so that offsets stay what they
+are and nobody takes the rest for whole. Live readers notice nothing of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from streamkit.errors import Fenced, LocalProtocolError, StoreError, UnknownStream
+from streamkit.events.model import Event, Gap
+from streamkit.hub.chunks import encode
+from streamkit.hub.log import weight_of
+from streamkit.hub.producing import Producer
+from streamkit.hub.stores.protocol import Chunk, Closing, Store
+
+__all__ = ["Persister"]
+
+LOGGER = logging.getLogger("streamkit.hub")
+
+# What goes into one chunk, unless a single event is larger.
+_CHUNK_EVENTS = 512
+_CHUNK_BYTES = 1 << 18
+
+# Seconds between two tries while the store is away.
+_FIRST_WAIT = 0.05
+_LONGEST_WAIT = 2.0
+
+
+class Persister:
+    """Writes one stream into a store, as it grows.
+
+    Args:
+        store, epoch: Where, and as whom.
+        producer: Of the stream.
+        keep: Seconds that the store keeps it after its end.
+        events, within: A chunk is written when so many events wait, or the first one has waited so many seconds.
+
+    Attributes:
+        stored: The offset of the first event that is not stored.
+        lost: How many events the store will never have.
+        failure: Why nothing more is stored, or None.
+    """
+
+    __slots__ = ("_epoch", "_events", "_keep", "_log", "_producer", "_store", "_within", "failure", "lost", "stored")
+
+    def __init__(self, store: Store, producer: Producer, *, epoch: int, keep: float, events: int, within: float) -> None:
+        self._store = store
+        self._producer = producer
+        self._log = producer.log
+        self._epoch = epoch
+        self._keep = keep
+        self._events = events
+        self._within = within
+        self.stored = 0
+        self.lost = 0
+        self.failure: Exception | None = None
+
+    async def run(self) -> None:
+        """Store everything, and the end with it; returns when that is done, or cannot be."""
+        log, clock = self._log, self._log.clock
+        seat = log.crowd.seat()
+        while True:
+            while log.head == self.stored and not log.over:
+                log.limit = 0
+                await seat
+            if log.head - self.stored < self._events and not log.over:
+                await clock.sleep(self._within)
+            count, events = self._next_events()
+            ends = log.over and self.stored + count == log.head
+            chunk = Chunk(self.stored, count, self._epoch, self._encoded(events)) if count else None
+            closing = Closing(self._producer.state, self._producer.reason, self._keep) if ends else None
+            if not await self._append(chunk, closing):
+                return
+            self.stored += count
+            if ends:
+                return
+
+    def _next_events(self) -> tuple[int, Sequence[Event]]:
+        log = self._log
+        missing = log.base - self.stored
+        if missing > 0:
+            count = min(missing, _CHUNK_EVENTS)
+            if not self.lost:
+                LOGGER.warning("stream %s: its store was away for too long; some events are missing there", self._producer.id)
+            self.lost += count
+            return count, [Gap(1)] * count
+        start = self.stored - log.base
+        events = log.buffer[start : start + min(_CHUNK_EVENTS, max(self._events, 1))]
+        weight = 0
+        for at, event in enumerate(events):
+            weight += weight_of(event)
+            if weight > _CHUNK_BYTES and at:
+                return at, events[:at]
+        return len(events), events
+
+    def _encoded(self, events: Sequence[Event]) -> bytes:
+        try:
+            return encode(events)
+        except LocalProtocolError as error:
+            LOGGER.warning("stream %s: an event cannot be stored (%s)", self._producer.id, error)
+        kept = [event if _can_be_stored(event) else Gap(1) for event in events]
+        self.lost += sum(event is not before for event, before in zip(kept, events, strict=True))
+        return encode(kept)
+
+    async def _append(self, chunk: Chunk | None, closing: Closing | None) -> bool:
+        """Whether to go on."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                await self._store.append(self._producer.id, chunk, epoch=self._epoch, close=closing)
+            except (Fenced, UnknownStream) as error:
+                self.failure = error
+                self._producer.interrupt("another writer has taken this stream over")
+                return False
+            except Exception as error:
+                self.failure = error
+                if not (isinstance(error, StoreError) and error.retryable):
+                    LOGGER.exception("stream %s: its store failed, and has what came before", self._producer.id)
+                    return False
+                await self._log.clock.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+            else:
+                self.failure = None
+                return True
+
+
+def _can_be_stored(event: Event) -> bool:
+    try:
+        encode([event])
+    except LocalProtocolError:
+        return False
+    return True
