@@ -94,6 +94,7 @@ class Log:
         fault: What readers raise at the end in the place of an ErrorEvent.
         lockstep: The readers that the writer waits for.
         readers: How many there are.
+        encodings: What sinks have made of its events, for all readers of one dialect; theirs to fill, gone with the log.
     """
 
     __slots__ = (
@@ -111,6 +112,7 @@ class Log:
         "clock",
         "closed",
         "crowd",
+        "encodings",
         "fault",
         "folded",
         "limit",
@@ -151,6 +153,7 @@ class Log:
         self.trace: TracebackType | None = None
         self.weight = 0
         self.readers = 0
+        self.encodings: dict[object, object] = {}
         self.lockstep: set[Lockstep] = set()
         self.on_over: list[Callable[[], None]] = []
         # Told when a reader has left.
