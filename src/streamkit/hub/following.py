@@ -185,6 +185,7 @@ class Follower:
             first_epoch=record.first_epoch,
             epoch=record.first_epoch + 1,
             complete=False,
+            started_at=record.created_at,
         )
         log.on_left = self.look
         self._log = log

@@ -316,18 +316,21 @@ class Hub:
         self._make_room()
         first = first_epoch()
         epoch = first + 1
-        store = self._store
+        store, record = self._store, None
         if store is not None:
             if not await store.create(id, owner=owner, metadata=metadata, first_epoch=first):
                 return False
             try:
                 epoch = await store.acquire(id, holder=self._holder, lease=self._lease)
+                record = await store.get(id)
                 self._check_open()
             except Exception:
                 await store.delete(id)
                 raise
         backend = self._here()
-        log = Log(backend, self._now, self._limits, first_epoch=first, epoch=epoch)
+        # What is made of the stream's age is the same in each process that reads it.
+        started_at = None if record is None else record.created_at
+        log = Log(backend, self._now, self._limits, first_epoch=first, epoch=epoch, started_at=started_at)
         producer = Producer(
             id, plan, log, owner=owner, metadata=metadata, on_disconnect=on_disconnect, close_timeout=self._close_timeout
         )

@@ -21,6 +21,7 @@ be looked after: a reader that waits, one that must not be left behind (`Lockste
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -87,6 +88,7 @@ class Log:
         epoch: Under which the first event is written.
         complete: Whether all there is is in it: it is where the stream is written, and no copy on its way.
         place: Makes an event of what a source gives, or refuses it.
+        started_at: When the stream was started, in Unix seconds; now, unless told.
 
     Attributes:
         buffer: The events from offset `base` on.
@@ -124,6 +126,7 @@ class Log:
         "parked",
         "place",
         "readers",
+        "started_at",
         "trace",
         "weight",
     )
@@ -139,6 +142,7 @@ class Log:
         epoch: int,
         complete: bool = True,
         place: Callable[[object], Event] = lambda item: item,  # type: ignore[assignment,return-value]
+        started_at: float | None = None,
     ) -> None:
         # Always the same list: the writer's loop holds it.
         self.buffer: list[Event] = []
@@ -147,6 +151,7 @@ class Log:
         self.clock = clock
         self.crowd = backend.crowd()
         self.place = place
+        self.started_at = time.time() if started_at is None else started_at
         self.over = False
         self.fault: BaseException | None = None
         # Of the fault, as it came: each reader that raises it would make it longer.

@@ -110,7 +110,7 @@ class Producer:
         self.owner = owner
         self.metadata = metadata
         self.reason: str | None = None
-        self.started_at = time.time()
+        self.started_at = log.started_at
         self.ended_at: float | None = None
         self.closed = anyio.Event()
         self._cancels = on_disconnect == "cancel"
