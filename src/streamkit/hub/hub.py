@@ -10,6 +10,7 @@ all of it. Who does what:
     producing    runs a source into a log           following    copies a stream that is written elsewhere
     log          keeps the events                   persisting   writes them to the store, behind the live path
     reading      one reader's place                 keeping      leases, signals, the streams of the dead
+    expiring     when to forget
 
 A hub belongs to one event loop, the first that uses it. Without a store it is all in this process's memory.
 """
@@ -30,16 +31,17 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 import anyio
 import msgspec
 
-from streamkit.errors import BufferFull, ConfigError, StreamBusy, StreamConsumed, StreamDraining
+from streamkit.errors import BufferFull, ConfigError, StoreError, StreamBusy, StreamConsumed, StreamDraining
 from streamkit.events.message import Message
 from streamkit.events.model import Event, Finish
 from streamkit.flow.clock import Clock, current_clock
-from streamkit.flow.plan import check_count, check_seconds
+from streamkit.flow.plan import check_callable, check_count, check_seconds
 from streamkit.flow.runs import CLOSE_TIMEOUT, Run
 from streamkit.flow.siblings import Plan, plans_of
 from streamkit.flow.sources import Feed, Given, Source
 from streamkit.flow.streams import Stream
-from streamkit.flow.tasks import Backend, Task, Timer, current_backend
+from streamkit.flow.tasks import Backend, Task, current_backend
+from streamkit.hub.expiring import Expiries
 from streamkit.hub.following import Follower, end_as_interrupted, unknown
 from streamkit.hub.keeping import Keeper
 from streamkit.hub.log import Limits, Log
@@ -47,6 +49,7 @@ from streamkit.hub.persisting import Persister
 from streamkit.hub.producing import OnDisconnect, Producer
 from streamkit.hub.reading import Errors, Policy, Reader, View, check_policy, entries_of, events_of
 from streamkit.hub.stores.protocol import Record, State, Store
+from streamkit.hub.stores.rules import check_create
 from streamkit.hub.tokens import first_epoch, format_token, parse_token
 
 __all__ = ["Action", "Asked", "Authorize", "Generation", "Hub", "IfExists", "StreamStatus"]
@@ -151,7 +154,7 @@ class Generation:
 class _Kept:
     """A stream that this hub writes, or did."""
 
-    __slots__ = ("epoch", "keep", "persister", "producer", "stored", "timer")
+    __slots__ = ("epoch", "expires", "keep", "persister", "producer", "stored")
 
     def __init__(self, producer: Producer, epoch: int, keep: float) -> None:
         self.producer = producer
@@ -160,7 +163,8 @@ class _Kept:
         self.persister: Persister | None = None
         # Set when all of it is in the store, or never will be.
         self.stored = anyio.Event()
-        self.timer: Timer | None = None
+        # When it is forgotten, by the hub's clock; None as long as something of it runs.
+        self.expires: float | None = None
 
 
 class Hub:
@@ -177,7 +181,8 @@ class Hub:
         max_age: Seconds after which an event is no longer kept by itself; None keeps it.
         max_streams: Most streams that are kept: for one more the oldest that is over is forgotten.
         authorize: Called with a stream's owner and what is asked ("subscribe", "resume", "cancel", "status"), in the context of who
-            asks; may be a coroutine function. Without it a stream with an owner is for those who name the same one.
+            asks, each time; may be a coroutine function. Without it a stream with an owner is for those who name the same one.
+            An owner that is named must be the right one in either case.
         close_timeout: Seconds that a source gets to close.
 
     Memory: per stream its events up to the bounds, about 120 bytes and its text each; per reader some 2 KB, however slow it is.
@@ -213,6 +218,10 @@ class Hub:
             check_seconds("Hub", name, seconds)
         if max_age is not None:
             check_seconds("Hub", "max_age", max_age)
+        if store is not None and not hasattr(store, "append"):
+            raise TypeError(f"Hub(store=...) takes a store, got {type(store).__name__}")
+        if authorize is not None:
+            check_callable("Hub(authorize=...)", authorize)
         for name, count in (
             ("flush_events", flush_events),
             ("max_events", max_events),
@@ -231,14 +240,20 @@ class Hub:
         # Under this name other processes find it: what is sent there makes it cancel, so nobody is to guess it.
         self._holder = secrets.token_urlsafe(12)
         self._kept: dict[str, _Kept] = {}
+        # Those that are being made in the store, each with what tells whoever asks for it meanwhile.
+        self._starting: dict[str, anyio.Event] = {}
         self._followers: dict[str, Follower] = {}
         self._tasks: set[Task] = set()
         self._backend: Backend | None = None
-        self._ended: anyio.Event | None = None
+        self._ended = anyio.Event()
         self._now: Clock
+        self._expiries: Expiries
         self._keeper: Keeper | None = None
         self._draining = False
+        # From the beginning of its closing on; `_gone` is set at the end of it.
         self._closed = False
+        self._gone = anyio.Event()
+        self._failure: Exception | None = None
 
     # -- starting
 
@@ -259,10 +274,10 @@ class Hub:
         Args:
             id: The stream's name, 1 to 200 characters; None draws one that nobody can guess.
             source: A stream, or anything that `sk.stream` takes. Its items are events or text.
-            ttl: Seconds that it is kept after its end; the hub's unless told.
+            ttl: Seconds that it is kept after its end, or after its source is closed if that takes longer; the hub's unless told.
             on_disconnect: Whether it goes on when its readers have left, or ends as cancelled with the last one of this process.
             owner: Whose it is: who reads, resumes or cancels it must name the same, unless the hub has an `authorize`.
-            metadata: Kept with it and told in its status: JSON values.
+            metadata: Kept with it and told in its status: JSON values, as they are now.
             if_exists: What happens where there is a stream of this name, running or kept: "join" it (the source given here is
                 closed, unread), "raise" StreamBusy, or "replace" it: one that runs is cancelled first.
 
@@ -275,10 +290,13 @@ class Hub:
             BufferFull: as many streams run as the hub may keep.
             UnknownStream: there is one of this name, and it is somebody else's.
             StoreError: the store cannot keep it.
+            Others: what a callable raised that was to give the source.
         """
         self._check_open()
         if id is not None:
             _check_id(id)
+        _check_owner("hub.start", owner)
+        metadata = _metadata_of(metadata)
         keep = self._ttl if ttl is None else ttl
         check_seconds("hub.start", "ttl", keep)
         if on_disconnect not in ("continue", "cancel"):
@@ -290,6 +308,8 @@ class Hub:
         self._here()
         while True:
             there = await self._find(name)
+            if name in self._starting or (there is None and name in self._kept):
+                continue  # somebody was faster
             if there is None:
                 if await self._begin(name, plan, keep, owner, metadata, on_disconnect):
                     return Generation(self, name, joined=False)
@@ -315,39 +335,65 @@ class Hub:
         """Run it; False if there is such a stream by now."""
         self._make_room()
         first = first_epoch()
-        epoch = first + 1
-        store, record = self._store, None
-        if store is not None:
-            if not await store.create(id, owner=owner, metadata=metadata, first_epoch=first):
-                return False
-            try:
+        store = self._store
+        if store is None:
+            self._run(id, plan, first, first + 1, keep, owner, metadata, on_disconnect)
+            return True
+        self._starting[id] = anyio.Event()
+        created = False
+        try:
+            created = await store.create(id, owner=owner, metadata=metadata, first_epoch=first)
+            if created:
                 epoch = await store.acquire(id, holder=self._holder, lease=self._lease)
-                record = await store.get(id)
                 self._check_open()
-            except Exception:
-                await store.delete(id)
-                raise
+                self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect)
+        except BaseException as error:
+            if created or not isinstance(error, Exception):  # a cancelled call may have made it, or not
+                self._spawn(partial(_undo, store, id, first), f"streamkit undo of {id}", partial(self._started, id))
+            else:
+                self._started(id)
+            raise
+        self._started(id)
+        return created
+
+    def _started(self, id: str) -> None:
+        """It runs, or never will."""
+        self._starting.pop(id).set()
+
+    def _run(
+        self,
+        id: str,
+        plan: Plan,
+        first: int,
+        epoch: int,
+        keep: float,
+        owner: str | None,
+        metadata: Mapping[str, object],
+        on_disconnect: OnDisconnect,
+    ) -> None:
         backend = self._here()
-        # What is made of the stream's age is the same in each process that reads it.
-        started_at = None if record is None else record.created_at
-        log = Log(backend, self._now, self._limits, first_epoch=first, epoch=epoch, started_at=started_at)
+        log = Log(backend, self._now, self._limits, first_epoch=first, epoch=epoch)
         producer = Producer(
             id, plan, log, owner=owner, metadata=metadata, on_disconnect=on_disconnect, close_timeout=self._close_timeout
         )
         kept = self._kept[id] = _Kept(producer, epoch, keep)
-        if store is None:
+        settle = partial(self._settle, kept)
+        if self._store is None:
             kept.stored.set()
         else:
             events, within = self._flush
-            kept.persister = Persister(store, producer, epoch=epoch, keep=keep, events=events, within=within)
-            self._spawn(kept.persister.run, f"streamkit store of {id}", kept.stored.set)
-        producer.begin(backend)
-        self._spawn(partial(self._forget_later, kept), f"streamkit end of {id}")
-        return True
+            kept.persister = Persister(self._store, producer, epoch=epoch, keep=keep, events=events, within=within)
+
+            def stored() -> None:
+                kept.stored.set()
+                settle()
+
+            self._spawn(kept.persister.run, f"streamkit store of {id}", stored)
+        producer.begin(backend, settle)
 
     async def _clear(self, id: str) -> None:
         """Make an end of a stream, and forget it."""
-        kept = self._kept.get(id)
+        kept = await self._begun(id)
         if kept is not None:
             kept.producer.end(Finish("cancelled"), reason="replaced")
             await kept.producer.closed.wait()
@@ -385,9 +431,9 @@ class Hub:
             errors: How a stream that failed ends: "raise" its error, or "yield" its ErrorEvent.
 
         Yields:
-            Its events; the last one is a Finish, "cancelled" where it was stopped on request, or what `errors` says. Where its beginning
-            is kept joined, one event stands for several; where it is forgotten, there is a Gap. The last event is given again to
-            who has seen it.
+            Its events; the last one is a Finish, "cancelled" where it was stopped on request, or what `errors` says. Where its
+            beginning is kept joined, one event stands for several; where it is forgotten, there is a Gap. The last event is given
+            again to who has seen it.
 
         Memory: nothing that grows.
         Cancellation: of one reader touches no other. The stream can be run any number of times, also at once.
@@ -425,6 +471,7 @@ class Hub:
         """
         check_policy(policy, errors)
         check_count("hub.subscribe", "lag", lag, 1)
+        _check_asked("hub.subscribe", id, asked)
         position = None if after is None else parse_token(after)
         action: Action = "subscribe" if after is None else "resume"
 
@@ -453,7 +500,7 @@ class Hub:
         """What `sit` makes of the log of this stream, which is here, or is copied from its store as long as somebody reads it."""
         backend = self._here()
         while True:
-            kept = self._kept.get(id)
+            kept = await self._begun(id)
             if kept is not None:
                 await self._ask(id, kept.producer.owner, action, asked)
                 return sit(kept.producer.log)
@@ -491,8 +538,8 @@ class Hub:
     async def cancel(self, id: str, reason: str | None = None, /, *, owner: str | None = None) -> bool:
         """End a stream on request: what has come is kept, every reader gets `Finish("cancelled")` at once, the source is closed.
 
-        Returns when its source is closed and its end is stored, or, where another process writes it, when that has ended it. It stays
-        ended: who resumes gets what there was, and the same end.
+        Returns when its source is closed and its end is stored, or, where another process writes it, when that has ended it. It
+        stays ended: who resumes gets what there was, and the same end.
 
         Args:
             id: Its name.
@@ -510,8 +557,11 @@ class Hub:
 
     async def end(self, id: str, reason: str | None, *, asked: Asked) -> bool:
         """The ground of `cancel`; `asked` as for `read`."""
+        _check_asked("hub.cancel", id, asked)
+        if not isinstance(reason, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever has no type checker
+            raise TypeError(f"hub.cancel(reason=...) takes a str, got {type(reason).__name__}")
         self._here()
-        kept = self._kept.get(id)
+        kept = await self._begun(id)
         if kept is not None:
             await self._ask(id, kept.producer.owner, "cancel", asked)
             first = not kept.producer.log.over
@@ -527,7 +577,7 @@ class Hub:
         if record.state != "running" or not await self._store.signal(id, "cancel", reason):
             return False
         while record.state == "running":
-            wait = min(_left_of(record, self._lease), _LONGEST_WAIT)
+            wait = min(max(_left_of(record, self._lease), 0.0), _LONGEST_WAIT)
             record = await self._store.wait(id, record.head, seconds=wait + 0.01)
             if record.state == "running" and _left_of(record, self._lease) <= 0:
                 await end_as_interrupted(self._store, record, holder=self._holder, lease=self._lease, keep=self._ttl)
@@ -545,6 +595,7 @@ class Hub:
 
     async def look(self, id: str, *, asked: Asked) -> StreamStatus:
         """The ground of `status`; `asked` as for `read`."""
+        _check_asked("hub.status", id, asked)
         found = await self._find(id)
         if found is None:
             raise unknown(id)
@@ -562,10 +613,11 @@ class Hub:
 
     async def answer(self, id: str, *, asked: Asked) -> Message:
         """The ground of `message`; `asked` as for `read`."""
+        _check_asked("hub.message", id, asked)
         return await self._sit(id, "subscribe", asked, Log.message)
 
     async def list(self) -> list[StreamStatus]:
-        """All streams that this hub knows of, running and kept, newest first; with a store those of other processes too.
+        """All streams that this hub knows of, running and kept, newest first; with a store the newest thousand of all processes.
 
         For whoever runs the application: nobody's owner is asked for.
         """
@@ -578,52 +630,83 @@ class Hub:
 
     # -- closing
 
-    async def drain(self, timeout: float | None = None, /) -> None:
+    async def drain(self, timeout: float | None = None, /) -> None:  # noqa: ASYNC109  # it ends streams, and cancels nothing here
         """Start nothing more, and wait until all streams of this hub are over; those that are not in time end as "draining".
 
         Args:
             timeout: Seconds; None waits as long as it takes.
         """
-        self._draining = True
-        if timeout is not None and timeout != 0:
+        if timeout is not None and (timeout != 0 or isinstance(timeout, bool)):
             check_seconds("hub.drain", "timeout", timeout)
+        self._draining = True
         if self._backend is None:
             return
-        with anyio.move_on_after(timeout):
+        self._here()
+        clock = self._now
+        timer = None if timeout is None else clock.call_at(clock.now() + timeout, self._end_all)
+        if timeout == 0:
+            self._end_all()
+        try:
             for kept in tuple(self._kept.values()):
                 await kept.producer.closed.wait()
-        for kept in self._kept.values():
-            kept.producer.drain()
-        for follower in self._followers.values():
-            follower.drain()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._end_all()  # those too that are copied here from elsewhere
+
+    def _end_all(self) -> None:
         for kept in tuple(self._kept.values()):
-            await kept.producer.closed.wait()
+            kept.producer.drain()
+        for follower in tuple(self._followers.values()):
+            follower.drain()
 
     async def aclose(self) -> None:
-        """End all streams as "draining", close their sources, store what is to be stored, and let go of the store."""
-        if self._closed:
-            return
-        try:
-            await self.drain(0)
-            with anyio.move_on_after(self._close_timeout):
-                for kept in tuple(self._kept.values()):
-                    await kept.stored.wait()
-        finally:
-            self._closed = True
-            if self._keeper is not None:
-                self._keeper.leave()
-            for kept in self._kept.values():
-                if kept.timer is not None:
-                    kept.timer.cancel()
-            for task in tuple(self._tasks):
-                task.cancel()
-            with anyio.CancelScope(shield=True):
-                while self._tasks or self._followers or not (self._keeper is None or self._keeper.done):
-                    self._ended = anyio.Event()
-                    await self._ended.wait()
-                self._kept.clear()
-                if self._store is not None:
-                    await self._store.aclose()
+        """End all streams as "draining", close their sources, store what is to be stored, and let go of the store.
+
+        May be called again, and at once by several: each returns when it is done. The store gets `close_timeout` seconds for
+        what it does not have yet. Called from inside a source of this hub it waits for that very source, until it is abandoned.
+
+        Raises:
+            StoreError: the store did not close well.
+        """
+        backend = self._here()
+        if not self._closed:
+            self._closed = self._draining = True
+            # In a task of its own: whatever cancels the caller, all of it is done, and once.
+            backend.spawn(self._close, _nothing, "streamkit closing of a hub", self._gone.set)
+        await backend.finish(self._gone.wait, self._gone.is_set)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _close(self) -> None:
+        self._end_all()
+        for kept in tuple(self._kept.values()):
+            await kept.producer.closed.wait()
+        clock = self._now
+        timer = clock.call_at(clock.now() + self._close_timeout, self._cancel_tasks)
+        await self._until(lambda: not self._tasks)
+        timer.cancel()
+        self._expiries.cancel()
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.leave()
+        await self._until(lambda: not self._followers and (keeper is None or keeper.done))
+        self._kept.clear()
+        if self._store is not None:
+            try:
+                await self._store.aclose()
+            except Exception as error:  # no exception may leave a task of ours: whoever closes the hub raises it
+                self._failure = error
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        """Wait for tasks of this hub; one caller at a time."""
+        while not done():
+            self._ended = anyio.Event()
+            await self._ended.wait()
+
+    def _cancel_tasks(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
 
     async def __aenter__(self) -> Self:
         self._here()
@@ -636,11 +719,17 @@ class Hub:
 
     async def _find(self, id: str) -> StreamStatus | None:
         self._here()
-        kept = self._kept.get(id)
+        kept = await self._begun(id)
         if kept is not None:
             return _status_of(kept)
         record = await self._record(id)
         return None if record is None else _status_of_record(record)
+
+    async def _begun(self, id: str) -> _Kept | None:
+        """The stream if this hub writes it, or did; while it is being started, as soon as that is done."""
+        while id in self._starting:
+            await self._starting[id].wait()
+        return self._kept.get(id)
 
     async def _record(self, id: str) -> Record | None:
         """What the store knows of it; a stream whose writer is dead is ended first."""
@@ -661,12 +750,15 @@ class Hub:
         """
         if asked is None:
             return
-        if asked[0] is None and self._authorize is not None:
+        named = asked[0]
+        if self._authorize is None or named is not None:
+            allowed: bool | Awaitable[bool] = _same_owner(owner, named)
+        else:
+            allowed = True
+        if allowed and self._authorize is not None:
             allowed = self._authorize(owner, action)
             if inspect.isawaitable(allowed):
                 allowed = await allowed
-        else:
-            allowed = _same_owner(owner, asked[0])
         if not allowed:
             raise unknown(id)
 
@@ -680,6 +772,7 @@ class Hub:
         if self._backend is None:
             self._backend = backend
             self._now = current_clock(backend)
+            self._expiries = Expiries(self._now, self._expire)
         elif backend.loop is not self._backend.loop:
             raise StreamBusy("a hub belongs to the event loop that first used it, and this is another one")
         return self._backend
@@ -689,12 +782,13 @@ class Hub:
             raise StreamDraining("this hub is closing, and starts nothing more")
 
     def _make_room(self) -> None:
-        if len(self._kept) < self._max_streams:
+        if len(self._kept) + len(self._starting) < self._max_streams:
             return
-        over = next((kept for kept in self._kept.values() if kept.producer.closed.is_set() and kept.stored.is_set()), None)
+        over = next((kept for kept in self._kept.values() if kept.expires is not None), None)
         if over is None:
+            running = len(self._kept) + len(self._starting)
             raise BufferFull(
-                f"this hub runs {len(self._kept)} streams, and may keep no more: end some, or give it a larger max_streams",
+                f"this hub runs {running} streams, and may keep no more: end some, or give it a larger max_streams",
                 size=self._max_streams,
             )
         self._forget(over)
@@ -715,15 +809,17 @@ class Hub:
     def _writing(self) -> dict[str, tuple[Producer, int]]:
         return {id: (kept.producer, kept.epoch) for id, kept in self._kept.items() if not kept.stored.is_set()}
 
-    async def _forget_later(self, kept: _Kept) -> None:
-        await kept.producer.closed.wait()
-        await kept.stored.wait()
-        clock = self._now
-        kept.timer = clock.call_at(clock.now() + kept.keep, partial(self._forget, kept))
+    def _settle(self, kept: _Kept) -> None:
+        """Something of it has ended: once nothing of it runs, it is kept for those who come late."""
+        if kept.expires is None and not self._closed and kept.producer.closed.is_set() and kept.stored.is_set():
+            kept.expires = self._expiries.add(kept.producer.id, kept.keep)
+
+    def _expire(self, id: str, when: float) -> None:
+        kept = self._kept.get(id)
+        if kept is not None and kept.expires == when:
+            self._forget(kept)
 
     def _forget(self, kept: _Kept) -> None:
-        if kept.timer is not None:
-            kept.timer.cancel()
         if self._kept.get(kept.producer.id) is kept:
             del self._kept[kept.producer.id]
 
@@ -744,8 +840,7 @@ class Hub:
         self._tasks.add(task)
 
     def _task_ended(self) -> None:
-        if self._ended is not None:
-            self._ended.set()
+        self._ended.set()
 
 
 async def _logged(main: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
@@ -760,6 +855,14 @@ async def _nothing() -> None:
     """There is nothing to clean up."""
 
 
+async def _undo(store: Store, id: str, first_epoch: int) -> None:
+    """Take back a stream that was made, and never began."""
+    with suppress(StoreError):  # its lease runs out, then: somebody will end it
+        record = await store.get(id)
+        if record is not None and record.first_epoch == first_epoch:
+            await store.delete(id)
+
+
 async def _close_unread(plan: Plan, close_timeout: float) -> None:
     source, parts = plan
     if not source.repeatable:
@@ -772,6 +875,27 @@ def _check_id(id: object) -> None:
         raise TypeError(f"a stream's id is a str, got {type(id).__name__}")
     if not 1 <= len(id) <= _LONGEST_ID or not id.isprintable():
         raise ConfigError(f"a stream's id has 1 to {_LONGEST_ID} printable characters, got {id!r:.80}")
+
+
+def _check_owner(call: str, owner: object) -> None:
+    if not isinstance(owner, str | None):
+        raise TypeError(f"{call}(owner=...) takes a str, got {type(owner).__name__}")
+
+
+def _check_asked(call: str, id: object, asked: Asked) -> None:
+    if not isinstance(id, str):
+        raise TypeError(f"{call}() takes a stream's id, a str, got {type(id).__name__}")
+    if asked is not None:
+        _check_owner(call, asked[0])
+
+
+def _metadata_of(given: Mapping[str, object]) -> Mapping[str, object]:
+    """A copy that nobody can change."""
+    if given is _NO_METADATA:
+        return given
+    if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever has no type checker
+        raise TypeError(f"hub.start(metadata=...) takes a mapping, got {type(given).__name__}")
+    return MappingProxyType(msgspec.json.decode(check_create(0, given)))
 
 
 def _same_owner(owner: str | None, named: str | None) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
 import anyio
@@ -47,8 +47,9 @@ def event_of(item: object) -> Event:
     if isinstance(item, str):
         return TextDelta(item)
     kind = type(item).__name__
+    article = "an" if kind[:1].lower() in "aeiou" else "a"
     raise TypeError(
-        f"a hub keeps events and text, and the source gave {'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}: map it to events, "
+        f"a hub keeps events and text, and the source gave {article} {kind}: map it to events, "
         f'for example .map(lambda item: sk.Custom("item", item)) for data or .map(str) for text'
     )
 
@@ -129,14 +130,15 @@ class Producer:
 
         self._run = Run[object](Source(f"stream {id}", open_feed), (), close_timeout=close_timeout)
 
-    def begin(self, backend: Backend) -> None:
-        """Start the source, in a task of its own and in the context of the caller."""
-        self._run.begin()
-        self._task = backend.spawn(self._told.wait, self._close, f"streamkit stream {self.id}", self.closed.set)
+    def begin(self, backend: Backend, ended: Callable[[], None]) -> None:
+        """Start the source, in a task of its own and in the context of the caller; `ended` is told when it is closed."""
 
-    def give_back(self) -> None:
-        """It never begins: nothing was asked of its source."""
-        self._run.give_back()
+        def closed() -> None:
+            self.closed.set()
+            ended()
+
+        self._run.begin()
+        self._task = backend.spawn(self._told.wait, self._close, f"streamkit stream {self.id}", closed)
 
     @property
     def state(self) -> State:
