@@ -41,7 +41,7 @@ from streamkit.flow.clock import Clock
 from streamkit.flow.runs import Run
 from streamkit.flow.streams import Stream
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
-from streamkit.sinks.codec import Codec
+from streamkit.sinks.codec import Writing
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.interrupts import interrupt_for
 
@@ -99,7 +99,7 @@ class Exchange:
     def __init__(
         self,
         stream: Stream[object],
-        codec: Codec,
+        codec: Writing,
         receive: Receive,
         send: Send,
         *,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, Protocol
 
 from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome
 from streamkit.dialects.protocol import Dialect, Encoder, Framing, OutFrame
@@ -25,7 +25,7 @@ from streamkit.events import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta
 from streamkit.flow.plan import check_count
 from streamkit.wire import sse
 
-__all__ = ["Codec", "dialect_of"]
+__all__ = ["Codec", "Writing", "dialect_of", "framed", "padded", "retry_field"]
 
 _LEAST_PAD: Final = 16
 
@@ -43,6 +43,19 @@ def dialect_of(dialect: str | Dialect) -> Dialect:
     if found.encoder is None:
         raise ConfigError(f"the dialect {found.name!r} can be read and not written: a sink needs one with an encoder")
     return found
+
+
+class Writing(Protocol):
+    """What an `Exchange` asks for bytes: `Codec`, or one that has them already. See `Codec` for what each is."""
+
+    media_type: str
+    headers: Mapping[str, str]
+    heartbeat: bytes
+    stopped_by: ErrorEvent | Exception | None
+
+    def open(self) -> bytes: ...
+    def encode(self, batch: Iterable[Any]) -> bytes: ...
+    def close(self, outcome: Outcome) -> bytes: ...
 
 
 class Codec:
@@ -112,8 +125,7 @@ class Codec:
         self._encoder: Encoder = found.encoder(id=id, model=model, created=int(time.time()) if created is None else created)
         self._encode = self._encoder.encode
         self._frame = _FRAMES[framing]
-        # What `encode_line` writes before the data of an otherwise empty frame.
-        self._retry = b"" if retry is None else sse.encode_line(b"", retry=retry).removesuffix(b"data: \n\n")
+        self._retry = retry_field(retry)
         self._pad = pad
         self._opened = False
         self._cancelled = False
@@ -182,13 +194,7 @@ class Codec:
         return body
 
     def _padded(self, body: bytes) -> bytes:
-        """The same for any reader, in a length that tells less: a comment of one line fills it up."""
-        if not self._pad or not body:
-            return body
-        missing = -len(body) % self._pad
-        if missing == 1:  # the shortest comment has two bytes
-            missing += self._pad
-        return body + b":" + b" " * (missing - 2) + b"\n" if missing else body
+        return padded(body, self._pad) if self._pad else body
 
     def _written_before_failing(self, frames: list[OutFrame]) -> bytes:
         out: list[bytes] = []
@@ -208,6 +214,33 @@ class _Stop(Exception):
 
 def _article(noun: str) -> str:
     return "an" if noun[:1].lower() in "aeiou" else "a"
+
+
+def framed(frames: list[OutFrame], framing: Framing, *, id: str | None = None) -> bytes:
+    """Frames on a wire; on SSE the last one has the `id` from which a client goes on that has seen them all.
+
+    >>> framed([OutFrame(b"1"), OutFrame(b"2")], "sse", id="abc.7")
+    b'data: 1\\n\\nid: abc.7\\ndata: 2\\n\\n'
+    """
+    if id is None or framing != "sse" or not frames:
+        return _FRAMES[framing](frames)
+    last = frames[-1]
+    tail = sse.encode_line(last.data, event=last.event, id=id)
+    return tail if len(frames) == 1 else _sse(frames[:-1]) + tail
+
+
+def retry_field(retry: int | None) -> bytes:
+    """The field that asks a client to wait so many milliseconds before it reconnects, to stand before a frame."""
+    # What `encode_line` writes before the data of an otherwise empty frame.
+    return b"" if retry is None else sse.encode_line(b"", retry=retry).removesuffix(b"data: \n\n")
+
+
+def padded(body: bytes, pad: int) -> bytes:
+    """The same for any reader of SSE, in a length that tells less: a comment of one line fills it up."""
+    missing = -len(body) % pad
+    if missing == 1:  # the shortest comment has two bytes
+        missing += pad
+    return body + b":" + b" " * (missing - 2) + b"\n" if missing and body else body
 
 
 def _sse(frames: list[OutFrame]) -> bytes:

@@ -25,16 +25,16 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Final
 
 from streamkit.dialects.outcomes import Outcome, outcome_of, outcome_of_event
-from streamkit.errors import SourceError
+from streamkit.errors import InvalidToken, SourceError, UnknownStream
 from streamkit.events import ErrorEvent
 from streamkit.wire.sse import dump_json
 
-__all__ = ["LOGGER", "Refusal", "refusal_of", "report"]
+__all__ = ["LOGGER", "Refusal", "refusal_of", "report", "told_once"]
 
 LOGGER: Final = logging.getLogger("streamkit.sinks")
 
@@ -62,16 +62,31 @@ Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 def report(failure: Exception | ErrorEvent, *, before_first_byte: bool) -> Outcome:
-    """Log a failure under a new correlation id, and give what may be told of it."""
+    """Log a failure under a new correlation id, and give what may be told of it.
+
+    What the client alone is to blame for is no error of ours, and has no traceback that anybody wants to read.
+    """
     correlation_id = secrets.token_hex(8)
     when = "before its first byte" if before_first_byte else "after it had begun"
     if isinstance(failure, ErrorEvent):
         outcome = outcome_of_event(failure, correlation_id=correlation_id)
         LOGGER.error("a stream failed %s (code %s, correlation id %s): its source said so", when, outcome.code, correlation_id)
+    elif isinstance(failure, UnknownStream | InvalidToken):
+        outcome = outcome_of(failure, correlation_id=correlation_id)
+        LOGGER.info("a request was refused (code %s, correlation id %s): %s", outcome.code, correlation_id, failure)
     else:
         outcome = outcome_of(failure, correlation_id=correlation_id)
         LOGGER.error("a stream failed %s (code %s, correlation id %s)", when, outcome.code, correlation_id, exc_info=failure)
     return outcome
+
+
+def told_once(
+    told: MutableMapping[object, object], name: str, last: ErrorEvent, fault: BaseException | None, correlation_id: str
+) -> None:
+    """Log the failure of a stream that many read, for the first of them: `told` is kept with the stream."""
+    if told_once not in told:
+        told[told_once] = correlation_id
+        LOGGER.error("stream %.80s failed (code %s, correlation id %s)", name, last.code, correlation_id, exc_info=fault)
 
 
 def refusal_of(outcome: Outcome, failure: Exception | ErrorEvent) -> Refusal:
