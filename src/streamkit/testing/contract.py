@@ -8,7 +8,7 @@ passes gives a `Report` of what it tried.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -45,11 +45,11 @@ class ContractBroken(AssertionError):
     """A line of the contract does not hold.
 
     Attributes:
-        rule: Its number in `RULES`.
+        rule: Its number in `RULES`, or in `STORE_RULES` where a store was checked.
     """
 
-    def __init__(self, rule: int, sentence: str, why: object) -> None:
-        super().__init__(f"rule {rule} ({RULES[rule]}): {sentence}: {why}")
+    def __init__(self, rule: int, sentence: str, why: object, rules: Mapping[int, str] = RULES) -> None:
+        super().__init__(f"rule {rule} ({rules[rule]}): {sentence}: {why}")
         self.rule = rule
 
 

@@ -163,9 +163,9 @@ class SqliteFile:
         """As `Store.read`."""
         no, record = self._of(id)
         chunks: list[Chunk] = []
+        due = first = max(first, record.floor)
         if first >= record.head:
             return Page(record, chunks)
-        due = first = max(first, record.floor)
         size = 0
         for row in self._db.execute(READ, (no, first)):
             chunk = chunk_of(row, self._max_chunk_bytes)
