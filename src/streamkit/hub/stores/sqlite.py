@@ -196,7 +196,7 @@ class SqliteStore:
         while await self._ask(lambda file: file.forget_expired(SWEEP_STREAMS), "write"):
             continue
         shrunk = False
-        while await self._ask(lambda file: file.shrink(SWEEP_PAGES), "write"):
+        while await self._ask(lambda file: file.shrink(SWEEP_PAGES), "bare"):
             shrunk = True
         if shrunk:
             await self._ask(lambda file: file.checkpoint(), "bare")

@@ -262,11 +262,12 @@ class SqliteFile:
         return [record_of(row)[1] for row in self._db.execute(f"{RECORD} WHERE {which} ORDER BY no", (now, now - ACQUIRED_WITHIN))]
 
     def shrink(self, pages: int) -> bool:
-        """Give so many free pages back to the file system; whether there are more."""
+        """Give so many free pages back to the file system; whether there may be more. Outside of a transaction."""
         spare = pragma(self._db, "freelist_count") - SPARE_PAGES
         if spare > 0:
-            self._db.execute(f"PRAGMA incremental_vacuum({min(pages, spare)})").fetchall()
-        return spare > pages
+            # A step of this statement frees one page, and `execute` takes one step only.
+            self._db.executescript(f"PRAGMA incremental_vacuum({min(pages, spare)})")
+        return spare > 0
 
     def checkpoint(self) -> None:
         """Move what it can from the write-ahead log into the file, which only then becomes shorter; outside of a transaction."""

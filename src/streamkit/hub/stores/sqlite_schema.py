@@ -60,7 +60,13 @@ def open_database(path: str, *, busy_timeout: float, max_bytes: int, max_chunk_b
     try:
         # Whatever is longer, in whichever column, is an error before it is memory.
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(max_chunk_bytes, MAX_METADATA_BYTES) + 65536)
-        if not _is_ours(db):
+        db.execute("BEGIN")  # one moment: another process may be making the file
+        try:
+            made = _is_ours(db)
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        if not made:
             _make(db, busy_timeout)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
