@@ -25,7 +25,7 @@ from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.codec import Codec, dialect_of
 from streamkit.sinks.headers import HeadersLike, merge_headers, raw_headers
 
-__all__ = ["Response", "Streamable"]
+__all__ = ["Response", "Streamable", "check_status", "own_headers"]
 
 Streamable: TypeAlias = (
     Stream[object]
@@ -101,8 +101,7 @@ class Response:
         model: str | None = None,
         lets_through: tuple[type[Exception], ...] = (),
     ) -> None:
-        if status.__class__ is not int or not 200 <= status <= 599 or status in (204, 205, 304):
-            raise ConfigError(f"status={status!r}: a response with a body has one of 200 to 599, and neither 204, 205 nor 304")
+        check_status(status)
         if heartbeat is not None:
             check_seconds("sse.Response", "heartbeat", heartbeat)
         # `stream` itself says what it cannot take.
@@ -119,7 +118,7 @@ class Response:
         self.status = status
         # It checks the arguments here, and serves the first request.
         self._spare: Codec | None = self._new_codec()
-        own = _own_headers(self._spare.media_type, tuple(self._spare.headers.items()))
+        own = own_headers(self._spare.media_type, tuple(self._spare.headers.items()))
         self.raw_headers: RawHeaders = merge_headers(own, headers)
 
     def _new_codec(self) -> Codec:
@@ -150,6 +149,13 @@ class Response:
         return f"<sse.Response {self._dialect.name} of {self._stream!r}>"
 
 
+def check_status(status: int) -> None:
+    """Raise ConfigError for what is no status of a response with a body."""
+    if status.__class__ is not int or not 200 <= status <= 599 or status in (204, 205, 304):
+        raise ConfigError(f"status={status!r}: a response with a body has one of 200 to 599, and neither 204, 205 nor 304")
+
+
 @lru_cache(maxsize=64)
-def _own_headers(media_type: str, of_dialect: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+def own_headers(media_type: str, of_dialect: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """What an event stream's response says for itself, and for its dialect."""
     return tuple(raw_headers({"content-type": media_type, **_HEADERS, **dict(of_dialect)}))
