@@ -515,6 +515,15 @@ async def test_a_store_that_nobody_closed_ends_its_thread(path: Path) -> None:
         del store
 
 
+async def test_options_may_be_endless(path: Path) -> None:
+    store = SqliteStore(path, poll=float("inf"), busy_timeout=float("inf"), max_bytes=1 << 80)
+    epoch = await running(store)
+    append = store.append("a", Chunk(0, 1, epoch, b"x"), epoch=epoch)
+    told, _ = await together([store.wait("a", 0, seconds=float("inf")), append])
+    assert 1 == told.head
+    await store.aclose()
+
+
 async def test_a_store_that_was_never_used_makes_no_file(path: Path) -> None:
     await SqliteStore(path).aclose()
     assert not path.exists()
@@ -524,7 +533,7 @@ async def test_a_store_that_was_never_used_makes_no_file(path: Path) -> None:
     "wrong",
     [
         {"path": ":memory:"}, {"path": ""}, {"path": "a\0b"}, {"poll": 0}, {"poll": float("nan")}, {"busy_timeout": -1},
-        {"max_bytes": 100}, {"max_chunk_bytes": 0},
+        {"max_bytes": 100}, {"max_chunk_bytes": 0}, {"max_chunk_bytes": 1 << 40},
     ],
 )  # fmt: skip
 def test_wrong_options_are_refused_at_the_call(wrong: dict[str, object]) -> None:

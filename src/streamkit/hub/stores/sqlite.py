@@ -29,6 +29,10 @@ __all__ = ["SqliteStore"]
 
 T = TypeVar("T")
 
+# What SQLite can take for one value, and a day for what may be infinite.
+MOST_CHUNK_BYTES: Final = 1 << 29
+LONGEST: Final = 86_400.0
+
 # Streams forgotten, and pages given back, in one transaction of a sweep: others wait for that long.
 SWEEP_STREAMS: Final = 100
 SWEEP_PAGES: Final = 500
@@ -92,13 +96,15 @@ class SqliteStore:
         check_seconds("SqliteStore", "busy_timeout", busy_timeout)
         check_count("SqliteStore", "max_bytes", max_bytes, 1 << 16)
         check_count("SqliteStore", "max_chunk_bytes", max_chunk_bytes, 1)
+        if max_chunk_bytes > MOST_CHUNK_BYTES:
+            raise ConfigError(f"SqliteStore(max_chunk_bytes={max_chunk_bytes}): at most {MOST_CHUNK_BYTES}, which SQLite can take")
         check_callable("SqliteStore", clock_time)
         self._max_chunk_bytes = max_chunk_bytes
-        self._poll = poll
+        self._poll = min(poll, LONGEST)
         self._open = partial(
             SqliteFile,
             str(Path(name).absolute()),  # a working directory may change before the first call
-            busy_timeout=busy_timeout,
+            busy_timeout=min(busy_timeout, LONGEST),
             max_bytes=max_bytes,
             max_chunk_bytes=max_chunk_bytes,
             clock_time=clock_time,

@@ -263,11 +263,12 @@ class SqliteFile:
 
     def shrink(self, pages: int) -> bool:
         """Give so many free pages back to the file system; whether there may be more. Outside of a transaction."""
-        spare = pragma(self._db, "freelist_count") - SPARE_PAGES
-        if spare > 0:
-            # A step of this statement frees one page, and `execute` takes one step only.
-            self._db.executescript(f"PRAGMA incremental_vacuum({min(pages, spare)})")
-        return spare > 0
+        free = pragma(self._db, "freelist_count")
+        if free <= SPARE_PAGES:
+            return False
+        # A step of this statement frees one page, and `execute` takes one step only.
+        self._db.executescript(f"PRAGMA incremental_vacuum({min(pages, free - SPARE_PAGES)})")
+        return pragma(self._db, "freelist_count") < free
 
     def checkpoint(self) -> None:
         """Move what it can from the write-ahead log into the file, which only then becomes shorter; outside of a transaction."""

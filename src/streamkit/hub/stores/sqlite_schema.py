@@ -24,6 +24,9 @@ VERSION: Final = 1
 # "sk" and a number: the file is ours. SQLite's own `file` description shows it.
 APPLICATION_ID: Final = 0x736B_0005
 
+# SQLite's own limit.
+MOST_PAGES: Final = (1 << 32) - 2
+
 # The write-ahead log is cut back to this after a checkpoint.
 WAL_BYTES: Final = 8 * 1024 * 1024
 
@@ -70,7 +73,8 @@ def open_database(path: str, *, busy_timeout: float, max_bytes: int, max_chunk_b
             _make(db, busy_timeout)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        db.execute(f"PRAGMA max_page_count = {max(max_bytes // pragma(db, 'page_size'), 1)}")
+        pages = min(max_bytes // pragma(db, "page_size"), MOST_PAGES)
+        db.execute(f"PRAGMA max_page_count = {pages}")
     except BaseException:
         db.close()
         raise
