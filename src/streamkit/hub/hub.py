@@ -349,7 +349,10 @@ class Hub:
                 self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect)
         except BaseException as error:
             if created or not isinstance(error, Exception):  # a cancelled call may have made it, or not
+                gone = self._starting[id]
                 self._spawn(partial(_undo, store, id, first), f"streamkit undo of {id}", partial(self._started, id))
+                if isinstance(error, Exception):
+                    await gone.wait()
             else:
                 self._started(id)
             raise

@@ -235,15 +235,16 @@ class Log:
     # -- the writer's side
 
     def offer(self, item: object) -> None:
-        """Append what a source gives. A finish waits for what the source does next: it may still fail."""
+        """Append what a source gives. A finish waits for what the source does next: it may still fail, or go on, and is last."""
         if self.over:
             return
         if isinstance(item, TextDelta) and self._held is None:
             self.buffer.append(item)
             return
         event = self.place(item)
-        if self._held is not None:
-            self.buffer.append(self._held)
+        held = self._held
+        if held is not None and getattr(event, "choice", held.choice) != held.choice:
+            self.buffer.append(held)  # the answer before is complete: its finish keeps its place
             self._held = None
         if isinstance(event, Finish):
             self._held = event
