@@ -304,6 +304,8 @@ class Run(Generic[T_co]):
             strand.start = self._starting(strand.start)
         else:
             self._home = self.backend.current_task()
+        if strand.direct is not None and self.fused and closes and not strand.steps and ending in ("yield", "lists"):
+            return strand.direct(ending, strand.start, self.backend.checkpoint, self._leave)
         return strand.bind(ending, out, self._leave if closes else None)
 
     def _starting(self, start: Callable[[], Awaitable[Any]] | None) -> Callable[[], Awaitable[Any]]:

@@ -57,9 +57,11 @@ class Feed:
         closers: What to close, in the order of opening; `start` may add to it.
         forget: Called if the Run that opened it never begins, because something else of it could not be opened: lets go
             of what was made for that Run alone. None where there is no such thing.
+        direct: Makes what the reader iterates where no steps stand over it: called with the ending ("yield" or "lists"), `start`,
+            the checkpoint and `leave`, and bound to what a segment does with them. None where a segment is as good.
     """
 
-    __slots__ = ("closers", "forget", "iterator", "shape", "start")
+    __slots__ = ("closers", "direct", "forget", "iterator", "shape", "start")
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class Feed:
         self.start = start
         self.closers: list[Closer] = [] if closers is None else closers
         self.forget: Callable[[], object] | None = None
+        self.direct: Callable[..., Any] | None = None
 
     def close_unasked(self) -> None:
         """Close what nobody has asked for anything, as far as that goes without waiting."""

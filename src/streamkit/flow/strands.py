@@ -23,13 +23,15 @@ __all__ = ["OwnLimits", "Strand"]
 class Strand:
     """What one task iterates, from its source down, and closes, from the last opened up."""
 
-    __slots__ = ("_closed", "_closers", "iterator", "run", "shape", "start", "steps", "watched", "writer")
+    __slots__ = ("_closed", "_closers", "direct", "iterator", "run", "shape", "start", "steps", "watched", "writer")
 
     def __init__(self, feed: Feed, run: Run[Any]) -> None:
         self.run = run
         self.iterator: Any = feed.iterator
         self.shape: Shape = feed.shape
         self.start = feed.start
+        # What its reader may iterate in the place of a segment, as long as there are no steps.
+        self.direct = feed.direct
         self.steps: list[Step] = []
         self.watched = False
         # Where a task of the run's own drives it to; None for the reader's own strand.
@@ -74,6 +76,7 @@ class Strand:
         self.iterator = iterator
         self.shape = shape
         self.start = None
+        self.direct = None
         self.steps = []
         self.watched = False
         close = close or getattr(iterator, "aclose", None)

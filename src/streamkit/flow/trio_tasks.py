@@ -238,15 +238,13 @@ class TrioCrowd:
 class TrioSeat:
     """One task's place in a crowd."""
 
-    __slots__ = ("_crowd",)
+    __slots__ = ("_crowd", "blocking")
 
-    direct = False
+    direct = False  # trio's tasks wait by coroutines of its own
 
     def __init__(self, crowd: TrioCrowd) -> None:
         self._crowd = crowd
-
-    def sit(self) -> NoReturn:
-        raise NotImplementedError("trio's tasks wait by coroutines of its own")
+        self.blocking = False
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._wait().__await__()

@@ -103,9 +103,11 @@ class Log:
         "_accounted",
         "_ages",
         "_complete",
+        "_due",
         "_epochs",
         "_first_epoch",
         "_held",
+        "_large",
         "_limits",
         "_message",
         "_writer",
@@ -167,9 +169,13 @@ class Log:
         self.parked = True
         self.closed = False
         self.limit = 0
+        # The length of the buffer at which the writer looks after its bounds; `limit` is less where somebody waits.
+        self._due = 0
         self.on_close: list[Callable[[], None]] = []
         self._held: Finish | None = None
         self._limits = limits
+        # Of an event with a longer text the bounds want to know at once: what comes between two looks is at most once more.
+        self._large = limits.bytes // FAIRNESS
         self._accounted = first
         self._ages: deque[tuple[int, float]] = deque()
         self._complete = complete
@@ -240,6 +246,8 @@ class Log:
             return
         if isinstance(item, TextDelta) and self._held is None:
             self.buffer.append(item)
+            if len(item.text) > self._large:
+                self.look_again()
             return
         event = self.place(item)
         held = self._held
@@ -250,18 +258,30 @@ class Log:
             self._held = event
             return
         self.buffer.append(event)
-        if weight_of(event) > self._limits.bytes >> 6:
-            self.limit = 0  # large enough to be looked at now
+        if weight_of(event) > self._large:
+            self.look_again()
 
     def extend(self, events: Iterable[Event]) -> None:
         """Append several, with one wake-up."""
         if not self.over:
             self.buffer += events
-            self.wake()
+            self.crowd.wake()
+            self._account()
+
+    def look_again(self) -> None:
+        """Let the writer see to the bounds, and to the readers it waits for, at its next event."""
+        self.limit = self._due = 0
 
     def wake(self) -> None:
-        """Look after everybody: wake who waits, keep the bounds, see who must be waited for."""
+        """Wake who waits; and, when it is due, keep the bounds and see who must be waited for."""
         self.crowd.wake()
+        if len(self.buffer) < self._due:  # it came for a reader that waits: once per event, where they wait for each
+            self.limit = self._due
+        else:
+            self._account()
+
+    def _account(self) -> None:
+        """Keep the bounds, see who must be waited for, and when to do that again."""
         buffer = self.buffer
         head = self.base + len(buffer)
         weight = self.weight
@@ -279,7 +299,9 @@ class Log:
         room = min(FAIRNESS, max(1, limits.events >> 2))
         for place in self.lockstep:
             room = min(room, place.room(head))
-        self.limit = len(buffer) + max(room, 0)
+        self.limit = self._due = len(buffer) + max(room, 0)
+        if limits.age is not None:
+            self._due = 0  # the time of each is noted
 
     def trim(self) -> None:
         """Keep the bounds: what does not fit goes to the folded beginning."""
@@ -306,6 +328,8 @@ class Log:
             del buffer[:excess]
             self.base += excess
             self.folded.add(gone)
+            while self._ages and self._ages[0][0] <= self.base:  # else a long age would keep a note of each flush ever made
+                self._ages.popleft()
 
     async def wait_for_room(self, waiter: Waiter, writer: Writer | None = None) -> None:
         """Park the writer while a reader that it waits for has no room."""
@@ -344,7 +368,8 @@ class Log:
         self.over = True
         self.fault = fault
         self.trace = None if fault is None else fault.__traceback__
-        self.wake()
+        self.crowd.wake()
+        self._account()
         if self._writer is not None:
             self._writer.wake()
         for told in self.on_over:

@@ -13,20 +13,21 @@ Nothing is done for a slow reader before it comes back: a policy looks at what i
 from __future__ import annotations
 
 import types
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias, cast
 
 from streamkit.dialects.outcomes import error_from_event
-from streamkit.errors import ConfigError, ReaderLagged
+from streamkit.errors import ConfigError, ReaderLagged, StreamBusy
 from streamkit.events.message import Message
 from streamkit.events.model import ErrorEvent, Event
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.fanout import for_one_reader
-from streamkit.flow.fuse import Shape
+from streamkit.flow.fuse import Ending, Shape
+from streamkit.flow.tasks import Seat
 from streamkit.hub.log import Log, Slice
 from streamkit.hub.policies import conflated, newest
 
-__all__ = ["Errors", "Policy", "Reader", "View", "check_policy", "entries_of", "events_of"]
+__all__ = ["Cursor", "Errors", "Policy", "Reader", "View", "check_policy", "entries_of", "events_of"]
 
 Policy: TypeAlias = Literal["lag", "conflate", "latest", "disconnect", "backpressure"]
 Errors: TypeAlias = Literal["raise", "yield"]
@@ -69,7 +70,7 @@ class Reader:
         view: What it makes of the events.
     """
 
-    __slots__ = ("_at", "_buffer", "_ended", "_left", "_log", "_raises", "_seat", "_view")
+    __slots__ = ("_buffer", "_ended", "_left", "_raises", "at", "log", "seat", "view")
 
     shape: Shape = "lists"
 
@@ -89,12 +90,12 @@ class Reader:
                 return _Waited(log, at, errors, view, size)
 
     def __init__(self, log: Log, at: int, errors: Errors, view: View) -> None:
-        self._log = log
+        self.log = log
         self._buffer = log.buffer
-        self._at = min(at, log.head - 1) if log.over else at
+        self.at = min(at, log.head - 1) if log.over else at
         self._raises = errors == "raise"
-        self._view = None if view is events_of else view
-        self._seat = log.crowd.seat()
+        self.view = None if view is events_of else view
+        self.seat = log.crowd.seat()
         self._left = False
         # Whether it was given the last event.
         self._ended = False
@@ -102,13 +103,13 @@ class Reader:
 
     def message(self) -> Message:
         """The answer so far, whatever this reader has seen of it."""
-        return self._log.message()
+        return self.log.message()
 
     def leave(self) -> None:
         """It reads no more."""
         if not self._left:
             self._left = True
-            self._log.leave()
+            self.log.leave()
 
     def __aiter__(self) -> Reader:
         return self
@@ -126,54 +127,55 @@ class Reader:
             ReaderLagged: it was slower than it may be.
             BaseException: what the stream failed with.
         """
-        # Once per event and reader, where readers wait for each: a generator, because it costs a fifth less (benchmarks/bench_hub.py).
-        log, buffer, at = self._log, self._buffer, self._at
+        # Once per event and reader, where readers wait for each: a generator, because it costs a fifth less (bench_hub).
+        log, buffer, at = self.log, self._buffer, self.at
         while at >= log.base + len(buffer) and not log.over:
             log.limit = 0
-            seat = self._seat
+            seat = self.seat
             if seat.direct:
-                yield seat.sit()
+                seat.blocking = True
+                yield seat
             else:
                 yield from seat.__await__()
         start = at - log.base
         if log.over or start < 0:
-            return self._rare(at)
+            return self.rare(at)
         events = buffer[start : start + FAIRNESS]
-        self._at = at + len(events)
-        return events if self._view is None else self._view(log, events, range(at, self._at))
+        self.at = at + len(events)
+        return events if self.view is None else self.view(log, events, range(at, self.at))
 
     if not TYPE_CHECKING:
         __anext__ = _read
 
-    def _rare(self, at: int) -> Sequence[Any]:
+    def rare(self, at: int) -> Sequence[Any]:
         """What lies below the events that are kept one by one; and all of a log that is over."""
-        log = self._log
+        log = self.log
         if at < log.base:
             events, offsets = self._reduced(*log.below(at))
-            self._at = log.base
-            return events if self._view is None else self._view(log, events, offsets)
+            self.at = log.base
+            return events if self.view is None else self.view(log, events, offsets)
         if at >= log.head:
             if self._ended:
                 self._end()
             at = log.head - 1  # it has seen more than was kept: how it ended it is told all the same
         start = at - log.base
         events = log.buffer[start : start + FAIRNESS]
-        self._at = at + len(events)
-        if log.over and self._at == log.head:
+        self.at = at + len(events)
+        if log.over and self.at == log.head:
             self._ended = True
             if self._raises and events[-1].__class__ is ErrorEvent:
                 events = events[:-1]
                 if not events:
                     self._end()
         events, offsets = self._reduced(events, range(at, at + len(events)))
-        return events if self._view is None else self._view(log, events, offsets)
+        return events if self.view is None else self.view(log, events, offsets)
 
     def _reduced(self, events: Sequence[Event], offsets: Sequence[int]) -> Slice:
         """What its policy makes of events that were there together."""
         return events, offsets
 
     def _end(self) -> NoReturn:
-        log = self._log
+        log = self.log
         last = log.buffer[-1]
         if self._raises and isinstance(last, ErrorEvent):
             if log.fault is not None:
@@ -181,6 +183,162 @@ class Reader:
             before = log.head - 2
             raise error_from_event(last, last_id=log.token(before) if before >= 0 else None)
         raise StopAsyncIteration
+
+
+class Cursor:
+    """A reader with policy "lag" as its consumer iterates it: event by event or list by list, without a segment in between.
+
+    A consumer that waits for each event goes through every frame that stands between it and the event loop, once per event:
+    through this one alone it costs 0.6 us, through a segment and the reader's own 1.0 (benchmarks/bench_hub.py).
+
+    The generator `around` stands in the segment's place towards the Run: it opens the reader, it is told what ended the reading,
+    and it closes the Run; where a cursor is dropped, the event loop closes it as it closes any generator.
+
+    Args:
+        ending: "yield" gives events, "lists" gives what there is in one list.
+        start: Awaited once, before the first event; gives the reader.
+        checkpoint: Lets the event loop turn.
+        leave: Awaited with what ended it, or None for its end.
+    """
+
+    __slots__ = ("_around", "_at", "_checkpoint", "_log", "_reader", "_ready", "_seat", "_single", "_state", "_view")
+
+    def __init__(
+        self,
+        ending: Ending,
+        start: Callable[[], Awaitable[Reader]],
+        checkpoint: Callable[[], Coroutine[Any, Any, None]],
+        leave: Callable[[BaseException | None], Awaitable[None]],
+    ) -> None:
+        self._single = ending == "yield"
+        self._checkpoint = checkpoint
+        self._around = cast("types.AsyncGeneratorType[Reader, None]", _around(start, leave))
+        # What is left of a slice.
+        self._ready: Iterator[Any] = iter(())
+        self._state: Literal["new", "ready", "parked", "paused", "over"] = "new"
+        # Known from the first read on; the reader's own, but for its place.
+        self._reader: Reader
+        self._log: Log
+        self._seat: Seat
+        self._view: View | None
+        self._at: int = 0
+
+    @property
+    def ag_running(self) -> bool:
+        """Whether a task is in it, as of a generator."""
+        return self._state == "parked" or self._around.ag_running
+
+    def __aiter__(self) -> Cursor:
+        return self
+
+    if TYPE_CHECKING:
+
+        def __anext__(self) -> Awaitable[Any]: ...
+
+    @types.coroutine
+    def _next(self) -> Generator[Any, Any, Any]:
+        """The next event, or list of events.
+
+        Raises:
+            StopAsyncIteration: the stream ended, and the Run is closed.
+            BaseException: what it failed with; the Run is closed.
+        """
+        for event in self._ready:
+            return event
+        # Long and plain: this is what an event costs for each reader.
+        if self._state != "ready":
+            yield from self._prepared()
+        log = self._log
+        buffer = log.buffer
+        try:
+            while (start := self._at - log.base) >= len(buffer) and not log.over:
+                log.limit = 0
+                self._state = "parked"
+                seat = self._seat
+                if seat.direct:
+                    seat.blocking = True
+                    yield seat
+                else:
+                    yield from seat.__await__()
+                self._state = "ready"
+            if log.over or start < 0:
+                reader = self._reader
+                events = reader.rare(self._at)
+                self._at = reader.at
+            else:
+                if len(buffer) == start + 1 and self._view is None:
+                    self._at += 1
+                    return buffer[start] if self._single else [buffer[start]]
+                events = buffer[start : start + FAIRNESS]
+                self._at += len(events)
+                if self._view is not None:
+                    events = self._view(log, events, range(self._at - len(events), self._at))
+        except BaseException as error:
+            yield from self._left(error)
+            raise
+        if len(events) >= FAIRNESS:  # there may be more: the event loop turns first
+            self._state = "paused"
+        if not self._single:
+            return events
+        self._ready = ready = iter(events)
+        return next(ready)
+
+    if not TYPE_CHECKING:
+        __anext__ = _next
+
+    def _prepared(self) -> Generator[Any, Any, None]:
+        """Do what there is to do besides reading."""
+        if self._state == "parked":
+            raise StreamBusy("another task is reading this stream: an iterator has one reader at a time")
+        if self._state == "paused":
+            try:
+                yield from self._checkpoint().__await__()
+            except BaseException as error:
+                yield from self._left(error)
+                raise
+        else:  # new; or over, of which the generator tells
+            self._reader = yield from self._around.__anext__().__await__()
+            reader = self._reader
+            self._log, self._seat, self._view, self._at = reader.log, reader.seat, reader.view, reader.at
+        self._state = "ready"
+
+    def _left(self, error: BaseException) -> Generator[Any, Any, None]:
+        """Close the Run, because this ended the reading."""
+        self._forget()
+        try:
+            if isinstance(error, StopAsyncIteration):
+                yield from self._around.__anext__().__await__()
+            else:
+                yield from self._around.athrow(error).__await__()
+        finally:
+            del error  # it has this frame in its traceback
+
+    def _forget(self) -> None:
+        self._state = "over"
+        self._ready = iter(())
+
+    async def aclose(self) -> None:
+        """Close the Run, if anything was read; there is nothing more to come.
+
+        Raises:
+            StreamBusy: another task waits in it.
+        """
+        if self._state == "parked":
+            raise StreamBusy("another task still reads this stream: end that task first; the stream is closed there")
+        self._forget()
+        await self._around.aclose()
+
+
+async def _around(
+    start: Callable[[], Awaitable[Reader]], leave: Callable[[BaseException | None], Awaitable[None]]
+) -> AsyncGenerator[Reader]:
+    """What stands around the reading of a cursor: it gives the reader, and is resumed with what ended the reading."""
+    try:
+        yield await start()
+    except BaseException as error:
+        await leave(error)
+        raise
+    await leave(None)
 
 
 class _Reducing(Reader):
@@ -195,20 +353,20 @@ class _Reducing(Reader):
         self._reduce = reduce
 
     async def __anext__(self) -> Sequence[Any]:
-        log = self._log
-        at = self._at
+        log = self.log
+        at = self.at
         while at >= log.head and not log.over:
             log.limit = 0
-            await self._seat
+            await self.seat
         start = at - log.base
         if start < 0 or log.over:
-            return self._rare(at)
+            return self.rare(at)
         events: Sequence[Event] = log.buffer[start:]
         offsets: Sequence[int] = range(at, at + len(events))
-        self._at = at + len(events)
+        self.at = at + len(events)
         if len(events) > 1:
             events, offsets = self._reduce(events, offsets)
-        return events if self._view is None else self._view(log, events, offsets)
+        return events if self.view is None else self.view(log, events, offsets)
 
     def _reduced(self, events: Sequence[Event], offsets: Sequence[int]) -> Slice:
         return self._reduce(events, offsets)
@@ -226,7 +384,7 @@ class _Hurried(Reader):
         self._due = log.head
 
     async def __anext__(self) -> Sequence[Any]:
-        log, at = self._log, self._at
+        log, at = self.log, self.at
         if log.head - max(at, self._due) > self._size:
             raise ReaderLagged(
                 f"this reader was {log.head - at} events behind, and may be {self._size}: resume from its token, read faster, or "
@@ -246,22 +404,22 @@ class _Waited(Reader):
         super().__init__(log, at, errors, view)
         self._size = size
         self._due = log.head
-        self._taken = self._at
+        self._taken = self.at
         log.lockstep.add(self)
-        log.limit = 0
+        log.look_again()
 
     def room(self, head: int) -> int:
         """How many events may still come before the writer must wait."""
         return max(self._taken, self._due) + self._size - head
 
     def leave(self) -> None:
-        log = self._log
+        log = self.log
         if self in log.lockstep:
             log.lockstep.discard(self)
             log.moved()
         super().leave()
 
     async def __anext__(self) -> Sequence[Any]:
-        self._taken = self._at
-        self._log.moved()
+        self._taken = self.at
+        self.log.moved()
         return await self._read()
