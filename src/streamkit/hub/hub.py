@@ -45,16 +45,18 @@ from streamkit.hub.expiring import Expiries
 from streamkit.hub.following import Follower, end_as_interrupted, unknown
 from streamkit.hub.keeping import Keeper
 from streamkit.hub.log import Limits, Log
+from streamkit.hub.many import MANY, Tagged, read_many
 from streamkit.hub.persisting import Persister
 from streamkit.hub.producing import OnDisconnect, Producer
 from streamkit.hub.reading import Cursor, Errors, Policy, Reader, View, check_policy, entries_of, events_of
 from streamkit.hub.stores.protocol import Record, State, Store
 from streamkit.hub.stores.rules import check_create
 from streamkit.hub.tokens import first_epoch, format_token, parse_token
+from streamkit.hub.topics import Topic, Topics, check_topic
 
 __all__ = ["Action", "Asked", "Authorize", "Generation", "Hub", "IfExists", "StreamStatus"]
 
-Action: TypeAlias = Literal["subscribe", "resume", "cancel", "status"]
+Action: TypeAlias = Literal["subscribe", "resume", "cancel", "status", "publish"]
 Authorize: TypeAlias = Callable[[str | None, Action], bool | Awaitable[bool]]
 IfExists: TypeAlias = Literal["join", "raise", "replace"]
 # The owner that a caller names; None where nobody is to be asked, because the hub itself made the handle.
@@ -180,9 +182,9 @@ class Hub:
             many bytes again, and forgotten after that.
         max_age: Seconds after which an event is no longer kept by itself; None keeps it.
         max_streams: Most streams that are kept: for one more the oldest that is over is forgotten.
-        authorize: Called with a stream's owner and what is asked ("subscribe", "resume", "cancel", "status"), in the context of who
-            asks, each time; may be a coroutine function. Without it a stream with an owner is for those who name the same one.
-            An owner that is named must be the right one in either case.
+        authorize: Called with a stream's owner and what is asked ("subscribe", "resume", "cancel", "status"; "publish" of a topic),
+            in the context of who asks, each time; may be a coroutine function. Without it a stream with an owner is for those
+            who name the same one. An owner that is named must be the right one in either case.
         close_timeout: Seconds that a source gets to close.
 
     Memory: per stream its events up to the bounds, about 120 bytes and its text each; per reader some 2 KB, however slow it is.
@@ -249,6 +251,12 @@ class Hub:
         self._now: Clock
         self._expiries: Expiries
         self._keeper: Keeper | None = None
+        self._topics = Topics(
+            lambda: (self._here(), self._now),
+            None if authorize is None else lambda name, owner, action: self._ask(name, owner, action, (None,)),
+            ttl=ttl,
+            size=max_streams,
+        )
         self._draining = False
         # From the beginning of its closing on; `_gone` is set at the end of it.
         self._closed = False
@@ -345,8 +353,11 @@ class Hub:
             created = await store.create(id, owner=owner, metadata=metadata, first_epoch=first)
             if created:
                 epoch = await store.acquire(id, holder=self._holder, lease=self._lease)
+                record = await store.get(id)
                 self._check_open()
-                self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect)
+                # What is made of the stream's age is the same in each process that reads it.
+                started_at = None if record is None else record.created_at
+                self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect, started_at)
         except BaseException as error:
             if created or not isinstance(error, Exception):  # a cancelled call may have made it, or not
                 gone = self._starting[id]
@@ -373,9 +384,10 @@ class Hub:
         owner: str | None,
         metadata: Mapping[str, object],
         on_disconnect: OnDisconnect,
+        started_at: float | None = None,
     ) -> None:
         backend = self._here()
-        log = Log(backend, self._now, self._limits, first_epoch=first, epoch=epoch)
+        log = Log(backend, self._now, self._limits, first_epoch=first, epoch=epoch, started_at=started_at)
         producer = Producer(
             id, plan, log, owner=owner, metadata=metadata, on_disconnect=on_disconnect, close_timeout=self._close_timeout
         )
@@ -538,6 +550,90 @@ class Hub:
                 follower.waiting -= 1
                 follower.look()
 
+    def subscribe_many(
+        self,
+        ids: Topic | Given[str],
+        /,
+        *,
+        after: Mapping[str, str] | None = None,
+        policy: Policy = "lag",
+        lag: int = LAG_EVENTS,
+        owner: str | None = None,
+        errors: Errors = "yield",
+        concurrency: int = MANY,
+    ) -> Stream[Tagged]:
+        """The events of several streams, each with the id of its stream, as they come.
+
+        Args:
+            ids: Their names: a list, or anything that `sk.stream` takes, for streams that are added as time goes on; or a topic,
+                for those that are announced there from now on. One that is being read is not read twice at once.
+            after: The tokens to resume from, by id; a stream that has none here begins at its beginning.
+            policy, lag: Of the reader of each stream; see `subscribe`. All of them lag while nobody takes what this one has.
+            owner: Whose streams the caller takes them for.
+            errors: How one that failed ends, or is unknown: "yield" gives its ErrorEvent and touches no other, "raise" ends all.
+            concurrency: Most streams that are read at once, at least 1; more ids wait until one of those has ended.
+
+        Yields:
+            `Tagged` events, those of one stream in their order. It ends when the ids and all streams have ended.
+
+        Memory: 64 events, and a reader, a task and one list of events for each stream that is read.
+        Cancellation: all readers leave; the streams go on, or end, as `on_disconnect` says.
+        Raises:
+            ConfigError, TypeError: at the call, for a policy or number that cannot be, or a single id; later, for what is no id.
+            InvalidToken: at the call, for what is no token.
+            StreamBusy: it is run in another event loop than the hub.
+            Others: what the stream of ids fails with, behind the events of all streams; with errors="raise" what a reader raises.
+
+        >>> async def main():
+        ...     async with Hub() as hub:
+        ...         await hub.start("a", ["Hello"])
+        ...         return await hub.subscribe_many(["a", "b"]).map(lambda one: (one.stream, one.event.type)).collect()
+        >>> run(main())
+        [('a', 'text-delta'), ('a', 'finish'), ('b', 'error')]
+        """
+        check_policy(policy, errors)
+        check_count("hub.subscribe_many", "lag", lag, 1)
+        read = partial(self.read, policy=policy, lag=lag, errors=errors, asked=(owner,))
+        given = ids.streams() if isinstance(ids, Topic) else ids
+        return read_many(read, given, after=after, errors=errors, concurrency=concurrency, check=self._here)
+
+    def topic(
+        self,
+        name: str,
+        /,
+        *,
+        max_events: int | None = None,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        owner: str | None = None,
+    ) -> Topic:
+        """A topic: many publish, many subscribe, and see who else is there.
+
+        It is in this process, with a store too. The same name gives the same topic as long as anybody uses or holds it; one that
+        nobody has used for the hub's `ttl` is forgotten, with all that was published, its limits and its owner.
+
+        Args:
+            name: What it is called, 1 to 200 characters.
+            max_events, max_bytes: Most of it that is remembered, up to a quarter more between two clean-ups; None is 4096 events
+                and 4 MiB, or what the topic has.
+            max_age: Seconds after which an event is forgotten; None remembers it, or as the topic has it.
+            owner: Whose it is: who uses it must name the same, unless the hub has an `authorize`, which then is asked at each use.
+
+        Raises:
+            ConfigError, TypeError: a name or number that cannot be; limits that an open topic does not have.
+            UnknownStream: it is somebody else's.
+            StreamDraining: the hub is closing.
+        """
+        check_topic(name, max_events, max_bytes, max_age)
+        topic = self._topics.find(name)
+        if topic is None:
+            self._check_open()
+            return self._topics.make(name, owner, max_events, max_bytes, max_age)
+        if not (_same_owner(topic.owner, owner) or (owner is None and self._authorize is not None)):
+            raise unknown(name)
+        topic.check_limits(max_events, max_bytes, max_age)
+        return topic
+
     # -- ending, looking
 
     async def cancel(self, id: str, reason: str | None = None, /, *, owner: str | None = None) -> bool:
@@ -664,6 +760,7 @@ class Hub:
             kept.producer.drain()
         for follower in tuple(self._followers.values()):
             follower.drain()
+        self._topics.close()
 
     async def aclose(self) -> None:
         """End all streams as "draining", close their sources, store what is to be stored, and let go of the store.
