@@ -10,27 +10,29 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
 
 import streamkit as sk
 from streamkit.testing import ScriptedModel
+from streamkit.wire.sse import Decoder, Frame
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 120
 
 
 def test_every_example_is_tested_here() -> None:
-    scripts = {"wrap_any_generator.py", "fastapi_endpoint.py", "ask_any_provider.py", "tool_loop.py", "sync_script.py"}
-    assert scripts | {"quickstart.ipynb", "recipes.ipynb"} == {
+    scripts = {"wrap_any_generator", "fastapi_endpoint", "chat_server", "ask_any_provider", "tool_loop", "sync_script"}
+    assert {f"{name}.py" for name in scripts} | {"quickstart.ipynb", "recipes.ipynb"} == {
         path.name for path in EXAMPLES.iterdir() if not path.name.startswith((".", "_"))
     }
 
@@ -106,18 +108,26 @@ def load(name: str) -> ModuleType:
     return module
 
 
+@contextmanager
+def serving(app: Any, *, lifespan: Literal["on", "off"]) -> Generator[str]:
+    """An application under uvicorn; its address."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=1))
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """The FastAPI example under uvicorn; its address."""
-    app = load("fastapi_endpoint").app
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
-        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/chat"
-        server.should_exit = True
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+    with serving(load("fastapi_endpoint").app, lifespan="off") as address:
+        yield f"{address}/chat"
 
 
 @pytest.mark.parametrize("dialect", ["native", "openai-chat"])
@@ -137,6 +147,76 @@ def test_the_fastapi_endpoint_answers_in_the_dialect_that_was_asked_for(endpoint
 def test_the_fastapi_endpoint_refuses_a_dialect_it_does_not_offer(endpoint: str) -> None:
     response = httpx.get(endpoint, params={"question": "?", "dialect": "klingon"}, trust_env=False)
     assert 422 == response.status_code
+
+
+def frames_of(response: httpx.Response, most: int | None = None) -> list[Frame]:
+    """The frames of a response, as they come: all, or so many and the connection is dropped."""
+    decoder = Decoder()
+    frames: list[Frame] = []
+    for chunk in response.iter_bytes():
+        frames += decoder.feed(chunk)
+        if most is not None and len(frames) >= most:
+            return frames[:most]
+    return frames
+
+
+def message_of(frames: list[Frame]) -> sk.Message:
+    """What these frames say, from wherever they begin."""
+    message = sk.Message()
+    for frame in frames:
+        event = json.loads(frame.data)
+        if event["type"] in ("text-delta", "finish"):
+            message.add(msgspec.convert(event, sk.TextDelta | sk.Finish))
+    return message
+
+
+def ask(http: httpx.Client, most: int) -> tuple[str, list[Frame]]:
+    """Ask, and leave after so many frames: the stream's id, and they."""
+    with http.stream("POST", "/chat/", json={"prompt": "What is a buffer?"}) as response:
+        assert 200 == response.status_code
+        return response.headers["x-stream-id"], frames_of(response, most)
+
+
+def stream_of(http: httpx.Client, id: str, **headers: str) -> list[Frame]:
+    with http.stream("GET", f"/chat/{id}/stream", headers=headers) as response:
+        assert 200 == response.status_code
+        return frames_of(response)
+
+
+@contextmanager
+def chatting(database: Path) -> Generator[httpx.Client]:
+    """A client of the chat server, which has its streams in this file."""
+    app = load("chat_server").chat(str(database))
+    with (
+        serving(app, lifespan="on") as address,
+        httpx.Client(base_url=address, trust_env=False, timeout=PATIENCE) as http,
+    ):
+        yield http
+
+
+def test_the_chat_server_goes_on_where_a_client_left_off_also_after_a_restart(tmp_path: Path) -> None:
+    with chatting(tmp_path / "chat.db") as http:
+        id, seen = ask(http, 5)
+        assert "running" == http.get(f"/chat/{id}").json()["state"]
+        rest = stream_of(http, id, **{"last-event-id": seen[-1].id})
+        answer = message_of(stream_of(http, id))
+        assert "stop" == getattr(answer.finish, "reason", None)
+        assert answer.text == message_of(seen).text + message_of(rest).text
+        assert 204 == http.get(f"/chat/{id}/stream", headers={"last-event-id": rest[-1].id}).status_code
+    with chatting(tmp_path / "chat.db") as http:
+        assert "done" == http.get(f"/chat/{id}").json()["state"]
+        assert answer.text == message_of(stream_of(http, id)).text
+
+
+def test_the_chat_server_stops_an_answer_for_all_and_for_good(tmp_path: Path) -> None:
+    with chatting(tmp_path / "chat.db") as http:
+        assert "EventSource" in http.get("/").text
+        id, seen = ask(http, 5)
+        assert "cancelled" == http.post(f"/chat/{id}/cancel").json()["state"]
+        rest = stream_of(http, id, **{"last-event-id": seen[-1].id})
+        assert "cancelled" == getattr(message_of(rest).finish, "reason", None)
+        assert 204 == http.get("/chat/somebody-elses/stream").status_code
+        assert 400 == http.post("/chat/", content=b"no JSON").status_code
 
 
 # What their cells show.

@@ -53,8 +53,10 @@ def is_known(command: str) -> bool:
             return bool(parser().parse_args(rest))
         case ["python", script, *_]:
             return (ROOT / script).is_file()
-        case ["curl", "-N", url]:
-            return re.fullmatch(r"http://(127\.0\.0\.1|localhost):\d+/\S*", url) is not None
+        case ["curl", *options, url]:
+            flags = " ".join(option.split(":")[0] for option in options if not option.startswith("{"))
+            local = re.fullmatch(r"http://(127\.0\.0\.1|localhost):\d+/\S*", url)
+            return local is not None and re.fullmatch(r"(-N|-i|-d|-X POST|-H [\w-]+| )*", flags) is not None
         case ["python", "-m", "build", *_]:
             return True
         case _:
