@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 import anyio
@@ -20,22 +20,34 @@ class Client:
     Args:
         reads: How many messages it takes before it stops reading; `send` then waits, as behind a full socket.
         on_send: Called with the number of each message, from 1, before it counts as sent.
+        method, path, query, headers: Of the request.
+        body: Of the request, in the pieces that it comes in; more is to come if the last one is None.
     """
 
-    def __init__(self, *, reads: int | None = None, on_send: Callable[[int], object] | None = None, method: str = "GET") -> None:
+    def __init__(
+        self,
+        *,
+        reads: int | None = None,
+        on_send: Callable[[int], object] | None = None,
+        method: str = "GET",
+        path: str = "/",
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        body: Sequence[bytes | None] = (b"",),
+    ) -> None:
         self.scope: Message = {
             "type": "http",
             "method": method,
-            "path": "/",
-            "query_string": b"",
-            "headers": [],
+            "path": path,
+            "query_string": query.encode("latin-1"),
+            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()],
             "asgi": {"version": "3.0"},
         }
         self.messages: list[Message] = []
         self.returned = False
         self._reads = reads
         self._on_send = on_send
-        self._asked = False
+        self._body = list(body)
         self._gone = anyio.Event()
         self._blocked = anyio.Event()
 
@@ -53,9 +65,8 @@ class Client:
         await self._blocked.wait()
 
     async def _receive(self) -> Message:
-        if not self._asked:
-            self._asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+        if self._body and self._body[0] is not None:
+            return {"type": "http.request", "body": self._body.pop(0), "more_body": bool(self._body)}
         await self._gone.wait()
         return {"type": "http.disconnect"}
 

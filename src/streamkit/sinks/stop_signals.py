@@ -41,8 +41,8 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             return
         server = signal.getsignal(signal.SIGTERM)
-        # Without a server the default is to end at once, and nothing can be drained. SIGINT is an event loop's own, too, which looks
-        # whether its handler is still there: it is watched only where the server has both.
+        # Without a server the default is to end at once, and nothing can be drained. SIGINT is an event loop's own, too, which
+        # looks whether its handler is still there: it is watched only where the server has both.
         for number in _SIGNALS:
             if callable(server) and signal.getsignal(number) == server:
                 self._before[number] = server
