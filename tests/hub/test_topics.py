@@ -774,7 +774,7 @@ async def test_a_topic_has_one_set_of_limits() -> None:
         assert topic is hub.topic("room", max_events=10) is hub.topic("room", max_age=5.0)
         for options in ({"max_events": 11}, {"max_bytes": 1}, {"max_age": 6.0}):
             with pytest.raises(ConfigError, match=next(iter(options))):
-                hub.topic("room", **options)  # type: ignore[arg-type]  # one option each
+                hub.topic("room", **options)
 
 
 async def test_what_is_no_event_is_refused_and_nothing_is_published() -> None:

@@ -69,6 +69,8 @@ def read_many(
     check_count("hub.subscribe_many", "concurrency", concurrency, 1)
     if isinstance(ids, str):
         raise TypeError("hub.subscribe_many() takes several ids, got one str: put it in a list, or use hub.subscribe(id)")
+    if not isinstance(after, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # a single token, more likely than not
+        raise TypeError(f"hub.subscribe_many(after=...) takes tokens by id, got {type(after).__name__}")
     tokens = dict(after or {})
     for token in tokens.values():
         parse_token(token)
@@ -90,7 +92,7 @@ async def _streams(ids: Run[Any], one: Callable[[str, set[str]], Stream[Tagged]]
     try:
         async for id in ids:
             if not isinstance(id, str):
-                raise TypeError(f"hub.subscribe_many() takes ids of streams, and was given a {type(id).__name__}")
+                raise TypeError(f"hub.subscribe_many() takes ids of streams, got {type(id).__name__}")
             if id not in reading:
                 reading.add(id)
                 yield one(id, reading)

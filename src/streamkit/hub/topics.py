@@ -41,7 +41,7 @@ from streamkit.hub.expiring import Expiries
 from streamkit.hub.log import Limits, Log
 from streamkit.hub.presence import Member, Presence, PresenceChange, Watcher
 from streamkit.hub.producing import event_of
-from streamkit.hub.reading import Errors, Policy, Reader, View, check_policy, entries_of, events_of
+from streamkit.hub.reading import Cursor, Errors, Policy, Reader, View, check_policy, entries_of, events_of
 from streamkit.hub.tokens import first_epoch, parse_token
 
 __all__ = ["ANNOUNCED", "TOPIC_LAG", "Membership", "Topic", "TopicAction", "TopicSink", "Topics", "check_topic"]
@@ -468,6 +468,8 @@ class Topic:
                 return reader
 
             feed.start = start
+            if policy == "lag" and not from_floor:  # ids are fewer than events: there may be none in a slice
+                feed.direct = Cursor
             self.look()
             return feed
 
