@@ -52,11 +52,12 @@ def conflated(events: Sequence[Event], offsets: Sequence[int]) -> Slice:
     return out, lasts
 
 
-def newest(events: Sequence[Event], offsets: Sequence[int]) -> Slice:
+def newest(events: Sequence[Event], offsets: Sequence[int], begin: int | None = None) -> Slice:
     """The slice without its deltas but the newest one, and a `Gap` wherever some are missing.
 
     A delta is what `is_control` does not name. `Gap(n)` stands where n of them were that followed one another, with the
-    offset of the last of them; gaps of the log count into those that they touch.
+    offset of the last of them; gaps of the log count into those that they touch. A delta that stands for several counts as
+    so many; for the first one `begin` says where they begin.
 
     >>> newest([TextDelta("a"), TextDelta("b"), Finish(), TextDelta("c")], range(4))
     ([Gap(count=2), Finish(reason='stop', raw_reason=None, choice=0), TextDelta(text='c', index=0, choice=0)], [1, 2, 3])
@@ -69,26 +70,32 @@ def newest(events: Sequence[Event], offsets: Sequence[int]) -> Slice:
         kept -= 1
     out: list[Event] = []
     lasts: list[int] = []
-    missing: int | None = None  # how many just before, if a gap is to stand there
+    last = (offsets[0] if begin is None else begin) - 1  # what is before it is in `out`
+    missing = False  # whether a gap is to stand there
+    more = 0  # how many more a gap of the log counts than it has offsets
     for at, event in enumerate(events):
         if at != kept:
             if event.__class__ is TextDelta:  # by far the most: asking the others by isinstance costs three times this loop
-                missing = (missing or 0) + 1
+                missing = True
                 continue
             if isinstance(event, Gap):
-                missing = (missing or 0) + event.count
+                missing = True
+                more += event.count - (offsets[at] - (offsets[at - 1] if at else last))
                 continue
             if not is_control(event):
-                missing = (missing or 0) + 1
+                missing = True
                 continue
-        if missing is not None:
-            out.append(Gap(missing))
-            lasts.append(offsets[at - 1])
-            missing = None
+        if missing:
+            before = offsets[at - 1]
+            out.append(Gap(before - last + more))
+            lasts.append(before)
+            missing = False
+            more = 0
         out.append(event)
-        lasts.append(offsets[at])
-    if missing is not None:
-        out.append(Gap(missing))
+        last = offsets[at]
+        lasts.append(last)
+    if missing:
+        out.append(Gap(offsets[-1] - last + more))
         lasts.append(offsets[-1])
     return out, lasts
 

@@ -369,6 +369,8 @@ class _Reducing(Reader):
         return events if self.view is None else self.view(log, events, offsets)
 
     def _reduced(self, events: Sequence[Event], offsets: Sequence[int]) -> Slice:
+        if self._reduce is newest:  # a folded event stands for several, which count: where the first one begins
+            return newest(events, offsets, min(self.at, offsets[0]))
         return self._reduce(events, offsets)
 
 
