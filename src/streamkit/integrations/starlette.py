@@ -4,18 +4,25 @@
     async def chat() -> EventStreamResponse:
         return EventStreamResponse(sk.stream(answer()), dialect="openai-chat")
 
+    @app.get("/chat/{id}/stream")
+    async def join(id: str) -> HubStreamResponse:
+        return HubStreamResponse(hub, id, dialect="openai-chat")
+
 Headers, cookies and the background task work as on any other response. An `HTTPException` that the
 source raises before its first item reaches the application's exception handlers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from streamkit.dialects.protocol import Dialect
 from streamkit.extras import require
+from streamkit.hub.hub import LAG_EVENTS, Hub
+from streamkit.hub.reading import Policy
 from streamkit.sinks import sse
 from streamkit.sinks.headers import HeadersLike
+from streamkit.sinks.resuming import HubResponse
 
 require("starlette", extra="demo", wanted_by="streamkit.integrations.starlette")
 
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.background import BackgroundTask
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["EventStreamResponse"]
+__all__ = ["EventStreamResponse", "HubStreamResponse"]
 
 
 class EventStreamResponse(Response):
@@ -86,5 +93,71 @@ class EventStreamResponse(Response):
         self._sse.status = self.status_code
         self._sse.raw_headers = self.raw_headers
         await self._sse(scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+
+class HubStreamResponse(Response):
+    """`streamkit.sinks.resuming.HubResponse` for an endpoint to return: a hub's stream, from where the client has got to.
+
+    Args:
+        hub, id, dialect, after, owner, policy, lag, heartbeat, retry, pad, model, missing: As `HubResponse` has them.
+        status_code: The status, unless there is no such stream, or nothing more of it.
+        headers: Further headers; `response.headers` and `set_cookie` may still change them.
+        background: Runs when the response has ended, however it did; not when the request was cancelled.
+
+    Raises:
+        ConfigError, LocalProtocolError, TypeError: as `HubResponse`.
+
+    >>> HubStreamResponse(Hub(), "greeting").media_type
+    'text/event-stream; charset=utf-8'
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        id: str,
+        dialect: str | Dialect = "native",
+        *,
+        after: str | None = None,
+        owner: str | None = None,
+        policy: Policy = "lag",
+        lag: int = LAG_EVENTS,
+        status_code: int = 200,
+        headers: HeadersLike | None = None,
+        background: BackgroundTask | None = None,
+        heartbeat: float | None = 15.0,
+        retry: int | None = None,
+        pad: int | None = None,
+        model: str | None = None,
+        missing: Literal[204, 404] = 404,
+    ) -> None:
+        self._answer = HubResponse(
+            hub,
+            id,
+            dialect,
+            after=after,
+            owner=owner,
+            policy=policy,
+            lag=lag,
+            status=status_code,
+            headers=headers,
+            heartbeat=heartbeat,
+            retry=retry,
+            pad=pad,
+            model=model,
+            missing=missing,
+        )
+        self.status_code = status_code
+        self.background = background
+        self.body = b""
+        self.raw_headers = self._answer.raw_headers
+        self.media_type = dict(self.raw_headers)[b"content-type"].decode("latin-1")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, then run the background task."""
+        self._answer.status = self.status_code
+        self._answer.raw_headers = self.raw_headers
+        await self._answer(scope, receive, send)
         if self.background is not None:
             await self.background()

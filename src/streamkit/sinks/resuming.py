@@ -42,6 +42,7 @@ __all__ = ["Delivery", "HubResponse", "send_refusal", "token_of"]
 
 # A resume token has at most 28 characters; what is longer than this was never one, and is not looked at.
 _LONGEST_TOKEN: Final = 64
+_LONGEST_QUERY: Final = 65_536
 _MOST_FIELDS: Final = 100
 _NO_CONTENT: Final = ((b"cache-control", b"no-store"),)
 
@@ -269,6 +270,8 @@ def token_of(scope: Scope) -> str | None:
 def _tokens_in(query: bytes) -> set[bytes]:
     if b"after" not in query:
         return set()
+    if len(query) > _LONGEST_QUERY:
+        raise _malformed()
     try:
         fields = parse_qsl(query.decode("latin-1"), max_num_fields=_MOST_FIELDS, errors="surrogateescape")
     except ValueError:
