@@ -473,7 +473,7 @@ async def test_res_15_no_cancelled_call_leaves_its_answer_to_another(path: Path)
 
     async with assert_no_leaks():
         await together([caller(id) for id in ids * 8] + [writer(id) for id in ids])
-        assert answers > 50
+        assert answers > 10
         for id in ids:
             page = await store.read(id, 0)
             assert [(first, id.encode()) for first in range(heads[id])] == [(one.first, one.data) for one in page.chunks]

@@ -557,16 +557,20 @@ class _StoreCheck:
 
         async def expired() -> None:
             (id, epoch, _), (kept, kept_epoch, chunks) = await self.written(2), await self.written(2)
-            await store.append(id, None, epoch=epoch, close=Closing("done", None, SHORT))
             await store.append(kept, None, epoch=kept_epoch, close=Closing("done", None, LONG))
+            # Longer than a lease: a slow machine must come to the next line before it has expired.
+            await store.append(id, None, epoch=epoch, close=Closing("done", None, SHORT * 3))
             assert (await self.record(id)).head == 2, "it was forgotten at its end"
-            await anyio.sleep(SHORT * 1.5)
+            await anyio.sleep(SHORT * 3.5)
             assert await other.get(id) is None, "it has expired, and is still known"
             assert id not in {record.id for record in await other.list()}, "it has expired, and is still listed"
             calls: list[tuple[Coroutine[Any, Any, object], str]] = [
                 (other.read(id, 0), "it has expired, and was read"),
                 (other.wait(id, 0, seconds=1.0), "it has expired, and was waited for"),
-                (store.append(id, None, epoch=epoch, close=Closing("done", None, SHORT)), "it has expired, and was ended again"),
+                (
+                    store.append(id, None, epoch=epoch, close=Closing("done", None, SHORT * 3)),
+                    "it has expired, and was ended again",
+                ),
                 (store.acquire(id, holder="two", lease=LONG), "it has expired, and was given to a writer"),
             ]
             await refused_each(UnknownStream, calls)
