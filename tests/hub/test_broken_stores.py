@@ -287,8 +287,8 @@ BROKEN: list[tuple[int, type[MemoryStore]]] = [
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is lost in memory does not come later."""
-    monkeypatch.setattr(store_steps, "WOKEN_WITHIN", 0.25)
-    monkeypatch.setattr(store_contract, "SHORT", 0.05)
+    monkeypatch.setattr(store_steps, "WOKEN_WITHIN", 0.15)
+    monkeypatch.setattr(store_contract, "SHORT", 0.03)
     for module in (store_steps, store_contract):
         monkeypatch.setattr(module, "PARKING", 0.01)
 
