@@ -89,7 +89,8 @@ class Persister:
             self.lost += count
             return count, [Gap(1)] * count
         start = self.stored - log.base
-        events = log.buffer[start : start + min(_CHUNK_EVENTS, max(self._events, 1))]
+        # All that waits: a chunk costs its commit, and a source that is faster than that is not to fall behind.
+        events = log.buffer[start : start + _CHUNK_EVENTS]
         weight = 0
         for at, event in enumerate(events):
             weight += weight_of(event)
