@@ -91,9 +91,13 @@ if TYPE_CHECKING:
     from streamkit.hub.hub import Generation as Generation
     from streamkit.hub.hub import Hub as Hub
     from streamkit.hub.hub import StreamStatus as StreamStatus
+    from streamkit.hub.many import Tagged as Tagged
+    from streamkit.hub.presence import Member as Member
+    from streamkit.hub.presence import PresenceChange as PresenceChange
     from streamkit.hub.stores.memory import MemoryStore as MemoryStore
     from streamkit.hub.stores.protocol import Store as Store
     from streamkit.hub.stores.sqlite import SqliteStore as SqliteStore
+    from streamkit.hub.topics import Topic as Topic
     from streamkit.operators.admission import circuit_breaker as circuit_breaker
     from streamkit.operators.admission import rate_limit as rate_limit
     from streamkit.operators.buffering import batch as batch
@@ -172,6 +176,7 @@ if TYPE_CHECKING:
     from streamkit.operators.transform import scan as scan
     from streamkit.operators.transform import stage as stage
     from streamkit.operators.transform import tap as tap
+    from streamkit.sinks.chats import ChatRoutes as ChatRoutes
     from streamkit.stages.code_blocks import CodeBlock as CodeBlock
     from streamkit.stages.counting import TokenCounter as TokenCounter
     from streamkit.stages.growing import Parsed as Parsed
@@ -213,9 +218,12 @@ _HOMES = {
     "streamkit.flow.snapshots": "Snapshot",
     "streamkit.flow.streams": "Sink Stream stream",
     "streamkit.hub.hub": "Generation Hub StreamStatus",
+    "streamkit.hub.many": "Tagged",
+    "streamkit.hub.presence": "Member PresenceChange",
     "streamkit.hub.stores.memory": "MemoryStore",
     "streamkit.hub.stores.protocol": "Store",
     "streamkit.hub.stores.sqlite": "SqliteStore",
+    "streamkit.hub.topics": "Topic",
     "streamkit.operators.admission": "circuit_breaker rate_limit",
     "streamkit.operators.buffering": "batch buffer coalesce window",
     "streamkit.operators.combining": "combine_latest concat interleave merge zip",
@@ -238,6 +246,7 @@ _HOMES = {
     "streamkit.operators.timing": "Timestamped debounce delay heartbeat pace sample throttle timed_stage timeout timestamped",
     "streamkit.operators.tool_calls": "partial_json run_tools",
     "streamkit.operators.transform": "enumerate filter flat_map map operator pairwise scan stage tap",
+    "streamkit.sinks.chats": "ChatRoutes",
     "streamkit.stages.code_blocks": "CodeBlock",
     "streamkit.stages.counting": "TokenCounter",
     "streamkit.stages.growing": "Parsed",

@@ -5,8 +5,8 @@
 
 `clock` is time that jumps, `diagrams` draws streams as text, `seeded` decides whose turn it is, `scripted` a model that plays
 what it is told, `probes` a source that watches how it is treated, `leaks` looks for what was left behind, and
-`source_contract`, `operator_contract` and `sink_contract` are the checks. All of it runs on asyncio, uvloop and trio and
-needs no test framework.
+`source_contract`, `operator_contract`, `sink_contract` and `store_contract` are the checks. All of it runs on asyncio,
+uvloop and trio and needs no test framework.
 
 `servers` are providers on loopback; `pytest_plugin` is a fixture that records and replays, for pytest alone.
 """
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from streamkit.testing.seeded import run_seeded as run_seeded
     from streamkit.testing.sink_contract import check_sink as check_sink
     from streamkit.testing.source_contract import check_source as check_source
+    from streamkit.testing.store_contract import STORE_RULES as STORE_RULES
+    from streamkit.testing.store_contract import check_store as check_store
 
 # A module is loaded when its first name is asked for: pytest loads this package at every start, for the fixture in it.
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "streamkit.testing.seeded": "SeededLoop for_seeds run_seeded",
     "streamkit.testing.sink_contract": "check_sink",
     "streamkit.testing.source_contract": "check_source",
+    "streamkit.testing.store_contract": "STORE_RULES check_store",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
