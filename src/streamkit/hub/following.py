@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -135,8 +136,10 @@ class Follower:
     def drain(self) -> None:
         """The hub goes; the stream goes on elsewhere."""
         log = self._log
-        if log is not None and not log.over:
-            fault = StreamDraining("the hub is closing", last_id=log.token(log.head - 1) if log.head else None)
+        fault = StreamDraining("the hub is closing", last_id=log.token(log.head - 1) if log is not None and log.head else None)
+        if log is None:
+            self._error = fault
+        elif not log.over:
             log.end(to_error_event(fault), fault)
         self.leave()
 
@@ -151,6 +154,8 @@ class Follower:
             self.leave()
 
     def _over(self) -> None:
+        self._left = True
+        self._opened.set()  # also if it was cancelled before it began, when nothing of it has run
         self._gone()
         self.closed.set()
 
@@ -165,11 +170,9 @@ class Follower:
                 self._log.end(to_error_event(error), error)
 
     async def _end(self) -> None:
-        self._left = True
-        if self._log is not None and not self._log.over and self._log.readers:
+        if self._log is not None and not self._log.over and (self._log.readers or self.waiting):
             fault = StreamInterrupted("the task that copied it from its store was cancelled")
             self._log.end(to_error_event(fault), fault)
-        self._opened.set()
 
     async def _copy(self) -> None:
         record = await self._patiently(lambda: self._store.get(self.id))
@@ -191,6 +194,8 @@ class Follower:
         self._log = log
         while not log.over:
             page = await self._patiently(lambda: self._store.read(self.id, log.head))
+            if page.record.first_epoch != record.first_epoch:  # another one under its name
+                raise unknown(self.id)
             self.record = record = page.record
             self._take(log, page.chunks)
             if log.head < record.head:
@@ -229,7 +234,8 @@ class Follower:
         until = record.lease_until if record.lease_until is not None else record.created_at + self._lease
         left = until - time.time()
         if left <= 0:
-            await end_as_interrupted(self._store, record, holder=self._holder, lease=self._lease, keep=self._keep)
+            end = partial(end_as_interrupted, self._store, record, holder=self._holder, lease=self._lease, keep=self._keep)
+            await self._patiently(end)
             return
         # A little behind the lease: another wait of no length would be for nothing.
         await self._patiently(lambda: self._store.wait(self.id, log.head, seconds=min(left + 0.01, _LONGEST_WAIT)))
