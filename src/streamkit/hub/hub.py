@@ -341,6 +341,7 @@ class Hub:
         on_disconnect: OnDisconnect,
     ) -> bool:
         """Run it; False if there is such a stream by now."""
+        self._check_open()  # again: it may have closed while another stream made room for this one
         self._make_room()
         first = first_epoch()
         store = self._store
