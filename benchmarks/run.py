@@ -38,6 +38,7 @@ PEERS = (
     "aiostream",
     "anyio",
     "asyncstdlib",
+    "broadcaster",
     "httpx-sse",
     "httpx2",
     "jiter",
