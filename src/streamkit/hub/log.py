@@ -70,7 +70,9 @@ class Limits:
 
 
 class Lockstep(Protocol):
-    """A reader that the writer waits for."""
+    """A reader that the writer waits for; `at` is the offset of the next event that it will take."""
+
+    at: int
 
     def room(self, head: int) -> int:
         """How many events may still come before the writer must wait."""
@@ -230,7 +232,9 @@ class Log:
         end = next((start for start, later in self._epochs if later > epoch), None)
         if end is not None:
             return min(offset + 1, end)
-        if offset >= self.head and (self._complete or self.over or offset - self.head > _MOST_AHEAD):
+        # A copy that was broken off has not all that its stream has: who was further than it gets the fault.
+        whole = self._complete or (self.over and self.fault is None)
+        if offset >= self.head and (whole or offset - self.head > _MOST_AHEAD):
             raise InvalidToken(
                 f"this resume token is beyond the newest event of its stream, number {self.head - 1}: start without one, from the "
                 "beginning",
@@ -322,6 +326,8 @@ class Log:
             excess = max(excess, at)
         # The last event stays one: whoever comes back is told how it ended.
         excess = min(excess, len(buffer) - 1 if self.over else len(buffer))
+        if excess > 0 and not limits.fold:  # who is waited for loses nothing; and is never further behind than it may be
+            excess = min([excess, *[place.at - self.base for place in self.lockstep]])
         if excess > 0:
             gone = buffer[:excess]
             self.weight -= sum(map(weight_of, gone))
