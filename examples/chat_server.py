@@ -36,7 +36,7 @@ function follow(id) {                           // from the beginning, and after
     const event = JSON.parse(data);
     if (event.type === "text-delta") answer.textContent += event.text;
     if (event.type === "finish" || event.type === "error") {
-      source.close(); answer.textContent += `\\n\\n[${event.reason ?? event.message}]`;
+      source.close(); answer.textContent += `\\n\\n[${event.message ?? event.reason ?? "stop"}]`;
     }
   };
 }
