@@ -461,6 +461,14 @@ class Hub:
             StoreError: what is kept elsewhere cannot be had.
             StreamInterrupted, StreamDraining: its worker died; its hub was closed. Others: what its source failed with.
             StreamBusy: it is run in another event loop than the hub.
+
+        >>> async def main():
+        ...     async with Hub() as hub:
+        ...         await hub.start("greeting", ["Hel", "lo"])
+        ...         entries = await hub.entries("greeting").collect()
+        ...         return await hub.subscribe("greeting", after=entries[0][0]).collect()
+        >>> run(main())
+        [TextDelta(text='lo', index=0, choice=0), Finish(reason='stop', raw_reason=None, choice=0)]
         """
         return self.read(id, events_of, after=after, policy=policy, lag=lag, errors=errors, asked=(owner,))
 
@@ -475,7 +483,16 @@ class Hub:
         owner: str | None = None,
         errors: Errors = "raise",
     ) -> Stream[tuple[str, Event]]:
-        """The same as `subscribe`, each event behind the token to resume from when it has been seen."""
+        """The same as `subscribe`, each event behind the token to resume from when it has been seen.
+
+        >>> async def main():
+        ...     async with Hub() as hub:
+        ...         await hub.start("greeting", ["Hello"])
+        ...         [(token, event), end] = await hub.entries("greeting").collect()
+        ...         return token.split(".")[1], event
+        >>> run(main())
+        ('0', TextDelta(text='Hello', index=0, choice=0))
+        """
         return self.read(id, entries_of, after=after, policy=policy, lag=lag, errors=errors, asked=(owner,))
 
     def read(
@@ -654,6 +671,19 @@ class Hub:
         Raises:
             UnknownStream: no such stream, or somebody else's.
             StoreError: it runs elsewhere, and cannot be told.
+
+        >>> async def main():
+        ...     async def endless():
+        ...         while True:
+        ...             yield "and so on "
+        ...             await asyncio.sleep(0)
+        ...     async with Hub() as hub:
+        ...         await hub.start("talk", endless)
+        ...         ended = await hub.cancel("talk", "enough")
+        ...         return ended, (await hub.subscribe("talk").message()).finish.reason, (await hub.status("talk")).reason
+        >>> import asyncio
+        >>> run(main())
+        (True, 'cancelled', 'enough')
         """
         return await self.end(id, reason, asked=(owner,))
 
@@ -692,6 +722,15 @@ class Hub:
         Raises:
             UnknownStream: no such stream, or somebody else's.
             StoreError: it is elsewhere, and the store cannot be asked.
+
+        >>> async def main():
+        ...     async with Hub() as hub:
+        ...         await hub.start("greeting", ["Hello"], metadata={"chat": 7})
+        ...         await hub.subscribe("greeting").collect()
+        ...         status = await hub.status("greeting")
+        ...         return status.state, status.events, dict(status.metadata)
+        >>> run(main())
+        ('done', 2, {'chat': 7})
         """
         return await self.look(id, asked=(owner,))
 
@@ -710,6 +749,14 @@ class Hub:
         Raises:
             UnknownStream: no such stream, or somebody else's.
             StoreError: it is elsewhere, and the store cannot be asked.
+
+        >>> async def main():
+        ...     async with Hub() as hub:
+        ...         await hub.start("greeting", ["Hel", "lo"])
+        ...         await hub.subscribe("greeting").collect()
+        ...         return (await hub.message("greeting")).text
+        >>> run(main())
+        'Hello'
         """
         return await self.answer(id, asked=(owner,))
 
@@ -737,6 +784,18 @@ class Hub:
 
         Args:
             timeout: Seconds; None waits as long as it takes.
+
+        >>> async def main():
+        ...     async def slow():
+        ...         yield "Hello"
+        ...         await asyncio.sleep(60)
+        ...     async with Hub() as hub:
+        ...         await hub.start("greeting", slow)
+        ...         await hub.drain(0.01)
+        ...         return [status.state for status in await hub.list()]
+        >>> import asyncio
+        >>> run(main())
+        ['draining']
         """
         if timeout is not None and (timeout != 0 or isinstance(timeout, bool)):
             check_seconds("hub.drain", "timeout", timeout)
