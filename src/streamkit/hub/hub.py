@@ -31,7 +31,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 import anyio
 import msgspec
 
-from streamkit.errors import BufferFull, ConfigError, StoreError, StreamBusy, StreamConsumed, StreamDraining
+from streamkit.errors import BufferFull, ConfigError, StoreError, StreamBusy, StreamConsumed, StreamDraining, UnknownStream
 from streamkit.events.message import Message
 from streamkit.events.model import Event, Finish
 from streamkit.flow.clock import Clock, current_clock
@@ -359,6 +359,9 @@ class Hub:
                 # What is made of the stream's age is the same in each process that reads it.
                 started_at = None if record is None else record.created_at
                 self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect, started_at)
+        except UnknownStream:  # another process has replaced it before it began
+            self._started(id)
+            return False
         except BaseException as error:
             if created or not isinstance(error, Exception):  # a cancelled call may have made it, or not
                 gone = self._starting[id]
@@ -415,11 +418,16 @@ class Hub:
             await kept.producer.closed.wait()
             await kept.stored.wait()
             self._forget(kept)
-        if self._store is not None:
+        if self._store is None or id in self._starting or id in self._kept:
+            return
+        self._starting[id] = anyio.Event()  # another start waits: what it creates must not be deleted here
+        try:
             record = await self._store.get(id)
             if record is not None and record.state == "running":
                 raise StreamBusy(f"the stream {id!r:.80} runs in another process: cancel it, and start it again when it is over")
             await self._store.delete(id)
+        finally:
+            self._started(id)
 
     # -- reading
 
