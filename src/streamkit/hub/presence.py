@@ -7,19 +7,22 @@ is kept gets the difference between what it knows and what is, which is never mo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal
+from types import TracebackType
+from typing import Final, Literal, Protocol, Self
 
 import msgspec
 
-from streamkit.errors import StreamDraining
+from streamkit.errors import ConfigError, StreamBusy, StreamDraining
 from streamkit.flow.fanout import for_one_reader
 from streamkit.flow.fuse import Shape
 from streamkit.flow.tasks import Crowd
 
-__all__ = ["Member", "Presence", "PresenceChange", "Watcher", "difference"]
+__all__ = ["Member", "Membership", "Presence", "PresenceChange", "Watcher", "check_metadata", "check_name", "difference"]
 
 # Changes of who is there that a watcher may be behind before it gets the difference alone.
 _CHANGES: Final = 1024
+
+_LONGEST_NAME: Final = 200
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -46,6 +49,78 @@ class PresenceChange(msgspec.Struct, frozen=True):
 
     kind: Literal["joined", "left", "updated"]
     member: Member
+
+
+class Place(Protocol):
+    """What one can be in: a topic."""
+
+    async def enter(self, name: str | None, metadata: Mapping[str, object]) -> Member: ...
+    def change(self, member: Member, metadata: Mapping[str, object]) -> Member: ...
+    def exit(self, member: Member) -> None: ...
+
+
+class Membership:
+    """Being there, as an `async with`; made by `topic.join`. What it gives is itself.
+
+    Cancellation: whoever leaves the block has left the topic, whatever it left with.
+    """
+
+    __slots__ = ("_entered", "_member", "_metadata", "_name", "_topic")
+
+    def __init__(self, topic: Place, name: str | None, metadata: Mapping[str, object]) -> None:
+        self._topic = topic
+        self._name = name
+        self._metadata = metadata
+        self._member: Member | None = None
+        self._entered = False
+
+    @property
+    def member(self) -> Member:
+        """As the others see it.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        if self._member is None:
+            raise ConfigError("whoever joins is there inside of `async with topic.join(...)`, and only there")
+        return self._member
+
+    @property
+    def name(self) -> str:
+        """The name of the member; one that is drawn is so when they come first, and stays.
+
+        Raises:
+            ConfigError: it has not been there.
+        """
+        return self.member.name if self._name is None else self._name
+
+    async def update(self, metadata: Mapping[str, object]) -> None:
+        """Say something else of oneself, in the place of what was said before.
+
+        Raises:
+            TypeError: no metadata.
+            ConfigError: it is not there.
+            StreamDraining: the topic was closed.
+        """
+        self._member = self._topic.change(self.member, check_metadata(metadata, "update"))
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise StreamBusy("this membership is entered already: ask topic.join() for another one")
+        self._entered = True
+        try:
+            self._member = await self._topic.enter(self._name, self._metadata)
+            self._name = self._member.name
+        except BaseException:
+            self._entered = False
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # Without an await: no cancel can come between.
+        member, self._member = self.member, None
+        self._entered = False
+        self._topic.exit(member)
 
 
 class Presence:
@@ -140,3 +215,22 @@ def difference(known: Mapping[str, Member], there: Mapping[str, Member]) -> Iter
             yield PresenceChange("joined", member)
         elif before is not member:
             yield PresenceChange("updated", member)
+
+
+def check_name(what: str, name: object) -> None:
+    """Raise TypeError or ConfigError for what is no name of a topic or of a member."""
+    if not isinstance(name, str):
+        raise TypeError(f"a {what}'s name is a str, got {type(name).__name__}")
+    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ConfigError(f"a {what}'s name has 1 to {_LONGEST_NAME} printable characters, got {name!r:.80}")
+
+
+def check_metadata(metadata: object, method: str) -> Mapping[str, object]:
+    """A copy: whoever said it may change theirs.
+
+    Raises:
+        TypeError: no mapping.
+    """
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"topic.{method}(metadata=...) takes a mapping, got {type(metadata).__name__}")
+    return dict(metadata)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # JSON values, whoever wrote them

@@ -21,8 +21,8 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType, TracebackType
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
 import anyio
@@ -39,12 +39,12 @@ from streamkit.flow.streams import Stream
 from streamkit.flow.tasks import Backend
 from streamkit.hub.expiring import Expiries
 from streamkit.hub.log import Limits, Log
-from streamkit.hub.presence import Member, Presence, PresenceChange, Watcher
+from streamkit.hub.presence import Member, Membership, Presence, PresenceChange, Watcher, check_metadata, check_name
 from streamkit.hub.producing import event_of
 from streamkit.hub.reading import Cursor, Errors, Policy, Reader, View, check_policy, entries_of, events_of
 from streamkit.hub.tokens import first_epoch, parse_token
 
-__all__ = ["ANNOUNCED", "TOPIC_LAG", "Membership", "Topic", "TopicAction", "TopicSink", "Topics", "check_topic"]
+__all__ = ["ANNOUNCED", "TOPIC_LAG", "Topic", "TopicAction", "TopicSink", "Topics", "check_topic"]
 
 ANNOUNCED: Final = "stream-announced"
 """The name of the Custom event that says of a whole stream that it is there: `{"id": ..., "metadata": {...}}`."""
@@ -61,7 +61,6 @@ _TOPIC_BYTES: Final = 4 << 20
 # A publisher that never waits lets its readers have a turn after so many events.
 _TURN_EVENTS: Final = 64
 
-_LONGEST_NAME: Final = 200
 _NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -188,7 +187,7 @@ class Topic:
         id = stream if isinstance(stream, str) else getattr(stream, "id", None)
         if not isinstance(id, str):
             raise TypeError(f"announce() takes a stream's id or a generation, got {type(stream).__name__}")
-        return await self.publish(Custom(ANNOUNCED, {"id": id, "metadata": _checked(metadata, "announce")}))
+        return await self.publish(Custom(ANNOUNCED, {"id": id, "metadata": check_metadata(metadata, "announce")}))
 
     def sink(self) -> TopicSink:
         """Where `stream.to` may deliver; many streams may at once.
@@ -296,7 +295,7 @@ class Topic:
         """
         if member is not None:
             check_name("member", member)
-        return Membership(self, member, _checked(metadata, "join"))
+        return Membership(self, member, check_metadata(metadata, "join"))
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -541,70 +540,6 @@ class Topic:
         self.look()
 
 
-class Membership:
-    """Being there, as an `async with`; made by `topic.join`. What it gives is itself.
-
-    Cancellation: whoever leaves the block has left the topic, whatever it left with.
-    """
-
-    __slots__ = ("_entered", "_member", "_metadata", "_name", "_topic")
-
-    def __init__(self, topic: Topic, name: str | None, metadata: Mapping[str, object]) -> None:
-        self._topic = topic
-        self._name = name
-        self._metadata = metadata
-        self._member: Member | None = None
-        self._entered = False
-
-    @property
-    def member(self) -> Member:
-        """As the others see it.
-
-        Raises:
-            ConfigError: it is not there.
-        """
-        if self._member is None:
-            raise ConfigError("whoever joins is there inside of `async with topic.join(...)`, and only there")
-        return self._member
-
-    @property
-    def name(self) -> str:
-        """The name of the member; one that is drawn is so when they come first, and stays.
-
-        Raises:
-            ConfigError: it has not been there.
-        """
-        return self.member.name if self._name is None else self._name
-
-    async def update(self, metadata: Mapping[str, object]) -> None:
-        """Say something else of oneself, in the place of what was said before.
-
-        Raises:
-            TypeError: no metadata.
-            ConfigError: it is not there.
-            StreamDraining: the topic was closed.
-        """
-        self._member = self._topic.change(self.member, _checked(metadata, "update"))
-
-    async def __aenter__(self) -> Self:
-        if self._entered:
-            raise StreamBusy("this membership is entered already: ask topic.join() for another one")
-        self._entered = True
-        try:
-            self._member = await self._topic.enter(self._name, self._metadata)
-            self._name = self._member.name
-        except BaseException:
-            self._entered = False
-            raise
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # Without an await: no cancel can come between.
-        member, self._member = self.member, None
-        self._entered = False
-        self._topic.exit(member)
-
-
 class TopicSink:
     """Publishes what a stream gives. The topic stays open when the stream ends; one that failed says so by an ErrorEvent."""
 
@@ -749,14 +684,6 @@ def _announcements(log: Log, events: Sequence[Event], offsets: Sequence[int]) ->
     return ids
 
 
-def check_name(what: str, name: object) -> None:
-    """Raise TypeError or ConfigError for what is no name of a topic or of a member."""
-    if not isinstance(name, str):
-        raise TypeError(f"a {what}'s name is a str, got {type(name).__name__}")
-    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
-        raise ConfigError(f"a {what}'s name has 1 to {_LONGEST_NAME} printable characters, got {name!r:.80}")
-
-
 def check_topic(name: object, events: object, bytes: object, age: object) -> None:
     """Raise TypeError or ConfigError for what no topic can have."""
     check_name("topic", name)
@@ -766,10 +693,3 @@ def check_topic(name: object, events: object, bytes: object, age: object) -> Non
         check_count("hub.topic", "max_bytes", bytes, 1)
     if age is not None:
         check_seconds("hub.topic", "max_age", age)
-
-
-def _checked(metadata: object, method: str) -> Mapping[str, object]:
-    """A copy: whoever said it may change theirs."""
-    if not isinstance(metadata, Mapping):
-        raise TypeError(f"topic.{method}(metadata=...) takes a mapping, got {type(metadata).__name__}")
-    return dict(metadata)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # JSON values, whoever wrote them
