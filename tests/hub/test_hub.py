@@ -8,6 +8,7 @@ import json
 import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from math import inf, nan
 from typing import Any
 
@@ -109,7 +110,7 @@ async def test_strings_are_text_deltas_and_events_stay_the_very_same_objects() -
 async def test_another_object_ends_the_stream_with_a_type_error_that_says_what_to_do(item: object, named: str) -> None:
     probe = Probe(["a", item, "b"])
     async with Hub() as hub:
-        await hub.start("a", probe)  # type: ignore[arg-type]  # that is the test
+        await hub.start("a", probe)
         reading = Reading(hub.subscribe("a"))
         await reading()
         assert deltas("a") == reading.got
@@ -305,7 +306,7 @@ async def test_many_that_replace_at_once_leave_one_stream_and_close_the_others()
     async with assert_no_leaks(), Hub() as hub:
         async with anyio.create_task_group() as group:
             for source in sources:
-                group.start_soon(lambda source=source: hub.start("a", source, if_exists="replace"))
+                group.start_soon(partial(hub.start, "a", source, if_exists="replace"))
         await turns()
         assert ["running"] == [status.state for status in await hub.list()]
     assert [source.runs for source in sources] == [source.closed for source in sources]
@@ -860,7 +861,7 @@ async def test_a_start_of_a_name_that_is_somebody_elses_is_refused_whatever_was_
         for asked in ("join", "raise", "replace"):
             for owner in ("eve", None):
                 with pytest.raises(UnknownStream):
-                    await hub.start("a", ["mine"], owner=owner, if_exists=asked)  # type: ignore[arg-type]  # one of the three
+                    await hub.start("a", ["mine"], owner=owner, if_exists=asked)
         assert "running" == (await hub.status("a", owner="ada")).state
     assert 1 == source.closed
 

@@ -244,19 +244,16 @@ async def test_events_go_by_age_on_the_clock_in_place(clock: VirtualClock) -> No
 def some_events(dice: random.Random, count: int) -> list[Event]:
     made: list[Event] = []
     for number in range(count):
-        made.append(
-            dice.choice(
-                [
-                    TextDelta(f"{number} "),
-                    TextDelta(f"{number} "),
-                    TextDelta(f"{number} ", index=1),
-                    ToolCallDelta("1", f"{number},"),
-                    Usage(output_tokens=number),
-                    Custom("c", number),
-                    Gap(1),
-                ]
-            )
-        )
+        kinds: list[Event] = [
+            TextDelta(f"{number} "),
+            TextDelta(f"{number} "),
+            TextDelta(f"{number} ", index=1),
+            ToolCallDelta("1", f"{number},"),
+            Usage(output_tokens=number),
+            Custom("c", number),
+            Gap(1),
+        ]
+        made.append(dice.choice(kinds))
     return made
 
 
