@@ -48,7 +48,7 @@ from streamkit.hub.log import Limits, Log
 from streamkit.hub.many import MANY, Tagged, read_many
 from streamkit.hub.persisting import Persister
 from streamkit.hub.producing import OnDisconnect, Producer
-from streamkit.hub.reading import Cursor, Errors, Policy, Reader, View, check_policy, entries_of, events_of
+from streamkit.hub.reading import Errors, Policy, Reader, View, check_policy, direct, entries_of, events_of
 from streamkit.hub.stores.protocol import Record, State, Store
 from streamkit.hub.stores.rules import check_create
 from streamkit.hub.tokens import first_epoch, format_token, parse_token
@@ -534,7 +534,7 @@ class Hub:
 
             feed.start = start
             if policy == "lag":
-                feed.direct = Cursor
+                feed.direct = direct
             return feed
 
         return Stream(Source(f"stream {id!r:.80} of a hub", open_feed, repeatable=True))

@@ -13,11 +13,11 @@ Nothing is done for a slow reader before it comes back: a policy looks at what i
 from __future__ import annotations
 
 import types
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
 
 from streamkit.dialects.outcomes import error_from_event
-from streamkit.errors import ConfigError, ReaderLagged, StreamBusy
+from streamkit.errors import ConfigError, ReaderLagged
 from streamkit.events.message import Message
 from streamkit.events.model import ErrorEvent, Event
 from streamkit.flow.channel import FAIRNESS
@@ -27,7 +27,7 @@ from streamkit.flow.tasks import Seat
 from streamkit.hub.log import Log, Slice
 from streamkit.hub.policies import conflated, newest
 
-__all__ = ["Cursor", "Errors", "Policy", "Reader", "View", "check_policy", "entries_of", "events_of"]
+__all__ = ["Errors", "Policy", "Reader", "View", "check_policy", "direct", "entries_of", "events_of"]
 
 Policy: TypeAlias = Literal["lag", "conflate", "latest", "disconnect", "backpressure"]
 Errors: TypeAlias = Literal["raise", "yield"]
@@ -137,17 +137,22 @@ class Reader:
                 yield seat
             else:
                 yield from seat.__await__()
+        return self.take()
+
+    def take(self) -> Sequence[Any]:
+        """Some of what is unread; there is something, or the log is over. Raises as `_read` does."""
+        log, at = self.log, self.at
         start = at - log.base
         if log.over or start < 0:
-            return self.rare(at)
-        events = buffer[start : start + FAIRNESS]
+            return self._rare(at)
+        events = self._buffer[start : start + FAIRNESS]
         self.at = at + len(events)
         return events if self.view is None else self.view(log, events, range(at, self.at))
 
     if not TYPE_CHECKING:
         __anext__ = _read
 
-    def rare(self, at: int) -> Sequence[Any]:
+    def _rare(self, at: int) -> Sequence[Any]:
         """What lies below the events that are kept one by one; and all of a log that is over."""
         log = self.log
         if at < log.base:
@@ -185,14 +190,17 @@ class Reader:
         raise StopAsyncIteration
 
 
-class Cursor:
+def direct(
+    ending: Ending,
+    start: Callable[[], Awaitable[Reader]],
+    checkpoint: Callable[[], Awaitable[object]],
+    leave: Callable[[BaseException | None], Awaitable[None]],
+) -> AsyncGenerator[Any]:
     """A reader with policy "lag" as its consumer iterates it: event by event or list by list, without a segment in between.
 
-    A consumer that waits for each event goes through every frame that stands between it and the event loop, once per event:
-    through this one alone it costs 0.6 us, through a segment and the reader's own 1.0 (benchmarks/bench_hub.py).
-
-    The generator `around` stands in the segment's place towards the Run: it opens the reader, it is told what ended the reading,
-    and it closes the Run; where a cursor is dropped, the event loop closes it as it closes any generator.
+    A consumer that waits for each event goes through every frame that stands between it and the event loop, once per event.
+    It is a generator like a segment, and not a class with a generator-based `__anext__`, which costs a tenth of a microsecond less:
+    no task could be made of that one's `anext()` (Python 3.12, anyio, trio).
 
     Args:
         ending: "yield" gives events, "lists" gives what there is in one list.
@@ -200,145 +208,81 @@ class Cursor:
         checkpoint: Lets the event loop turn.
         leave: Awaited with what ended it, or None for its end.
     """
-
-    __slots__ = ("_around", "_at", "_checkpoint", "_log", "_reader", "_ready", "_seat", "_single", "_state", "_view")
-
-    def __init__(
-        self,
-        ending: Ending,
-        start: Callable[[], Awaitable[Reader]],
-        checkpoint: Callable[[], Coroutine[Any, Any, None]],
-        leave: Callable[[BaseException | None], Awaitable[None]],
-    ) -> None:
-        self._single = ending == "yield"
-        self._checkpoint = checkpoint
-        self._around = cast("types.AsyncGeneratorType[Reader, None]", _around(start, leave))
-        # What is left of a slice.
-        self._ready: Iterator[Any] = iter(())
-        self._state: Literal["new", "ready", "parked", "paused", "over"] = "new"
-        # Known from the first read on; the reader's own, but for its place.
-        self._reader: Reader
-        self._log: Log
-        self._seat: Seat
-        self._view: View | None
-        self._at: int = 0
-
-    @property
-    def ag_running(self) -> bool:
-        """Whether a task is in it, as of a generator."""
-        return self._state == "parked" or self._around.ag_running
-
-    def __aiter__(self) -> Cursor:
-        return self
-
-    if TYPE_CHECKING:
-
-        def __anext__(self) -> Awaitable[Any]: ...
-
-    @types.coroutine
-    def _next(self) -> Generator[Any, Any, Any]:
-        """The next event, or list of events.
-
-        Raises:
-            StopAsyncIteration: the stream ended, and the Run is closed.
-            BaseException: what it failed with; the Run is closed.
-        """
-        for event in self._ready:
-            return event
-        # Long and plain: this is what an event costs for each reader.
-        if self._state != "ready":
-            yield from self._prepared()
-        log = self._log
-        buffer = log.buffer
-        try:
-            while (start := self._at - log.base) >= len(buffer) and not log.over:
-                log.limit = 0
-                self._state = "parked"
-                seat = self._seat
-                if seat.direct:
-                    seat.blocking = True
-                    yield seat
-                else:
-                    yield from seat.__await__()
-                self._state = "ready"
-            if log.over or start < 0:
-                reader = self._reader
-                events = reader.rare(self._at)
-                self._at = reader.at
-            else:
-                if len(buffer) == start + 1 and self._view is None:
-                    self._at += 1
-                    return buffer[start] if self._single else [buffer[start]]
-                events = buffer[start : start + FAIRNESS]
-                self._at += len(events)
-                if self._view is not None:
-                    events = self._view(log, events, range(self._at - len(events), self._at))
-        except BaseException as error:
-            yield from self._left(error)
-            raise
-        if len(events) >= FAIRNESS:  # there may be more: the event loop turns first
-            self._state = "paused"
-        if not self._single:
-            return events
-        self._ready = ready = iter(events)
-        return next(ready)
-
-    if not TYPE_CHECKING:
-        __anext__ = _next
-
-    def _prepared(self) -> Generator[Any, Any, None]:
-        """Do what there is to do besides reading."""
-        if self._state == "parked":
-            raise StreamBusy("another task is reading this stream: an iterator has one reader at a time")
-        if self._state == "paused":
-            try:
-                yield from self._checkpoint().__await__()
-            except BaseException as error:
-                yield from self._left(error)
-                raise
-        else:  # new; or over, of which the generator tells
-            self._reader = yield from self._around.__anext__().__await__()
-            reader = self._reader
-            self._log, self._seat, self._view, self._at = reader.log, reader.seat, reader.view, reader.at
-        self._state = "ready"
-
-    def _left(self, error: BaseException) -> Generator[Any, Any, None]:
-        """Close the Run, because this ended the reading."""
-        self._forget()
-        try:
-            if isinstance(error, StopAsyncIteration):
-                yield from self._around.__anext__().__await__()
-            else:
-                yield from self._around.athrow(error).__await__()
-        finally:
-            del error  # it has this frame in its traceback
-
-    def _forget(self) -> None:
-        self._state = "over"
-        self._ready = iter(())
-
-    async def aclose(self) -> None:
-        """Close the Run, if anything was read; there is nothing more to come.
-
-        Raises:
-            StreamBusy: another task waits in it.
-        """
-        if self._state == "parked":
-            raise StreamBusy("another task still reads this stream: end that task first; the stream is closed there")
-        self._forget()
-        await self._around.aclose()
+    return (_events if ending == "yield" else _lists)(start, checkpoint, leave)
 
 
-async def _around(
-    start: Callable[[], Awaitable[Reader]], leave: Callable[[BaseException | None], Awaitable[None]]
-) -> AsyncGenerator[Reader]:
-    """What stands around the reading of a cursor: it gives the reader, and is resumed with what ended the reading."""
+# Two long and plain loops that differ in what they yield: this is what an event costs for each reader (benchmarks/bench_hub.py).
+
+
+async def _events(
+    start: Callable[[], Awaitable[Reader]],
+    checkpoint: Callable[[], Awaitable[object]],
+    leave: Callable[[BaseException | None], Awaitable[None]],
+) -> AsyncGenerator[Any]:
     try:
-        yield await start()
+        reader = await start()
+        log, seat, view = reader.log, reader.seat, reader.view
+        wait, buffer = _wait_of(seat), log.buffer
+        try:
+            while True:
+                while (at := reader.at - log.base) >= len(buffer) and not log.over:
+                    log.limit = 0
+                    await wait(seat)
+                if at + 1 == len(buffer) and view is None and at >= 0 and not log.over:
+                    reader.at += 1
+                    yield buffer[at]
+                    continue
+                events = reader.take()
+                for event in events:
+                    yield event
+                if len(events) >= FAIRNESS:  # there may be more: the event loop turns first
+                    await checkpoint()
+        except StopAsyncIteration:
+            pass
     except BaseException as error:
         await leave(error)
         raise
     await leave(None)
+
+
+async def _lists(
+    start: Callable[[], Awaitable[Reader]],
+    checkpoint: Callable[[], Awaitable[object]],
+    leave: Callable[[BaseException | None], Awaitable[None]],
+) -> AsyncGenerator[Any]:
+    try:
+        reader = await start()
+        log, seat = reader.log, reader.seat
+        wait, buffer = _wait_of(seat), log.buffer
+        try:
+            while True:
+                while reader.at - log.base >= len(buffer) and not log.over:
+                    log.limit = 0
+                    await wait(seat)
+                events = reader.take()
+                yield events
+                if len(events) >= FAIRNESS:
+                    await checkpoint()
+        except StopAsyncIteration:
+            pass
+    except BaseException as error:
+        await leave(error)
+        raise
+    await leave(None)
+
+
+def _wait_of(seat: Seat) -> Callable[[Seat], Awaitable[None]]:
+    return _sit if seat.direct else _park
+
+
+@types.coroutine
+def _sit(seat: Seat) -> Generator[Seat, None, None]:
+    seat.blocking = True
+    yield seat
+
+
+async def _park(seat: Seat) -> None:
+    await seat
 
 
 class _Reducing(Reader):
@@ -360,7 +304,7 @@ class _Reducing(Reader):
             await self.seat
         start = at - log.base
         if start < 0 or log.over:
-            return self.rare(at)
+            return self._rare(at)
         events: Sequence[Event] = log.buffer[start:]
         offsets: Sequence[int] = range(at, at + len(events))
         self.at = at + len(events)

@@ -41,7 +41,7 @@ from streamkit.hub.expiring import Expiries
 from streamkit.hub.log import Limits, Log
 from streamkit.hub.presence import Member, Membership, Presence, PresenceChange, Watcher, check_metadata, check_name
 from streamkit.hub.producing import event_of
-from streamkit.hub.reading import Cursor, Errors, Policy, Reader, View, check_policy, entries_of, events_of
+from streamkit.hub.reading import Errors, Policy, Reader, View, check_policy, direct, entries_of, events_of
 from streamkit.hub.tokens import first_epoch, parse_token
 
 __all__ = ["ANNOUNCED", "TOPIC_LAG", "Topic", "TopicAction", "TopicSink", "Topics", "check_topic"]
@@ -468,7 +468,7 @@ class Topic:
 
             feed.start = start
             if policy == "lag" and not from_floor:  # ids are fewer than events: there may be none in a slice
-                feed.direct = Cursor
+                feed.direct = direct
             self.look()
             return feed
 
