@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 
 import streamkit as sk
-from streamkit.sinks.chats import ChatRequest, ChatRoutes
+from streamkit.sinks.chats import ChatRequest
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>streamkit</title>
 <form id="ask"><input id="question" value="What is a buffer?" size="60"><button>Ask</button></form>
@@ -65,7 +65,7 @@ def chat(path: str) -> Starlette:
         return model.stream(request.json(Asked).prompt)
 
     hub = sk.Hub(sk.SqliteStore(path))
-    routes = ChatRoutes(answer, hub, retry=500)
+    routes = sk.ChatRoutes(answer, hub, retry=500)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
