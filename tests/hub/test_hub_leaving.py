@@ -436,6 +436,45 @@ async def test_closing_waits_for_a_store_that_hangs_no_longer_than_its_time(cloc
         assert (3.0, 1) == (clock.now(), store.closings)
 
 
+async def test_a_cancel_waits_for_a_store_that_hangs_no_longer_than_its_time(clock: VirtualClock) -> None:
+    source = Source()
+    async with assert_no_leaks(), Hub(Stuck(), close_timeout=3.0) as hub:
+        await hub.start("a", source)
+        await source.give("x")
+        assert await hub.cancel("a")
+        assert (3.0, 1) == (clock.now(), source.closed)
+        assert ("cancelled", 0) == ((status := await hub.status("a")).state, status.stored)
+
+
+@pytest.mark.parametrize("how", ["end", "cancel", "close"])
+async def test_an_end_is_stored_at_once_however_long_events_may_wait_for_more(clock: VirtualClock, how: str) -> None:
+    store = Unclosed()
+    source = Source()
+    async with assert_no_leaks():
+        async with Hub(store, flush_within=3600.0, flush_events=1000) as hub:
+            await hub.start("a", source)
+            await source.give("x")
+            if how == "end":
+                await source.end()
+            elif how == "cancel":
+                await hub.cancel("a")
+        record = await store.get("a")
+    assert record is not None
+    assert ({"end": "done", "cancel": "cancelled", "close": "draining"}[how], 2) == (record.state, record.head)
+    assert 0.0 == clock.now()
+
+
+async def test_an_error_inside_is_not_hidden_by_a_store_that_does_not_close_well(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(MemoryStore):
+        async def aclose(self) -> None:
+            raise OSError("disk full")
+
+    with pytest.raises(ValueError, match="mine"):
+        async with Hub(Broken()):
+            raise ValueError("mine")
+    assert ["a hub was left by an error, and its store did not close well"] == [record.message for record in caplog.records]
+
+
 async def test_closing_twice_and_by_several_at_once_closes_once_and_all_wait_for_it(clock: VirtualClock) -> None:
     probe = Probe(["x"], at_step=lambda given: given == 1, clean_up=2.0)
     store = Unclosed()

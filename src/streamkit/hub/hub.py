@@ -187,7 +187,7 @@ class Hub:
             who name the same one. An owner that is named must be the right one in either case.
         close_timeout: Seconds that a source gets to close.
 
-    Memory: per stream its events up to the bounds, about 120 bytes and its text each; per reader some 2 KB, however slow it is.
+    Memory: per stream its events up to the bounds, about 120 bytes and its text each; per reader some 4 KB, however slow it is.
     Cancellation: leaving the `async with` ends all streams as "draining", and closes their sources before it returns.
     Raises:
         ConfigError, TypeError: numbers that cannot work, at the call.
@@ -665,8 +665,9 @@ class Hub:
     async def cancel(self, id: str, reason: str | None = None, /, *, owner: str | None = None) -> bool:
         """End a stream on request: what has come is kept, every reader gets `Finish("cancelled")` at once, the source is closed.
 
-        Returns when its source is closed and its end is stored, or, where another process writes it, when that has ended it. It
-        stays ended: who resumes gets what there was, and the same end.
+        Returns when its source is closed and its end is stored, or, where another process writes it, when that has ended it. For a
+        store that is away it waits `close_timeout` seconds, and the end is stored later. It stays ended: who resumes gets what
+        there was, and the same end.
 
         Args:
             id: Its name.
@@ -707,7 +708,7 @@ class Hub:
             first = not kept.producer.log.over
             kept.producer.end(Finish("cancelled"), reason=reason)
             await kept.producer.closed.wait()
-            await kept.stored.wait()
+            await self._stored(kept)
             return first
         record = await self._record(id)
         if record is None:
@@ -883,7 +884,12 @@ class Hub:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.aclose()
+        try:
+            await self.aclose()
+        except Exception:
+            if error is None:
+                raise
+            LOGGER.warning("a hub was left by an error, and its store did not close well", exc_info=True)
 
     # -- what is here, and what elsewhere
 
@@ -900,6 +906,18 @@ class Hub:
         while id in self._starting:
             await self._starting[id].wait()
         return self._kept.get(id)
+
+    async def _stored(self, kept: _Kept) -> None:
+        """Wait until all of it is in the store, as long as that may take."""
+        if kept.stored.is_set():
+            return
+        clock = self._now
+        with anyio.CancelScope() as scope:
+            timer = clock.call_at(clock.now() + self._close_timeout, scope.cancel)
+            try:
+                await kept.stored.wait()
+            finally:
+                timer.cancel()
 
     async def _record(self, id: str) -> Record | None:
         """What the store knows of it; a stream whose writer is dead is ended first."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from streamkit.errors import Fenced, LocalProtocolError, StoreError, UnknownStream
 from streamkit.events.model import Event, Gap
+from streamkit.flow.tasks import current_backend
 from streamkit.hub.chunks import encode
 from streamkit.hub.log import weight_of
 from streamkit.hub.producing import Producer
@@ -61,14 +62,14 @@ class Persister:
 
     async def run(self) -> None:
         """Store everything, and the end with it; returns when that is done, or cannot be."""
-        log, clock = self._log, self._log.clock
+        log = self._log
         seat = log.crowd.seat()
         while True:
             while log.head == self.stored and not log.over:
                 log.limit = 0
                 await seat
             if log.head - self.stored < self._events and not log.over:
-                await clock.sleep(self._within)
+                await self._gather()
             count, events = self._next_events()
             ends = log.over and self.stored + count == log.head
             chunk = Chunk(self.stored, count, self._epoch, self._encoded(events)) if count else None
@@ -78,6 +79,19 @@ class Persister:
             self.stored += count
             if ends:
                 return
+
+    async def _gather(self) -> None:
+        """Let more come, for a while; an end is not kept waiting."""
+        log, clock = self._log, self._log.clock
+        waiter = current_backend().waiter()
+        timer = clock.call_at(clock.now() + self._within, waiter.wake)
+        log.on_over.append(waiter.wake)
+        try:
+            await waiter.wait()
+        finally:
+            timer.cancel()
+            if not log.over:
+                log.on_over.remove(waiter.wake)
 
     def _next_events(self) -> tuple[int, Sequence[Event]]:
         log = self._log
