@@ -424,10 +424,15 @@ async def test_the_database_of_another_program_is_not_touched(path: Path) -> Non
 
 async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "none" / "hub.db")
-    with pytest.raises(StoreError, match="unable to open") as error:
+    with pytest.raises(StoreError, match="none/hub.db.*make its folder first") as error:
         await store.list()
     assert not error.value.retryable
     await store.aclose()
+
+
+async def test_the_file_and_its_log_are_for_their_owner_alone(store: SqliteStore, path: Path) -> None:
+    await written(store)
+    assert {0o600} == {file.stat().st_mode & 0o777 for file in path.parent.glob(f"{path.name}*")}
 
 
 # -- callers who leave

@@ -10,6 +10,7 @@ A file is looked at before anything in it is changed: one that is not ours, is n
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from typing import Final
@@ -56,9 +57,10 @@ def open_database(path: str, *, busy_timeout: float, max_bytes: int, max_chunk_b
     """A connection to the file, which is made if there is none.
 
     Raises:
-        StoreError: it is of a newer version, or of another application.
+        StoreError: it cannot be made, is of a newer version, or of another application.
         sqlite3.Error: it cannot be opened, or is no database; see `told`.
     """
+    _make_private(path)
     db = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None)
     try:
         # Whatever is longer, in whichever column, is an error before it is memory.
@@ -79,6 +81,23 @@ def open_database(path: str, *, busy_timeout: float, max_bytes: int, max_chunk_b
         db.close()
         raise
     return db
+
+
+def _make_private(path: str) -> None:
+    """Make the file for its owner alone, if there is none: it holds whole answers. SQLite gives its log the same mode.
+
+    One that is there is not opened: to close it again would let go of every lock that this process has on it (POSIX), also
+    of those that another connection counts on.
+
+    Raises:
+        StoreError: it cannot be made there.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"the file of the store cannot be made at {path!r} ({error.strerror}): make its folder first") from error
 
 
 def pragma(db: sqlite3.Connection, name: str) -> int:
