@@ -312,18 +312,18 @@ async def test_many_that_replace_at_once_leave_one_stream_and_close_the_others()
     assert [source.runs for source in sources] == [source.closed for source in sources]
 
 
-async def test_a_source_that_fails_to_open_is_refused_at_the_start_and_nothing_is_kept() -> None:
+@pytest.mark.parametrize("error", [OSError("no connection"), UnknownStream("no connection"), StreamBusy("no connection")])
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_source_that_fails_to_open_is_refused_at_the_start_and_nothing_is_kept(stored: bool, error: Exception) -> None:
     def broken() -> list[str]:
-        raise OSError("no connection")
+        raise error
 
-    store = MemoryStore()
-    for hub in (Hub(), Hub(store)):
-        async with assert_no_leaks(), hub:
-            with pytest.raises(OSError, match="no connection"):
-                await hub.start("a", broken)
-            assert [] == await hub.list()
-            await hub.start("a", WORDS)
-            assert answer(*WORDS) == await events_of(hub, "a")
+    async with assert_no_leaks(), Hub(MemoryStore() if stored else None) as hub:
+        with pytest.raises(type(error), match="no connection"):
+            await hub.start("a", broken)
+        assert [] == await hub.list()
+        await hub.start("a", WORDS)
+        assert answer(*WORDS) == await events_of(hub, "a")
 
 
 async def test_a_source_that_was_used_up_is_refused_at_the_start_and_nothing_is_kept() -> None:

@@ -349,20 +349,21 @@ class Hub:
             self._run(id, plan, first, first + 1, keep, owner, metadata, on_disconnect)
             return True
         self._starting[id] = anyio.Event()
-        created = False
+        created = acquired = False
         try:
             created = await store.create(id, owner=owner, metadata=metadata, first_epoch=first)
             if created:
                 epoch = await store.acquire(id, holder=self._holder, lease=self._lease)
+                acquired = True
                 record = await store.get(id)
                 self._check_open()
                 # What is made of the stream's age is the same in each process that reads it.
                 started_at = None if record is None else record.created_at
                 self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect, started_at)
-        except UnknownStream:  # another process has replaced it before it began
-            self._started(id)
-            return False
         except BaseException as error:
+            if isinstance(error, UnknownStream) and not acquired:  # another process has replaced it before it began
+                self._started(id)
+                return False
             if created or not isinstance(error, Exception):  # a cancelled call may have made it, or not
                 gone = self._starting[id]
                 self._spawn(partial(_undo, store, id, first), f"streamkit undo of {id}", partial(self._started, id))
