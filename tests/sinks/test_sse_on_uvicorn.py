@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ import httpx_sse
 import pytest
 import uvicorn
 from asgi_client import App
+from served import served, wait_until
 
 import streamkit as sk
 from streamkit.dialects.native import NativeDecoder
@@ -30,34 +32,8 @@ Serve = Callable[[App], str]
 @pytest.fixture(params=["asyncio", "uvloop"])
 def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
     """`serve(app)` gives the base URL; every server is stopped when the test is over."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def start(app: App) -> str:
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            app, loop=request.param, lifespan="off", ws="none", log_level="critical", access_log=False, timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        wait_until(lambda: server.started)
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-def wait_until(so: Callable[[], object], seconds: float = 10) -> None:
-    """Wait for another thread; the time is a bound and no measure."""
-    deadline = time.monotonic() + seconds
-    while not so():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)
+    with ExitStack() as running:
+        yield lambda app: running.enter_context(served(app, request.param))
 
 
 # What breaks careless clients: line ends of all kinds, characters of many bytes, leading space, quotes.

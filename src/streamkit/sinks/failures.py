@@ -84,8 +84,12 @@ def told_once(
     told: MutableMapping[object, object], name: str, last: ErrorEvent, fault: BaseException | None, correlation_id: str
 ) -> None:
     """Log the failure of a stream that many read, for the first of them: `told` is kept with the stream."""
-    if told_once not in told:
-        told[told_once] = correlation_id
+    if told_once in told:
+        return
+    told[told_once] = correlation_id
+    if last.code == "draining":  # somebody wanted it
+        LOGGER.info("stream %.80s ended because its hub was closed (correlation id %s)", name, correlation_id)
+    else:
         LOGGER.error("stream %.80s failed (code %s, correlation id %s)", name, last.code, correlation_id, exc_info=fault)
 
 
