@@ -236,7 +236,7 @@ class Follower:
         if left <= 0:
             end = partial(end_as_interrupted, self._store, record, holder=self._holder, lease=self._lease, keep=self._keep)
             await self._patiently(end)
-            return
+            left = _RETRY  # by the store's clock its writer may live yet
         # A little behind the lease: another wait of no length would be for nothing.
         await self._patiently(lambda: self._store.wait(self.id, log.head, seconds=min(left + 0.01, _LONGEST_WAIT)))
 
