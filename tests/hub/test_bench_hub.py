@@ -49,6 +49,13 @@ def test_the_promise_of_memory_is_for_all_of_it_and_not_for_what_grows_alone(ben
     )
 
 
+def test_the_promise_of_stores_is_for_commits_by_32_and_says_how_many_there_were(bench: ModuleType) -> None:
+    through, by_32 = bench._stores(1)
+    assert (None, 0.5) == (through["hold"], by_32["hold"])
+    assert "100 events by 32, 4 appends, each waited for: SQLite" == by_32["what"]
+    assert "memory store, " in through["peer_name"]
+
+
 def test_a_contender_that_loses_events_is_no_contender(bench: ModuleType) -> None:
     async def two_too_many() -> float:
         script = bench.Script(3, 1)
