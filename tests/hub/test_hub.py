@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import random
 import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from math import inf, nan
 from typing import Any
@@ -30,7 +32,7 @@ from streamkit.events.model import Custom, ErrorEvent, Finish, Start, TextDelta,
 from streamkit.flow.clock import current_clock
 from streamkit.hub.hub import Hub
 from streamkit.hub.stores.memory import MemoryStore
-from streamkit.testing import Probe, VirtualClock, assert_no_leaks, timed
+from streamkit.testing import Probe, VirtualClock, assert_no_leaks, for_seeds, timed
 
 pytestmark = pytest.mark.anyio
 
@@ -408,6 +410,92 @@ async def test_a_start_that_the_hubs_closing_overtakes_is_refused_and_leaves_not
         assert [] == await hub.list()
         await hub.aclose()
     assert [StreamDraining] == [type(error) for error in errors]
+
+
+class Dawdling(MemoryStore):
+    """A store in which each call takes some turns before it happens, and some after."""
+
+    def __init__(self, dice: random.Random) -> None:
+        super().__init__()
+        self.dice = dice
+
+    async def aclose(self) -> None:
+        """Kept for the other hub."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in ("create", "acquire", "append", "get", "delete", "read", "signal"):
+            return found
+        dice = self.dice
+
+        async def later(*args: Any, **options: Any) -> Any:
+            await turns(dice.randrange(4))
+            result = await found(*args, **options)
+            await turns(dice.randrange(4))
+            return result
+
+        return later
+
+
+async def started_at_random(seed: int) -> list[str]:
+    """Two hubs of one store, and two names that all want: started, joined, replaced, read, cancelled; what went wrong."""
+    dice = random.Random(seed)
+    store = Dawdling(dice)
+    hubs = [Hub(store), Hub(store)]
+    wrong: list[str] = []
+    probes: list[Probe[str]] = []
+    expected = (StreamBusy, StreamDraining, UnknownStream)
+
+    async def start(hub: Hub, name: str) -> None:
+        probe = Probe([f"{len(probes)}"] * dice.randrange(4), at_step=(lambda given: given == 2) if dice.random() < 0.5 else None)
+        with suppress(StreamBusy, StreamDraining):
+            generation = await hub.start(name, probe, if_exists=dice.choice(WAYS))
+            probes.append(probe)
+            if dice.random() < 0.3:
+                await turns(dice.randrange(6))
+                with suppress(UnknownStream):
+                    await generation.cancel()
+
+    async def read(hub: Hub, name: str) -> None:
+        await turns(dice.randrange(20))
+        reading = Reading(hub.subscribe(name))
+        await reading()
+        if isinstance(reading.error, Exception) and not isinstance(reading.error, expected):
+            wrong.append(f"a reader ended with {reading.error!r}")
+        if len({event.text for event in reading.got if isinstance(event, TextDelta)}) > 1:
+            wrong.append(f"a reader got of two streams: {reading.got}")
+        if reading.error is None and not (reading.got and isinstance(reading.got[-1], Finish)):
+            wrong.append(f"a reader got no end: {reading.got}")
+
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(start, dice.choice(hubs), dice.choice("ab"))
+            group.start_soon(read, dice.choice(hubs), dice.choice("ab"))
+        await turns(dice.randrange(60))
+        for hub in hubs:
+            group.start_soon(hub.aclose)
+    wrong += [f"closed {probe.closed} times" for probe in probes if probe.closed != 1]
+    for record in await MemoryStore.list(store):
+        if record.state == "running":
+            wrong.append(f"{record.id} is left running in the store, held by {record.holder}")
+    return wrong
+
+
+WAYS: list[Any] = ["join", "raise", "replace"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_hubs_that_start_and_replace_the_same_names_at_once_leave_nothing_open_and_mix_nothing(backend: Any) -> None:
+    seeds = iter(range(SEEDS))
+
+    async def main() -> list[str]:
+        return await started_at_random(next(seeds))
+
+    for seed, wrong in enumerate(for_seeds(main, range(SEEDS), backend=backend)):
+        assert [] == wrong, f"with seed {seed}"
+
+
+SEEDS = 120
 
 
 # -- names, owners, metadata, arguments

@@ -31,7 +31,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 import anyio
 import msgspec
 
-from streamkit.errors import BufferFull, ConfigError, StoreError, StreamBusy, StreamConsumed, StreamDraining, UnknownStream
+from streamkit.errors import BufferFull, ConfigError, Fenced, StoreError, StreamBusy, StreamConsumed, StreamDraining, UnknownStream
 from streamkit.events.message import Message
 from streamkit.events.model import Event, Finish
 from streamkit.flow.clock import Clock, current_clock
@@ -349,21 +349,17 @@ class Hub:
             self._run(id, plan, first, first + 1, keep, owner, metadata, on_disconnect)
             return True
         self._starting[id] = anyio.Event()
-        created = acquired = False
+        created = False
         try:
             created = await store.create(id, owner=owner, metadata=metadata, first_epoch=first)
             if created:
-                epoch = await store.acquire(id, holder=self._holder, lease=self._lease)
-                acquired = True
-                record = await store.get(id)
+                epoch, record = await self._acquire(store, id, first)
+                created = record is not None
                 self._check_open()
+            if created and record is not None:
                 # What is made of the stream's age is the same in each process that reads it.
-                started_at = None if record is None else record.created_at
-                self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect, started_at)
+                self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect, record.created_at)
         except BaseException as error:
-            if isinstance(error, UnknownStream) and not acquired:  # another process has replaced it before it began
-                self._started(id)
-                return False
             if created or not isinstance(error, Exception):  # a cancelled call may have made it, or not
                 gone = self._starting[id]
                 self._spawn(partial(_undo, store, id, first), f"streamkit undo of {id}", partial(self._started, id))
@@ -374,6 +370,17 @@ class Hub:
             raise
         self._started(id)
         return created
+
+    async def _acquire(self, store: Store, id: str, first_epoch: int) -> tuple[int, Record | None]:
+        """The epoch and the record of a stream that was just made; None if another process has replaced it since."""
+        try:
+            epoch = await store.acquire(id, holder=self._holder, lease=self._lease)
+        except (UnknownStream, StreamBusy, Fenced):
+            await _undo(store, id, first_epoch)
+            return 0, None
+        record = await store.get(id)
+        # Where it is the other's, who has made it and did not have it yet: that one finds it held, takes it back, and begins anew.
+        return epoch, record if record is not None and record.first_epoch == first_epoch else None
 
     def _started(self, id: str) -> None:
         """It runs, or never will."""
