@@ -113,8 +113,9 @@ def text_of(frames: list[Frame], dialect: str) -> str:
     return "".join(event.text for event in events if isinstance(event, sk.TextDelta))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("dialect", "seed"), [("native", 1), ("native", 2), ("native", 3), *zip(DIALECTS[1:], (4, 5, 6), strict=True)]
+)
 def test_fifty_torn_connections_change_no_byte_of_the_text(dialect: str, seed: int) -> None:
     app = Generations(1500, live=600)
     with served(app) as url, broken_wire(url, seed=seed) as wire:

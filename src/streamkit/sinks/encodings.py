@@ -25,7 +25,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -42,6 +42,9 @@ from streamkit.sinks.failures import told_once
 __all__ = ["Encoding", "HubCodec", "NothingMore", "events_before"]
 
 Content = TypeVar("Content", str, bytes)
+
+# Bytes, and perhaps what ends them before the stream does.
+Batch: TypeAlias = list[bytes | Exception | ErrorEvent]
 
 # Readers with these get the events as they are in the log, so they share what is made of them.
 _SHARING: Final = frozenset(("lag", "disconnect", "backpressure"))
@@ -110,13 +113,14 @@ class Encoding:
 
     Attributes:
         readers: How many use it.
+        offsets, batch: The events that were asked for last, and their bytes, joined, with the error if it is among them.
         error: What was wrong with an event that cannot be written, or None: the pieces end before it.
 
     Memory: a piece for each event that the log keeps one by one, made when the first reader gets there. All of it goes when
     the stream is over and nobody reads.
     """
 
-    __slots__ = ("_base", "_key", "_log", "_pen", "_pieces", "_slice", "_sliced", "error", "readers")
+    __slots__ = ("_base", "_key", "_log", "_pen", "_pieces", "batch", "error", "offsets", "readers")
 
     @staticmethod
     def of(log: Log, dialect: Dialect, name: str, model: str | None) -> Encoding:
@@ -137,26 +141,24 @@ class Encoding:
         self._pen = _Pen(dialect, name, model, log.started_at)
         self._base = 0
         self._pieces: list[bytes] = []
-        # What was asked for last: all who waited for the same event ask for the same.
-        self._slice = range(0)
-        self._sliced = b""
+        self.offsets = range(0)
+        self.batch: Batch = []
 
     @property
     def head(self) -> int:
         """The offset of the first event without a piece."""
         return self._base + len(self._pieces)
 
-    def bytes_of(self, offsets: range) -> bytes:
-        """The pieces of events that the log keeps one by one; fewer where one cannot be written."""
-        if offsets == self._slice:
-            return self._sliced
+    def write(self, offsets: range) -> None:
+        """Make the batch of these events, which the log keeps one by one."""
         self._trim()
         if self.head < offsets.stop and self.error is None:
             self._extend(offsets.stop)
         pieces = self._pieces[offsets.start - self._base : offsets.stop - self._base]
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._slice, self._sliced = offsets, body
-        return body
+        self.batch = [pieces[0] if len(pieces) == 1 else b"".join(pieces)]
+        if len(pieces) < len(offsets) and self.error is not None:
+            self.batch.append(self.error)
+        self.offsets = offsets
 
     def leave(self) -> None:
         """A reader needs it no more."""
@@ -256,8 +258,15 @@ class HubCodec:
 
     # -- the view
 
-    def __call__(self, log: Log, events: Sequence[Event], offsets: Sequence[int]) -> list[bytes | Exception | ErrorEvent]:
+    def __call__(self, log: Log, events: Sequence[Event], offsets: Sequence[int]) -> Batch:
         """The bytes of these events, and what ends the response before the stream, if something does."""
+        encoding = self._encoding
+        # The usual path, once per event and reader: all who waited for an event get the same list.
+        if encoding is not None and isinstance(offsets, range):
+            if offsets != encoding.offsets:
+                encoding.write(offsets)
+            self._at = offsets.stop
+            return encoding.batch
         if self._log is None:
             self._log = log
             refusal = self._begin(log, events, offsets)
@@ -265,10 +274,10 @@ class HubCodec:
                 return [refusal]
         if self._shares and isinstance(offsets, range):
             self._own = None
-            encoding = self._encoding or self._join(log)
-            body = encoding.bytes_of(offsets)
-            self._at = min(offsets.stop, encoding.head)
-            return [body] if encoding.error is None or self._at == offsets.stop else [body, encoding.error]
+            self._encoding = encoding = Encoding.of(log, self._dialect, self._name, self._model)
+            encoding.readers += 1
+            return self(log, events, offsets)
+        self.leave()  # until it has come through what is folded
         return self._alone(log, events, offsets)
 
     def _begin(self, log: Log, events: Sequence[Event], offsets: Sequence[int]) -> Exception | ErrorEvent | None:
@@ -287,15 +296,10 @@ class HubCodec:
             self._at = log.head
         return None
 
-    def _join(self, log: Log) -> Encoding:
-        self._encoding = Encoding.of(log, self._dialect, self._name, self._model)
-        self._encoding.readers += 1
-        return self._encoding
-
-    def _alone(self, log: Log, events: Sequence[Event], offsets: Sequence[int]) -> list[bytes | Exception | ErrorEvent]:
+    def _alone(self, log: Log, events: Sequence[Event], offsets: Sequence[int]) -> Batch:
         if self._own is None:
             self._own = self._pen_at(log, min(self._at, offsets[0]))
-        pieces: list[bytes | Exception | ErrorEvent] = []
+        pieces: Batch = []
         try:
             for event, offset in zip(events, offsets, strict=True):
                 pieces.append(self._own.write(log, event, offset))
@@ -320,12 +324,17 @@ class HubCodec:
         """What this object made of the log, as one write."""
         parts: list[bytes] = []
         for item in batch:
-            if isinstance(item, bytes):
-                parts.append(item)
-            else:
+            if not isinstance(item, bytes):
+                self._at = self._stopped_at()
                 self.stopped_by = item
                 break
-        return self._finished(parts[0] if len(parts) == 1 else b"".join(parts))
+            parts.append(item)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._finished(body) if self._retry or self._pad else body
+
+    def _stopped_at(self) -> int:
+        """Which event it stands at that could not be written."""
+        return self._at if self._encoding is None else min(self._at, self._encoding.head)
 
     def close(self, outcome: Outcome) -> bytes:
         """Nothing after the end of the stream, which was told with its last event; else the frames of `outcome`."""
