@@ -32,7 +32,7 @@ from streamkit.events.model import Custom, ErrorEvent, Finish, Start, TextDelta,
 from streamkit.flow.clock import current_clock
 from streamkit.hub.hub import Hub
 from streamkit.hub.stores.memory import MemoryStore
-from streamkit.testing import Probe, VirtualClock, assert_no_leaks, for_seeds, timed
+from streamkit.testing import Deadlock, Probe, VirtualClock, assert_no_leaks, for_seeds, timed
 
 pytestmark = pytest.mark.anyio
 
@@ -851,6 +851,25 @@ async def test_status_counts_the_readers_of_this_process() -> None:
             await turns()
             assert 3 == (await hub.status("a")).readers
             group.cancel_scope.cancel()
+        assert 0 == (await hub.status("a")).readers
+
+
+async def test_a_reader_that_waits_is_seen_to_wait() -> None:
+    source = Source()
+    async with Hub() as hub, anyio.create_task_group() as group:
+        await hub.start("a", source)
+        for _ in range(3):
+            group.start_soon(Reading(hub.subscribe("a")))
+        await anyio.wait_all_tasks_blocked()
+        assert 3 == (await hub.status("a")).readers
+        await source.end()
+
+
+async def test_a_test_that_waits_for_what_never_comes_is_told_so_where_it_waits() -> None:
+    async with VirtualClock(patience=0.05), Hub() as hub:
+        await hub.start("a", Source())
+        with pytest.raises(Deadlock):
+            await events_of(hub, "a")
         assert 0 == (await hub.status("a")).readers
 
 
