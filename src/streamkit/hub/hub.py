@@ -90,7 +90,7 @@ class StreamStatus(msgspec.Struct, frozen=True):
         readers: How many read it in this process.
         stored: How many events are in the store; None without one.
         lost: How many events the store will never have, because it was away for too long: it has a Gap for each.
-        failing: Whether the store refuses at the moment what this stream gives it.
+        failing: Whether the store refuses at the moment what this stream gives it, or has not answered for 2 seconds.
     """
 
     id: str
@@ -1124,7 +1124,7 @@ def _status_of(kept: _Kept) -> StreamStatus:
         log.readers,
         None if persister is None else persister.stored,
         0 if persister is None else persister.lost,
-        persister is not None and persister.failure is not None,
+        persister is not None and persister.failing,
     )
 
 

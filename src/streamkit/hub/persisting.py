@@ -26,6 +26,9 @@ LOGGER = logging.getLogger("streamkit.hub")
 _CHUNK_EVENTS = 512
 _CHUNK_BYTES = 1 << 18
 
+# Seconds without an answer after which a store counts as failing.
+_SLOW = 2.0
+
 # Seconds between two tries while the store is away.
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
@@ -43,10 +46,10 @@ class Persister:
     Attributes:
         stored: The offset of the first event that is not stored.
         lost: How many events the store will never have.
-        failure: Why nothing more is stored, or None.
+        failing: Whether the store refuses what it is given, or does not answer.
     """
 
-    __slots__ = ("_epoch", "_events", "_keep", "_log", "_producer", "_store", "_within", "failure", "lost", "stored")
+    __slots__ = ("_asked_at", "_epoch", "_events", "_failed", "_keep", "_log", "_producer", "_store", "_within", "lost", "stored")
 
     def __init__(self, store: Store, producer: Producer, *, epoch: int, keep: float, events: int, within: float) -> None:
         self._store = store
@@ -58,7 +61,13 @@ class Persister:
         self._within = within
         self.stored = 0
         self.lost = 0
-        self.failure: Exception | None = None
+        self._failed = False
+        self._asked_at: float | None = None
+
+    @property
+    def failing(self) -> bool:
+        asked_at = self._asked_at
+        return self._failed or (asked_at is not None and self._log.clock.now() - asked_at > _SLOW)
 
     async def run(self) -> None:
         """Store everything, and the end with it; returns when that is done, or cannot be."""
@@ -118,34 +127,40 @@ class Persister:
         except LocalProtocolError as error:
             LOGGER.warning("stream %s: an event cannot be stored (%s)", self._producer.id, error)
         kept = [event if _can_be_stored(event) else Gap(1) for event in events]
+        if not _can_be_stored(*kept):  # each of them could, but all at once are too long
+            kept = [Gap(1)] * len(events)
         self.lost += sum(event is not before for event, before in zip(kept, events, strict=True))
         return encode(kept)
 
     async def _append(self, chunk: Chunk | None, closing: Closing | None) -> bool:
         """Whether to go on."""
         wait = _FIRST_WAIT
+        clock = self._log.clock
         while True:
+            self._asked_at = clock.now()
             try:
                 await self._store.append(self._producer.id, chunk, epoch=self._epoch, close=closing)
-            except (Fenced, UnknownStream) as error:
-                self.failure = error
+            except (Fenced, UnknownStream):
+                self._failed = True
                 self._producer.interrupt("another writer has taken this stream over")
                 return False
             except Exception as error:
-                self.failure = error
+                self._failed = True
                 if not (isinstance(error, StoreError) and error.retryable):
                     LOGGER.exception("stream %s: its store failed, and has what came before", self._producer.id)
                     return False
-                await self._log.clock.sleep(wait)
+                await clock.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
             else:
-                self.failure = None
+                self._failed = False
                 return True
+            finally:
+                self._asked_at = None
 
 
-def _can_be_stored(event: Event) -> bool:
+def _can_be_stored(*events: Event) -> bool:
     try:
-        encode([event])
+        encode(events)
     except LocalProtocolError:
         return False
     return True
