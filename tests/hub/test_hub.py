@@ -22,6 +22,7 @@ import streamkit as sk
 from streamkit.errors import (
     BufferFull,
     ConfigError,
+    StoreError,
     StreamBusy,
     StreamConsumed,
     StreamDraining,
@@ -410,6 +411,48 @@ async def test_a_start_that_the_hubs_closing_overtakes_is_refused_and_leaves_not
         assert [] == await hub.list()
         await hub.aclose()
     assert [StreamDraining] == [type(error) for error in errors]
+
+
+class FailsOnce(MemoryStore):
+    """A store of which one call fails, before or after it has happened."""
+
+    def __init__(self, call: str, after: bool) -> None:
+        super().__init__()
+        self.fails: str | None = None
+        self._to_fail = (call, after)
+
+    def arm(self) -> None:
+        self.fails = self._to_fail[0]
+
+    async def _maybe(self, call: str, happen: Callable[[], Awaitable[Any]]) -> Any:
+        if self.fails != call:
+            return await happen()
+        self.fails = None
+        if self._to_fail[1]:
+            await happen()
+        raise StoreError("away", retryable=True)
+
+    async def create(self, id: str, **options: Any) -> bool:
+        return bool(await self._maybe("create", partial(super().create, id, **options)))
+
+    async def acquire(self, id: str, **options: Any) -> int:
+        epoch: int = await self._maybe("acquire", partial(super().acquire, id, **options))
+        return epoch
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", ["create", "acquire"])
+async def test_a_start_that_its_store_fails_is_refused_and_may_be_tried_again(call: str, after: bool) -> None:
+    store = FailsOnce(call, after)
+    probe = Probe(WORDS)
+    async with assert_no_leaks(), Hub(store) as hub:
+        store.arm()
+        with pytest.raises(StoreError, match="away"):
+            await hub.start("a", probe)
+        assert (0, 0) == (probe.asked, probe.closed)
+        generation = await hub.start("a", probe)
+        assert not generation.joined
+        assert answer(*WORDS) == await generation.subscribe().collect()
 
 
 class Dawdling(MemoryStore):

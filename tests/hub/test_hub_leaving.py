@@ -522,6 +522,9 @@ async def test_a_store_that_does_not_close_well_is_told_to_whoever_closes_the_hu
         for _ in range(2):
             with pytest.raises(OSError, match="disk full"):
                 await hub.aclose()
+        with pytest.raises(OSError, match="disk full"):
+            async with Hub(Broken()):
+                await turns()
 
 
 @pytest.mark.parametrize("stored", [False, True])

@@ -360,13 +360,11 @@ class Hub:
                 # What is made of the stream's age is the same in each process that reads it.
                 self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect, record.created_at)
         except BaseException as error:
-            if created or not isinstance(error, Exception):  # a cancelled call may have made it, or not
-                gone = self._starting[id]
-                self._spawn(partial(_undo, store, id, first), f"streamkit undo of {id}", partial(self._started, id))
-                if isinstance(error, Exception):
-                    await gone.wait()
-            else:
-                self._started(id)
+            # Whatever the store said: a call that failed or was cancelled may have made it all the same.
+            gone = self._starting[id]
+            self._spawn(partial(_undo, store, id, first), f"streamkit undo of {id}", partial(self._started, id))
+            if isinstance(error, Exception):
+                await gone.wait()
             raise
         self._started(id)
         return created
