@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
+import anyio
 import pytest
 from hub_histories import History
 
@@ -25,6 +28,7 @@ from streamkit.hub.persisting import Persister
 from streamkit.hub.producing import Producer
 from streamkit.hub.reading import Reader
 from streamkit.hub.stores.memory import MemoryStore
+from streamkit.hub.stores.sqlite import SqliteStore
 from streamkit.testing.clock import VirtualClock
 from streamkit.testing.seeded import run_seeded
 
@@ -65,6 +69,21 @@ async def test_the_same_holds_in_the_order_of_each_event_loop(anyio_backend: tup
             counts = await history("sharing" if seed % 2 else "alone", seed).run()
 
         assert counts["close"] >= 1
+
+
+@pytest.mark.anyio
+async def test_the_same_holds_with_a_file_that_several_hubs_have_open(anyio_backend: tuple[str, object], tmp_path: Path) -> None:
+    """In real time, because threads take some: no two runs are alike, and the model allows for each."""
+    for seed in range(20):
+        path = tmp_path / f"{seed}.db"
+        with anyio.fail_after(30):
+            counts = await History(seed, partial(sqlite_store, path), shared=False, hubs=2, steps=20, scale=0.01).run()
+
+        assert counts["close"] >= 2
+
+
+def sqlite_store(path: Path, wall: Callable[[], float]) -> SqliteStore:
+    return SqliteStore(path, poll=0.002, clock_time=wall)
 
 
 def test_a_seed_gives_the_same_history_each_time() -> None:
