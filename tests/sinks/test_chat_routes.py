@@ -121,7 +121,19 @@ async def test_res_02_and_03_another_user_can_neither_read_nor_stop_nor_see_it()
                 nobody = await call(routes, method, path.format("none"), headers=other)
                 assert (404, "not-found") == code(foreign) == code(nobody)
                 assert foreign.headers == nobody.headers
-        assert "a" == (await call(routes, "GET", f"/{id}/stream", headers={"x-user": "a"})).text
+        me = {"x-user": "a"}
+        assert "a" == (await call(routes, "GET", f"/{id}/stream", headers=me)).text
+        assert ["done"] * 2 == [
+            told(await call(routes, method, path, headers=me))["state"]
+            for method, path in (("POST", f"/{id}/cancel"), ("GET", f"/{id}"))
+        ]
+
+
+async def test_a_forged_token_is_400_and_not_204() -> None:
+    async with ChatRoutes(lambda request: ["a"]) as routes:
+        id = (await post(routes)).headers["x-stream-id"]
+        for token in ("forged", "abc.1"):
+            assert (400, "bad-token") == code(await call(routes, "GET", f"/{id}/stream", headers={"last-event-id": token}))
 
 
 async def test_an_owner_function_may_refuse_every_route() -> None:

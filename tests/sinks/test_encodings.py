@@ -243,32 +243,61 @@ async def test_res_05_what_is_forgotten_is_a_gap_that_says_how_much() -> None:
     assert text.endswith("498499")
 
 
-async def test_a_stalled_reader_whose_place_was_folded_meanwhile_goes_on_without_a_seam() -> None:
-    go, full = anyio.Event(), anyio.Event()
+async def test_a_reader_that_stalls_twice_and_whose_place_is_folded_meanwhile_goes_on_without_a_seam() -> None:
+    # The source stands still at these, until the reader has been there.
+    halts = {halt: (anyio.Event(), anyio.Event()) for halt in (30, 200, 220, 400, 420)}
 
     async def source() -> AsyncIterator[str]:
-        for number in range(200):
+        for number in range(450):
+            if number in halts:
+                full, go = halts[number]
+                full.set()
+                await go.wait()
             yield f"{number};"
             await checkpoint()
-        full.set()
-        await go.wait()
-        yield "end"
 
     async with Hub(max_events=8) as hub:
         await hub.start("x", source)
         log = log_of(hub, "x")
         codec = HubCodec("x", "openai-responses")
-        stream = hub.read("x", codec, after=None, policy="lag", lag=1, errors="yield", asked=None)
         body = b""
-        async with stream.open() as run:
+        async with hub.read("x", codec, after=None, policy="lag", lag=1, errors="yield", asked=None).open() as run:
             async for batch in run.lists():
                 body += codec.encode(batch)
-                if len(body) > 2000 and not go.is_set():
-                    await full.wait()
-                    assert log.base > 100
-                    go.set()
+                for reached, until in ((29, 200), (219, 400)):
+                    if f'"{reached};"'.encode() in body and not halts[until][1].is_set():
+                        # It does not read while the source goes on, far enough for its place to be folded.
+                        for halt, (_, go) in halts.items():
+                            if halt < until:
+                                go.set()
+                        await halts[until][0].wait()
+                        assert log.base > reached + 1
+                        halts[until][1].set()
+                if b'"419;"' in body:
+                    halts[420][1].set()
         codec.leave()
-    assert "".join(f"{number};" for number in range(200)) + "end" == decoded(body, "openai-responses")[0]
+    assert "".join(f"{number};" for number in range(450)) == decoded(body, "openai-responses")[0]
+    # What was folded came in one piece, twice, and what comes afterwards is not told again.
+    folded = [
+        event for event in decoded(body, "openai-responses")[1] if isinstance(event, sk.TextDelta) and event.text.count(";") > 20
+    ]
+    assert 2 == len(folded)
+
+
+async def test_a_stream_that_was_stopped_ends_as_cancelled_in_every_dialect() -> None:
+    counted = Counted()
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        await anyio.sleep_forever()
+
+    async with Hub() as hub:
+        await hub.start("x", source)
+        await (hub.subscribe("x") | sk.take(1)).collect()
+        await hub.cancel("x")
+        assert "cancelled" == Decoder().feed(await read(hub, "x", counted.dialect))[-1].data
+        await hub.start("y", ["a"])
+        assert "done" == Decoder().feed(await read(hub, "y", counted.dialect))[-1].data
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

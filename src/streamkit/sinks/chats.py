@@ -327,8 +327,6 @@ class ChatRoutes:
             )
         except Exception as error:
             raise _Started(error) from None
-        if self._on_disconnect == "cancel" and not generation.joined:
-            await self._end_unread(generation)
 
     async def _begin_or_join(self, id: str, owner: str | None, request: ChatRequest) -> Generation:
         """A stream whose name the client chose."""
@@ -349,12 +347,6 @@ class ChatRoutes:
     async def _begin(self, id: str | None, owner: str | None, request: ChatRequest, if_exists: IfExists) -> Generation:
         source = await _awaited(self._handler(request))
         return await self.hub.start(id, source, ttl=self._ttl, on_disconnect=self._on_disconnect, owner=owner, if_exists=if_exists)
-
-    async def _end_unread(self, generation: Generation) -> None:
-        """A client that left before it was given anything was no reader yet, and counts as one."""
-        status = await generation.status()
-        if status.state == "running" and not status.readers:
-            await generation.cancel("its last reader left")
 
     async def _join(self, request: ChatRequest, id: str, receive: Receive, send: Send) -> None:
         asked = (await self._owner_of(request),)
