@@ -247,19 +247,19 @@ async def test_a_reader_that_stalls_twice_and_whose_place_is_folded_meanwhile_go
     # The source stands still at these, until the reader has been there.
     halts = {halt: (anyio.Event(), anyio.Event()) for halt in (30, 200, 220, 400, 420)}
 
-    async def source() -> AsyncIterator[str]:
+    async def source() -> AsyncIterator[sk.Event]:
         for number in range(450):
             if number in halts:
                 full, go = halts[number]
                 full.set()
                 await go.wait()
-            yield f"{number};"
+            yield sk.TextDelta(f"{number};", index=int(number >= 210))  # another block, while the reader keeps up
             await checkpoint()
 
     async with Hub(max_events=8) as hub:
         await hub.start("x", source)
         log = log_of(hub, "x")
-        codec = HubCodec("x", "openai-responses")
+        codec = HubCodec("x", "anthropic")
         body = b""
         async with hub.read("x", codec, after=None, policy="lag", lag=1, errors="yield", asked=None).open() as run:
             async for batch in run.lists():
@@ -276,12 +276,11 @@ async def test_a_reader_that_stalls_twice_and_whose_place_is_folded_meanwhile_go
                 if b'"419;"' in body:
                     halts[420][1].set()
         codec.leave()
-    assert "".join(f"{number};" for number in range(450)) == decoded(body, "openai-responses")[0]
+    assert "".join(f"{number};" for number in range(450)) == decoded(body, "anthropic")[0]
     # What was folded came in one piece, twice, and what comes afterwards is not told again.
-    folded = [
-        event for event in decoded(body, "openai-responses")[1] if isinstance(event, sk.TextDelta) and event.text.count(";") > 20
-    ]
+    folded = [event for event in decoded(body, "anthropic")[1] if isinstance(event, sk.TextDelta) and event.text.count(";") > 20]
     assert 2 == len(folded)
+    assert 2 == sum(frame.type == "content_block_start" for frame in Decoder().feed(body))
 
 
 async def test_a_stream_that_was_stopped_ends_as_cancelled_in_every_dialect() -> None:
