@@ -2,6 +2,7 @@
 
     python benchmarks/soak.py [--seconds 60] [--seed 1]
     python benchmarks/soak.py --seeds 10000 [--seed 1] [--backend trio] [--only merge]
+    python benchmarks/soak.py --hub 10000 [--seed 1] [--backend trio] [--only sharing]
     python benchmarks/soak.py --growth [merge,tee]
 
 Each round builds a pipeline at random, over a source that waits or not, and leaves it at a random
@@ -11,6 +12,10 @@ the memory must be where it was after the first tenth, but for a megabyte.
 
 With --growth a million items pass each operator instead, or those that are named, and the memory of each may grow by
 less than a megabyte. That takes half an hour; the tests do the same with fewer items (tests/operators/test_growth.py).
+
+With --hub so many random histories of hubs are told, of each kind: alone, sharing a store, sharing one that fails at
+random, and sharing a SQLite file on real time (a twentieth as many); and 10,000 readers are cancelled at random moments
+(tests/hub/hub_histories.py).
 
 With --seeds each operator has so many runs of its own instead, on virtual time, with an order of wake-ups that the seed
 draws: what comes out must be what the operator allows (tests/operators/seeded_runs.py).
@@ -24,6 +29,7 @@ import gc
 import importlib
 import io
 import json
+import logging
 import os
 import random
 import sys
@@ -245,6 +251,23 @@ def soak_operators(seeds: range, backend: Literal["asyncio", "trio"], only: str 
     return endings
 
 
+def soak_hub(seeds: range, backend: Literal["asyncio", "trio"], only: str | None) -> Counter[str]:
+    """Histories of hubs, of all kinds or of one; how often what happened."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "hub"))
+    logging.disable(logging.CRITICAL)  # stores fail on purpose, and hubs say so
+    histories: Any = importlib.import_module("hub_soak")
+    counts: Counter[str] = Counter()
+    kinds = [kind for kind in histories.KINDS if kind.startswith(only or "")]
+    if not kinds:
+        raise SystemExit(f"soak: no kind of history begins with {only!r}; there are {', '.join(histories.KINDS)}")
+    for kind in kinds:
+        began = monotonic()
+        told = histories.run_kind(kind, seeds, backend)
+        counts.update(told)
+        print(f"{kind}: {told['histories']} histories, {monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return counts
+
+
 def _memory() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
@@ -256,12 +279,18 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--growth", nargs="?", const="", metavar="NAMES", help="a million items through each operator")
     options.add_argument("--seeds", type=int, metavar="N", help="so many drawn orders of wake-ups for each operator")
-    options.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="for --seeds")
-    options.add_argument("--only", metavar="NAME", help="for --seeds: operators whose names begin so")
+    options.add_argument("--hub", type=int, metavar="N", help="so many random histories of hubs, of each kind")
+    options.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="for --seeds and --hub")
+    options.add_argument("--only", metavar="NAME", help="operators, or kinds of histories, whose names begin so")
     typed = options.parse_args(argv)
     warnings.simplefilter("error")
     if typed.growth is not None:
         return 0 if growth(typed.growth) else 1
+    if typed.hub is not None:
+        counts = soak_hub(range(typed.seed, typed.seed + typed.hub), typed.backend, typed.only)
+        told = ", ".join(f"{count} {what}" for what, count in counts.most_common())
+        print(f"soak OK: each reader got what was told and a typed end, nothing left behind ({told})")
+        return 0
     if typed.seeds is not None:
         endings = soak_operators(range(typed.seed, typed.seed + typed.seeds), typed.backend, typed.only)
     else:

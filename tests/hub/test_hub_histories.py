@@ -5,15 +5,13 @@ The last tests break the code on purpose: what the histories are said to find, t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import pytest
-from hub_histories import History
+from hub_soak import history, on_a_file, run_kind
 
 import streamkit.hub.following as following_module
 import streamkit.hub.hub as hub_module
@@ -27,30 +25,15 @@ from streamkit.hub.log import Log
 from streamkit.hub.persisting import Persister
 from streamkit.hub.producing import Producer
 from streamkit.hub.reading import Reader
-from streamkit.hub.stores.memory import MemoryStore
-from streamkit.hub.stores.sqlite import SqliteStore
 from streamkit.testing.clock import VirtualClock
 from streamkit.testing.seeded import run_seeded
 
 Kind = Literal["alone", "sharing", "troubled"]
 
 
-def history(kind: Kind, seed: int) -> History:
-    if kind == "alone":
-        return History(seed)
-    return History(seed, lambda wall: MemoryStore(clock_time=wall), hubs=2 + seed % 2, troubles=0.1 if kind == "troubled" else 0.0)
-
-
-def run_all(kind: Kind, seeds: Iterable[int], backend: Literal["asyncio", "trio"] = "asyncio") -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for seed in seeds:
-        counts.update(run_seeded(history(kind, seed).run, seed=seed, backend=backend))
-    return counts
-
-
 @pytest.mark.parametrize(("kind", "count"), [("alone", 100), ("sharing", 40), ("troubled", 16)])
 def test_whatever_happens_each_reader_gets_what_was_told_and_a_typed_end(kind: Kind, count: int) -> None:
-    counts = run_all(kind, range(count))
+    counts = run_kind(kind, range(count), "asyncio")
 
     assert counts["start"] > count
     assert counts["reader lag"] > count
@@ -59,7 +42,7 @@ def test_whatever_happens_each_reader_gets_what_was_told_and_a_typed_end(kind: K
 
 @pytest.mark.parametrize(("kind", "count"), [("alone", 30), ("sharing", 15), ("troubled", 5)])
 def test_the_same_holds_in_the_orders_of_trio(kind: Kind, count: int) -> None:
-    assert run_all(kind, range(count), "trio")["reader lag"] > count
+    assert run_kind(kind, range(count), "trio")["reader lag"] > count
 
 
 @pytest.mark.anyio
@@ -73,17 +56,11 @@ async def test_the_same_holds_in_the_order_of_each_event_loop(anyio_backend: tup
 
 @pytest.mark.anyio
 async def test_the_same_holds_with_a_file_that_several_hubs_have_open(anyio_backend: tuple[str, object], tmp_path: Path) -> None:
-    """In real time, because threads take some: no two runs are alike, and the model allows for each."""
     for seed in range(20):
-        path = tmp_path / f"{seed}.db"
         with anyio.fail_after(30):
-            counts = await History(seed, partial(sqlite_store, path), shared=False, hubs=2, steps=20, scale=0.01).run()
+            counts = await on_a_file(tmp_path / f"{seed}.db", seed).run()
 
         assert counts["close"] >= 2
-
-
-def sqlite_store(path: Path, wall: Callable[[], float]) -> SqliteStore:
-    return SqliteStore(path, poll=0.002, clock_time=wall)
 
 
 def test_a_seed_gives_the_same_history_each_time() -> None:
@@ -234,4 +211,4 @@ def test_histories_find(fault: Callable[[pytest.MonkeyPatch], None], kind: Kind,
     with pytest.MonkeyPatch.context() as patch:
         fault(patch)
         with pytest.raises(AssertionError):
-            run_all(kind, range(seeds))
+            run_kind(kind, range(seeds), "asyncio")
