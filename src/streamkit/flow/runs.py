@@ -46,6 +46,43 @@ class Run(Generic[T_co]):
     read, as by a cancel scope around `anext(run)`: who reads on is told so by StreamConsumed, for it is no end.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_building",
+        "_chain",
+        "_closed",
+        "_complaints",
+        "_deadline",
+        "_forget",
+        "_given_up",
+        "_heard_at",
+        "_hears",
+        "_home",
+        "_insisted",
+        "_iterator",
+        "_jobs",
+        "_last",
+        "_leaving",
+        "_outer",
+        "_partial",
+        "_pumps",
+        "_released",
+        "_source",
+        "_sources",
+        "_strand",
+        "_waiter",
+        "about",
+        "backend",
+        "clock",
+        "close_timeout",
+        "ended_by",
+        "fused",
+        "listening",
+        "may_block",
+        "outermost",
+    )
+
     def __init__(
         self,
         source: Source,
