@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,8 +16,9 @@ from asgi_client import Client, frames_of
 import streamkit as sk
 from streamkit.dialects.native import NativeDecoder
 from streamkit.hub.hub import Hub
+from streamkit.sinks.encodings import Encoding
 from streamkit.sinks.resuming import HubResponse
-from streamkit.testing import VirtualClock, timed
+from streamkit.testing import VirtualClock, assert_no_leaks, timed
 
 pytestmark = pytest.mark.anyio
 
@@ -197,6 +199,19 @@ async def test_what_clients_do_wrong_is_no_error_of_the_server(caplog: pytest.Lo
     assert json.loads(client.body)["error"]["correlation_id"] in caplog.records[0].getMessage()
 
 
+async def test_res_05_a_token_below_what_is_kept_gets_the_rest_or_a_gap_and_never_less_in_silence() -> None:
+    async with Hub(max_events=4) as folding, Hub(max_events=4, max_bytes=1000) as forgetting:
+        for hub in (folding, forgetting):
+            await hub.start("x", [f"{number:03};" for number in range(200)])
+            await hub.subscribe("x").collect()
+            epoch, _, _ = str((await hub.status("x")).token).partition(".")
+            client = await get(hub, "x", f"{epoch}.2")
+            missing = sum(value["count"] for value in client.values if value["type"] == "gap")
+            assert (197 - missing) * 4 == len(client.text)
+            assert (hub is forgetting) == (missing > 0)
+            assert client.text.endswith("".join(f"{number:03};" for number in range(3 + missing, 200)))
+
+
 async def test_res_06_three_who_resume_at_once_get_the_same_and_the_source_runs_once() -> None:
     runs: list[int] = []
     go = anyio.Event()
@@ -293,6 +308,36 @@ async def test_a_client_that_leaves_leaves_the_generation_running() -> None:
         assert 0 == (await hub.status("x")).readers
         go.set()
         assert "ab" == (await get(hub, "x")).text
+
+
+async def test_clients_that_leave_anywhere_leave_nothing_behind_and_the_others_have_it_all() -> None:
+    seed = random.randrange(1 << 32)
+    pick = random.Random(seed)
+    async with assert_no_leaks(), Hub() as hub:
+        await hub.start("x", counting)
+        log = hub._kept["x"].producer.log  # pyright: ignore[reportPrivateUsage]  # nobody else needs it
+        clients = [Client() for _ in range(120)]
+
+        async def come_and_go(client: Client, turns: int, stays: int | None, dialect: str) -> None:
+            for _ in range(turns):
+                await checkpoint()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.call, HubResponse(hub, "x", dialect))
+                if stays is not None:
+                    for _ in range(stays):
+                        await checkpoint()
+                    client.leave()
+
+        async with anyio.create_task_group() as tasks:
+            for number, client in enumerate(clients):
+                stays = None if number % 3 == 0 else pick.randrange(40)
+                tasks.start_soon(come_and_go, client, pick.randrange(30), stays, pick.choice(["native", "openai-responses"]))
+        assert all(client.returned for client in clients), seed
+        assert 0 == (await hub.status("x")).readers, seed
+        for client in clients[::3]:
+            assert client.complete, seed
+            assert "19;" in client.body.decode(), seed
+        assert [] == [made for made in log.encodings.values() if isinstance(made, Encoding)], seed
 
 
 async def test_a_client_that_leaves_is_the_last_one_where_that_was_asked_for() -> None:

@@ -371,7 +371,7 @@ class ChatRoutes:
             Refused: it is too large, or does not come.
             _ClientLeft: before it was complete.
         """
-        too_large = Refused(413, f"The body is larger than {self._max_body} bytes.", code="too-large")
+        too_large = Refused(413, f"The body is larger than {self._max_body} bytes.")
         for name, value in cast("Iterable[tuple[bytes, bytes]]", scope.get("headers", ())):
             # More digits than any length has are not made a number: that costs their square.
             if name == b"content-length" and value.isdigit() and (len(value) > 18 or int(value) > self._max_body):
@@ -500,9 +500,15 @@ async def _send_json(status: int, value: object, send: Send, *, headers: Iterabl
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
+# Python 3.13 has other phrases for these, and a code is for programs.
+_CODES: Final[Mapping[int, str]] = MappingProxyType(
+    {413: "too-large", 414: "uri-too-long", 416: "range-not-satisfiable", 418: "teapot", 422: "unprocessable"}
+)
+
+
 def _code_of(status: int) -> str:
     try:
-        return HTTPStatus(status).phrase.lower().replace(" ", "-")
+        return _CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
     except ValueError:
         return "error"
 

@@ -1,0 +1,92 @@
+"""Being told of a signal beside the server that is told, too."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from streamkit.flow.tasks import current_backend
+from streamkit.sinks.stop_signals import StopSignals
+
+pytestmark = pytest.mark.anyio
+
+
+class Server:
+    """What a server does: one handler for both signals."""
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+
+    def handle(self, number: int, frame: object) -> None:
+        self.got.append(number)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    before = {number: signal.signal(number, server.handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield server
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_both_are_told_and_we_are_told_once(server: Server, number: signal.Signals) -> None:
+    told = anyio.Event()
+    times: list[int] = []
+
+    def stop() -> None:
+        times.append(1)
+        told.set()
+
+    signals = StopSignals(current_backend(), stop)
+    signal.raise_signal(number)
+    signal.raise_signal(number)
+    with anyio.fail_after(10):
+        await told.wait()
+    signals.leave()
+    assert ([number, number], [1]) == (server.got, times)
+
+
+async def test_leaving_puts_back_what_was_there(server: Server) -> None:
+    signals = StopSignals(current_backend(), lambda: None)
+    assert server.handle != signal.getsignal(signal.SIGTERM)
+    signals.leave()
+    assert server.handle == signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT)
+
+
+async def test_a_handler_that_was_put_over_ours_stays_and_still_reaches_the_server(server: Server) -> None:
+    told: list[int] = []
+    signals = StopSignals(current_backend(), lambda: told.append(1))
+    ours = signal.getsignal(signal.SIGTERM)
+    assert callable(ours)
+    over = ours
+    signal.signal(signal.SIGTERM, lambda number, frame: over(number, frame))
+    signals.leave()
+    signal.raise_signal(signal.SIGTERM)
+    await anyio.lowlevel.checkpoint()
+    assert ([signal.SIGTERM], []) == (server.got, told)
+
+
+async def test_the_event_loops_own_handler_is_left_alone() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signals = StopSignals(current_backend(), lambda: None)
+    assert before == {number: signal.getsignal(number) for number in before}
+    signals.leave()
+    assert before == {number: signal.getsignal(number) for number in before}
+
+
+async def test_outside_of_the_main_thread_nothing_is_watched(server: Server) -> None:
+    backend = current_backend()
+
+    def elsewhere() -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        StopSignals(backend, lambda: None).leave()
+
+    await anyio.to_thread.run_sync(elsewhere)
+    assert server.handle == signal.getsignal(signal.SIGTERM)
