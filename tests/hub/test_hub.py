@@ -26,6 +26,7 @@ from streamkit.errors import (
     StreamBusy,
     StreamConsumed,
     StreamDraining,
+    StreamInterrupted,
     StreamTimeout,
     UnknownStream,
 )
@@ -148,6 +149,21 @@ async def test_an_error_of_streamkits_own_carries_the_answer_so_far() -> None:
     assert [StreamTimeout, StreamTimeout] == [type(error) for error in errors]
     assert ["Hello", "Hello"] == [error.partial.text for error in errors]  # type: ignore[union-attr]
     assert errors[0] is not errors[1]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+async def test_a_source_that_would_end_the_process_ends_its_stream_as_interrupted(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = type(error).__name__
+    async with assert_no_leaks(), Hub() as hub:
+        await hub.start("a", Probe(WORDS, error=error))
+        for _ in range(2):
+            with pytest.raises(StreamInterrupted, match=f"its source raised {name}"):
+                await events_of(hub, "a")
+        status = await hub.status("a")
+    assert ("interrupted", f"its source raised {name}") == (status.state, status.reason)
+    assert [f"stream a: its source raised {name}"] == [record.message for record in caplog.records]
 
 
 async def test_an_error_event_of_the_source_is_its_end_and_the_source_is_closed() -> None:

@@ -349,14 +349,12 @@ class Hub:
             self._run(id, plan, first, first + 1, keep, owner, metadata, on_disconnect)
             return True
         self._starting[id] = anyio.Event()
-        created = False
+        epoch, record = 0, None
         try:
-            created = await store.create(id, owner=owner, metadata=metadata, first_epoch=first)
-            if created:
+            if await store.create(id, owner=owner, metadata=metadata, first_epoch=first):
                 epoch, record = await self._acquire(store, id, first)
-                created = record is not None
                 self._check_open()
-            if created and record is not None:
+            if record is not None:
                 # What is made of the stream's age is the same in each process that reads it.
                 self._run(id, plan, first, epoch, keep, owner, metadata, on_disconnect, record.created_at)
         except BaseException as error:
@@ -367,7 +365,7 @@ class Hub:
                 await gone.wait()
             raise
         self._started(id)
-        return created
+        return record is not None
 
     async def _acquire(self, store: Store, id: str, first_epoch: int) -> tuple[int, Record | None]:
         """The epoch and the record of a stream that was just made; None if another process has replaced it since."""
@@ -723,9 +721,14 @@ class Hub:
         assert self._store is not None
         if record.state != "running" or not await self._store.signal(id, "cancel", reason):
             return False
+        first_epoch = record.first_epoch
         while record.state == "running":
             wait = min(max(_left_of(record, self._lease), 0.0), _LONGEST_WAIT)
             record = await self._store.wait(id, record.head, seconds=wait + 0.01)
+            if record.first_epoch != first_epoch:  # it was replaced, and is over
+                return False
+            # Again: what its writer was told may have been lost on the way, and twice says nothing more than once.
+            await self._store.signal(id, "cancel", reason)
             if record.state == "running" and _left_of(record, self._lease) <= 0:
                 await end_as_interrupted(self._store, record, holder=self._holder, lease=self._lease, keep=self._ttl)
                 record = await self._record(id) or record
@@ -784,6 +787,9 @@ class Hub:
         """All streams that this hub knows of, running and kept, newest first; with a store the newest thousand of all processes.
 
         For whoever runs the application: nobody's owner is asked for.
+
+        Raises:
+            StoreError: there is a store, and it cannot be asked.
         """
         self._here()
         found = {id: _status_of(kept) for id, kept in self._kept.items()}

@@ -178,8 +178,12 @@ class Producer:
             self.log.end(error.event, error_from_event(error.event))
         elif isinstance(error, ReaderLeft):
             self.log.end(Finish("cancelled"))
-        elif isinstance(error, Exception | KeyboardInterrupt | SystemExit):
+        elif isinstance(error, Exception):
             self.log.end(to_error_event(error), error)
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
+            # Not theirs to raise: whoever comes to read it, now or in an hour, would end the process it serves.
+            LOGGER.error("stream %s: its source raised %s", self.id, type(error).__name__, exc_info=error)
+            self.interrupt(f"its source raised {type(error).__name__}")
         else:
             self.interrupt("the task that ran its source was cancelled")
 
