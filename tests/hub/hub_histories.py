@@ -153,7 +153,9 @@ class History:
             link = Link(self.stores[-1], turn=self.maybe_turn, hang=self.crew.hang)
             if self.troubles:
                 link.trouble = self.trouble
-        bounds = {"max_events": dice.choice([4, 10, 64]), "max_bytes": dice.choice([300, 4000, 100_000])} if self.small else {}
+        bounds: dict[str, Any] = (
+            {"max_events": dice.choice([4, 10, 64]), "max_bytes": dice.choice([300, 4000, 100_000])} if self.small else {}
+        )
         max_age = 0.05 if self.small and dice.random() < 0.2 else None
         hub = Hub(
             link,
@@ -541,7 +543,8 @@ class History:
             if isinstance(store, MemoryStore):
                 assert not store._listening, "somebody waits for signals"
                 assert not any(kept.parked for kept in store._streams.values()), "somebody waits in the store"
-        assert not getattr(self.clock, "pending", 0), f"{self.clock.pending} timers left"
+        pending = getattr(self.clock, "pending", 0)
+        assert not pending, f"{pending} timers left"
 
 
 def _stem(epoch: int) -> int:

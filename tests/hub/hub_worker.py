@@ -43,7 +43,8 @@ async def start(hub: Hub, id: str, count: int, delay: float) -> None:
 
 async def read(hub: Hub, id: str, take: int | None = None) -> None:
     text: list[str] = []
-    token = end = None
+    token: str | None = None
+    end: str | None = None
     try:
         async with hub.entries(id) as items:
             async for entry in items:

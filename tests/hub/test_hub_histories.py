@@ -139,7 +139,11 @@ def a_finish_does_not_wait_for_what_the_source_does_next(patch: pytest.MonkeyPat
 
 
 def a_cancelled_source_stays_open(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Producer, "_over", lambda producer: setattr(producer, "ended_at", 0.0) or producer.closed.set())
+    def over(producer: Producer) -> None:
+        producer.ended_at = 0.0
+        producer.closed.set()
+
+    patch.setattr(Producer, "_over", over)
 
 
 def nobody_ends_what_the_dead_have_left(patch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from hub_crew import Crew
-from troubled_store import Link
+from troubled_store import Link, Trouble
 
 import streamkit.hub.following as following_module
 import streamkit.hub.hub as hub_module
@@ -136,6 +136,20 @@ async def test_appends_whose_answer_is_lost_are_written_once(clock: VirtualClock
         assert link.troubled > 5
         assert told(400) == await other.subscribe("a").collect()
         assert not (await hub.status("a")).failing
+
+
+async def test_a_cancel_that_is_lost_on_its_way_to_the_writer_is_told_again(clock: VirtualClock, store: MemoryStore) -> None:
+    link = link_to(store)
+    lost: Iterator[Trouble] = iter(["unanswered"])
+    link.trouble = lambda name: next(lost, None) if name == "signals" else None
+    async with Hub(link, lease=6) as hub, Hub(link_to(store), lease=6) as other:
+        await hub.start("a", words(100_000, every=0.5))
+        await clock.sleep(1)
+
+        assert await other.cancel("a", "enough")
+        assert 3 > clock.now()
+        assert 1 == link.troubled
+        assert Finish("cancelled") == (await hub.subscribe("a").collect())[-1]
 
 
 async def test_a_store_that_fails_for_good_stops_nothing_here(clock: VirtualClock, store: MemoryStore) -> None:
