@@ -214,6 +214,9 @@ class Log:
 
     def epoch_of(self, offset: int) -> int:
         """Under which an event was written."""
+        start, epoch = self._epochs[-1]
+        if offset >= start:  # nearly always, and asked once per event and dialect
+            return epoch
         return next((epoch for start, epoch in reversed(self._epochs) if offset >= start), self._epochs[0][1])
 
     def position(self, epoch: int, offset: int) -> int:

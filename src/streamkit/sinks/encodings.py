@@ -80,18 +80,23 @@ class _Pen:
         Raises:
             LocalProtocolError: the event holds what the dialect cannot say.
         """
-        frames = self._open()
         token = log.token(offset)
-        last = log.over and offset == log.head - 1
-        if last and isinstance(event, ErrorEvent):
-            told_once(log.encodings, self._name, event, log.fault, token)
-            frames += self._encoder.close(outcome_of_event(event, correlation_id=token))
+        if log.over and offset == log.head - 1:
+            frames = [*self._open(), *self._last(log, event, token)]
+        elif self._opened:
+            frames = self._encoder.encode(event)
         else:
-            frames += self._encoder.encode(event)
-            if last:
-                stopped = isinstance(event, Finish) and event.reason == "cancelled"
-                frames += self._encoder.close(CANCELLED if stopped else DONE)
+            frames = [*self._open(), *self._encoder.encode(event)]
         return framed(frames, self._dialect.framing, id=token)
+
+    def _last(self, log: Log, event: Event, token: str) -> list[OutFrame]:
+        """The frames of the event that ends the stream, and those that say so."""
+        encoder = self._encoder
+        if isinstance(event, ErrorEvent):
+            told_once(log.encodings, self._name, event, log.fault, token)
+            return encoder.close(outcome_of_event(event, correlation_id=token))
+        stopped = isinstance(event, Finish) and event.reason == "cancelled"
+        return [*encoder.encode(event), *encoder.close(CANCELLED if stopped else DONE)]
 
     def close(self, outcome: Outcome) -> bytes:
         """The frames that end it here, whatever the stream does: no event stands behind them, so they have no id."""
