@@ -196,7 +196,7 @@ class History:
         assert process.link is not None
         process.link.dead = True
         self.tell("kill", hub=self.number(process))
-        for kept in process.hub._kept.values():
+        for kept in process.hub._streams.kept.values():
             if not kept.stored.is_set():
                 self.tale_of(kept.producer.log.epoch).torn = True
         known = self.by_epoch.values()
@@ -327,7 +327,7 @@ class History:
         hub = process.hub
 
         async def reads() -> None:
-            begins = 0 if token is None else parse_token(token)[1] + 1
+            begins = 0 if token is None else _begins(token)
             reading = Reading(begins, joins=policy == "conflate" or self.small, skips=policy == "latest", forgets=self.small)
             before = self.certain(process, name)
             view: Any = hub.subscribe if plain else hub.entries
@@ -408,12 +408,12 @@ class History:
         self.tell("cancel", hub=self.number(process), name=name)
 
         async def cancels() -> None:
-            kept = process.hub._kept.get(name)
+            kept = process.hub._streams.kept.get(name)
             with self.stop(name):
                 try:
                     await process.hub.cancel(name, "enough")
                 except UnknownStream:
-                    assert kept is None or process.hub._kept.get(name) is not kept
+                    assert kept is None or process.hub._streams.kept.get(name) is not kept
                 except StoreError:
                     assert self.troubles or process.closing, "the store failed, and nothing was wrong with it"
                 else:
@@ -477,16 +477,16 @@ class History:
     def place(self, hub: Hub, epoch: int) -> tuple[Tale, str]:
         """Whose events these are, and whether this hub writes them or copies them."""
         stem = _stem(epoch)
-        written = any(_stem(kept.producer.log.epoch) == stem for kept in hub._kept.values())
+        written = any(_stem(kept.producer.log.epoch) == stem for kept in hub._streams.kept.values())
         # Both, where a reader was there before its stream, and found it in the store first.
-        for follower in hub._followers.values():
+        for follower in hub._streams.followers.values():
             if follower._log is not None and _stem(follower._log.epoch) == stem:
                 written = False
         return self.tale_of(epoch), "written" if written else "stored"
 
     def certain(self, process: Process, name: str) -> object | None:
         """The stream of this name, if this hub must know it now."""
-        kept = process.hub._kept.get(name)
+        kept = process.hub._streams.kept.get(name)
         if kept is not None:
             return kept
         if process.link is None or self.troubles or not isinstance(process.link.store, MemoryStore):
@@ -520,7 +520,7 @@ class History:
         """By now every stream whose writer was killed has an end, also where it is read elsewhere."""
         dead = [tale for tale in self.tales if tale.process not in self.processes and tale.torn]
         for process in self.processes:
-            for follower in process.hub._followers.values():
+            for follower in process.hub._streams.followers.values():
                 log = follower._log
                 late = log is not None and not log.over and self.tale_of(log.epoch) in dead
                 assert not late or self.troubles, f"{follower.id!r} goes on, and its writer died long ago"
@@ -537,7 +537,7 @@ class History:
             assert not waiting, f"{len(waiting)} wait in a log"
             assert log.over or log in self.copies, "a log has no end"
         for hub in self.hubs_made:
-            left = (hub._tasks, hub._followers, hub._kept)
+            left = (hub._streams.tasks, hub._streams.followers, hub._streams.kept)
             assert not any(left), f"left in a hub: {left}"
         for store in self.stores:
             if isinstance(store, MemoryStore):
@@ -549,6 +549,12 @@ class History:
 
 def _stem(epoch: int) -> int:
     return epoch // APART
+
+
+def _begins(token: str) -> int:
+    """The offset behind this token; one of the epoch before all stands for the beginning."""
+    epoch, offset = parse_token(token)
+    return offset + 1 if epoch % APART else 0
 
 
 async def _never(seconds: float = 0) -> None:

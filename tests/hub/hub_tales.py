@@ -272,6 +272,8 @@ class Reading:
     def check(self, tale: Tale, where: str, *, copied: bool = False) -> None:
         """Hold it to the tale; its end may be that of a copy, whose hub was closed."""
         entries = self.entries
+        own = False
+        offset = 0
         if entries and not self.whole and self.error is None:
             # It may have been cancelled between the last event and the end of the iteration.
             offset, last = entries[-1]
@@ -282,10 +284,11 @@ class Reading:
             assert isinstance(last, Finish | ErrorEvent), f"ended with {last}"
             # A copy may end by itself: its hub was closed, or the stream was replaced or undone where it is kept.
             ends = ("not-found", "draining", "unavailable") if copied else ("not-found",)
-            if not (where == "stored" and isinstance(last, ErrorEvent) and last.code in ends):
-                tale.check_end(where, offset, last)
+            own = where == "stored" and isinstance(last, ErrorEvent) and last.code in ends
             entries = entries[:-1]
-            assert offset >= self.start or not entries, f"the end again, behind {entries}"
+            if not own:
+                tale.check_end(where, offset, last)
+                assert offset >= self.start or not entries, f"the end again, behind {entries}"
         elif self.error is not None:
             self._check_error(tale, where)
         at = self.start
@@ -293,7 +296,10 @@ class Reading:
             assert offset >= at, f"offset {offset} after {at}: twice, or out of order"
             self._check_event(event, tale.given[at : offset + 1], offset + 1 - at)
             at = offset + 1
-        if self.whole:
+        if self.whole and own:
+            # Its token is that of the event before it: whoever resumes from there misses nothing.
+            assert offset <= max(at - 1, 0), f"resumed behind {offset}, it would miss what is there; it has seen up to {at}"
+        elif self.whole:
             offset, _ = self.entries[-1]
             assert at == offset or (at > offset and not entries), f"from {at} to the end at {offset} nothing came"
 

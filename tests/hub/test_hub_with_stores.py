@@ -17,7 +17,7 @@ from troubled_store import Link, Trouble
 import streamkit.hub.following as following_module
 import streamkit.hub.hub as hub_module
 from streamkit.errors import CorruptEntry, StreamDraining, StreamInterrupted, UnknownStream
-from streamkit.events.model import Custom, Event, Finish, Gap, TextDelta
+from streamkit.events.model import Custom, ErrorEvent, Event, Finish, Gap, TextDelta
 from streamkit.flow.clock import current_clock
 from streamkit.hub.chunks import encode
 from streamkit.hub.hub import Hub
@@ -322,6 +322,47 @@ async def test_a_reader_that_comes_while_its_hub_closes_is_told_so_and_does_not_
                 assert 1 == len(ended)
 
 
+async def test_who_resumes_behind_the_end_that_a_closing_hub_gave_its_copy_misses_nothing(
+    clock: VirtualClock, store: MemoryStore
+) -> None:
+    async with (
+        Hub(link_to(store), lease=60) as hub,
+        Hub(link_to(store), lease=60) as second,
+        Hub(link_to(store), lease=60) as third,
+    ):
+        await hub.start("a", words(20, every=0.1))
+        await clock.sleep(0.001)
+        copy = second.entries("a", errors="yield")
+        begun: list[tuple[str, Event]] = []
+        async with copy as entries:
+            async for entry in entries:
+                begun.append(entry)
+                if len(begun) == 5:
+                    await second.drain(0)
+        token, last = begun[-1]
+
+        assert ErrorEvent == type(last)
+        assert told(20)[:5] == [event for _, event in begun[:-1]]
+        assert begun[-2][0] == token
+        assert told(20)[5:] == await third.subscribe("a", after=token).collect()
+
+
+async def test_who_resumes_where_nothing_was_copied_gets_all(clock: VirtualClock, store: MemoryStore) -> None:
+    async with (
+        Hub(link_to(store), lease=60) as hub,
+        Hub(link_to(store), lease=60) as second,
+        Hub(link_to(store), lease=60) as third,
+    ):
+        await hub.start("a", words(5, every=1))
+        link: Any = second._store
+        link.trouble = lambda name: "broken" if name == "read" else None
+        ((token, last),) = await second.entries("a", errors="yield").collect()
+
+        assert isinstance(last, ErrorEvent)
+        assert told(5) == await third.subscribe("a", after=token).collect()
+        assert told(5) == await hub.subscribe("a", after=token).collect()
+
+
 async def test_cancelling_any_reader_at_any_moment_leaves_nothing_and_touches_no_other(
     clock: VirtualClock, store: MemoryStore
 ) -> None:
@@ -337,7 +378,7 @@ async def cancel_readers(clock: VirtualClock, store: MemoryStore, *, rounds: int
             closed: list[str] = []
             id = f"{seed}-{number}"
             await hub.start(id, words(60, every=0.01, closed=closed))
-            log = hub._kept[id].producer.log
+            log = hub._streams.kept[id].producer.log
             whole: list[list[Event]] = []
             stayed = 0
 
@@ -377,7 +418,7 @@ async def cancel_readers(clock: VirtualClock, store: MemoryStore, *, rounds: int
             assert 0 == log.readers
             assert not [seat for seat in log.crowd.sitting if getattr(seat, "resume", seat) is not None]
             assert not log.lockstep
-        assert not hub._tasks
-        assert not other._followers
+        assert not hub._streams.tasks
+        assert not other._streams.followers
         assert not [kept for kept in store._streams.values() if kept.parked]
     return cancelled

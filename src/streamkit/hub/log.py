@@ -112,6 +112,7 @@ class Log:
         "_large",
         "_limits",
         "_message",
+        "_own_end",
         "_writer",
         "base",
         "buffer",
@@ -181,6 +182,8 @@ class Log:
         self._accounted = first
         self._ages: deque[tuple[int, float]] = deque()
         self._complete = complete
+        # Where a copy that was broken off ends by itself.
+        self._own_end = -1
         self._first_epoch = first_epoch
         self._epochs: list[tuple[int, int]] = [(first, epoch)]
         self._writer: Waiter | None = None
@@ -209,7 +212,12 @@ class Log:
             self._epochs.append((self.head, epoch))
 
     def token(self, offset: int) -> str:
-        """The resume token of an event."""
+        """The resume token of an event; that of the end which a copy gave itself is the one before it."""
+        if offset == self._own_end:
+            # In the stream itself another event has this offset: who resumes from here is to get that one.
+            if offset == 0:
+                return format_token(self._first_epoch, 0)
+            offset -= 1
         return format_token(self.epoch_of(offset), offset)
 
     def epoch_of(self, offset: int) -> int:
@@ -228,7 +236,7 @@ class Log:
         Raises:
             InvalidToken: this stream never gave it.
         """
-        if not self._first_epoch < epoch <= self._first_epoch + _MOST_EPOCHS:
+        if not self._first_epoch <= epoch <= self._first_epoch + _MOST_EPOCHS:
             raise InvalidToken(
                 "this resume token belongs to another stream: start without one, from the beginning", reason="foreign"
             )
@@ -368,6 +376,8 @@ class Log:
         """
         if self.over:
             return
+        if not self._complete:
+            self._own_end = self.head
         self.buffer.append(last or self._held or Finish("stop"))
         self._held = None
         self.seal(fault)
@@ -390,6 +400,11 @@ class Log:
         raise NotImplementedError("a log has no place for a failure that is not an event") from error
 
     # -- the readers' side
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether this is a copy that ended by itself: its last event is not one of the stream."""
+        return self._own_end >= 0
 
     @property
     def last(self) -> Event | None:

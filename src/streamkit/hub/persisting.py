@@ -46,10 +46,11 @@ class Persister:
     Attributes:
         stored: The offset of the first event that is not stored.
         lost: How many events the store will never have.
+        failure: Why nothing more is stored, or None.
         failing: Whether the store refuses what it is given, or does not answer.
     """
 
-    __slots__ = ("_asked_at", "_epoch", "_events", "_failed", "_keep", "_log", "_producer", "_store", "_within", "lost", "stored")
+    __slots__ = ("_asked_at", "_epoch", "_events", "_keep", "_log", "_producer", "_store", "_within", "failure", "lost", "stored")
 
     def __init__(self, store: Store, producer: Producer, *, epoch: int, keep: float, events: int, within: float) -> None:
         self._store = store
@@ -61,13 +62,13 @@ class Persister:
         self._within = within
         self.stored = 0
         self.lost = 0
-        self._failed = False
+        self.failure: Exception | None = None
         self._asked_at: float | None = None
 
     @property
     def failing(self) -> bool:
         asked_at = self._asked_at
-        return self._failed or (asked_at is not None and self._log.clock.now() - asked_at > _SLOW)
+        return self.failure is not None or (asked_at is not None and self._log.clock.now() - asked_at > _SLOW)
 
     async def run(self) -> None:
         """Store everything, and the end with it; returns when that is done, or cannot be."""
@@ -140,19 +141,19 @@ class Persister:
             self._asked_at = clock.now()
             try:
                 await self._store.append(self._producer.id, chunk, epoch=self._epoch, close=closing)
-            except (Fenced, UnknownStream):
-                self._failed = True
+            except (Fenced, UnknownStream) as error:
+                self.failure = error
                 self._producer.interrupt("another writer has taken this stream over")
                 return False
             except Exception as error:
-                self._failed = True
+                self.failure = error
                 if not (isinstance(error, StoreError) and error.retryable):
                     LOGGER.exception("stream %s: its store failed, and has what came before", self._producer.id)
                     return False
                 await clock.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
             else:
-                self._failed = False
+                self.failure = None
                 return True
             finally:
                 self._asked_at = None

@@ -293,7 +293,8 @@ class HubCodec:
                 # Nothing was ever said: the failure itself is the answer.
                 return log.fault if isinstance(log.fault, Exception) else first
             return None
-        if log.over and offsets[0] == log.head - 1 and len(events) == 1 and self._after == log.token(log.head - 1):
+        seen = offsets[0] == log.head - 1 and len(events) == 1 and self._after == log.token(log.head - 1)
+        if log.over and seen and not log.broken_off:
             raise NothingMore
         try:
             self._at = log.position(*parse_token(self._after))
