@@ -15,7 +15,11 @@ import anyio
 import trio
 import trio.lowlevel
 
+from streamkit.flow.clock import current_clock
 from streamkit.flow.tasks import current_backend
+
+# Seconds in which everybody comes to an end once all hubs are closed.
+LONG = 100.0
 
 
 class Member:
@@ -109,10 +113,19 @@ class Crew:
                 member.cancel()
 
     async def all_done(self) -> None:
-        """Until each of them has ended by itself."""
-        while self.members and not self.failures:
-            self._done = anyio.Event()
-            await self._done.wait()
+        """Until each of them has ended by itself; who has not after a long time on the clock never will."""
+        clock = current_clock()
+        timer = clock.call_at(clock.now() + LONG, self._is_late)
+        try:
+            while self.members and not self.failures:
+                self._done = anyio.Event()
+                await self._done.wait()
+        finally:
+            timer.cancel()
+
+    def _is_late(self) -> None:
+        self.failures.append(AssertionError(f"still at it: {', '.join(member.name for member in self.members)}"))
+        self._done.set()
 
     async def turn(self) -> None:
         if self._nursery is None:
