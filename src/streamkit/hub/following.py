@@ -171,7 +171,8 @@ class Follower:
 
     async def _end(self) -> None:
         if self._log is not None and not self._log.over and (self._log.readers or self.waiting):
-            fault = StreamInterrupted("the task that copied it from its store was cancelled")
+            # Closing may have come before there was a log to end, and the task just far enough to make one.
+            fault = self._error or StreamInterrupted("the task that copied it from its store was cancelled")
             self._log.end(to_error_event(fault), fault)
 
     async def _copy(self) -> None:
