@@ -50,7 +50,8 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """A worker of pytest-xdist has ended: what it skipped counts here."""
-    node.config.stash[SKIPS].extend(node.workeroutput.get("streamkit_skips", []))
+    output = getattr(node, "workeroutput", {})  # none of one that died, which is a failure by itself
+    node.config.stash[SKIPS].extend(output.get("streamkit_skips", []))
 
 
 @pytest.hookimpl(trylast=True)

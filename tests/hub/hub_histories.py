@@ -23,8 +23,8 @@ from hub_tales import APART, Reading, Tale, text_is_cut, text_of
 from troubled_store import Link, Trouble
 
 import streamkit.hub.following as following_module
-import streamkit.hub.hub as hub_module
 import streamkit.hub.producing as producing_module
+import streamkit.hub.registry as registry_module
 from streamkit.errors import (
     InvalidToken,
     ReaderLagged,
@@ -530,6 +530,10 @@ class History:
             assert tale.opened == tale.closed <= 1, f"source {tale.number} was opened {tale.opened} times and closed {tale.closed}"
             assert tale.unread <= 1, f"source {tale.number} was closed {tale.unread} times"
             assert not (tale.joined and tale.opened), "joined, and its own source was read all the same"
+            begun = tale in self.by_epoch.values()
+            assert not (begun and tale.single) or tale.opened + tale.unread == 1, (
+                f"source {tale.number} was neither read nor closed"
+            )
         for log in self.logs:
             assert 0 == log.readers, f"{log.readers} readers left in a log"
             assert not log.lockstep, "a log waits for readers that have left"
@@ -565,11 +569,11 @@ async def _never(seconds: float = 0) -> None:
 def _in_place_of(history: History) -> Iterator[None]:
     """The wall clock, the drawing of epochs, and who makes producers and logs: the history's own."""
     mine: list[tuple[Any, str, object]] = [
-        (hub_module, "time", SimpleNamespace(time=history.wall)),
+        (registry_module, "time", SimpleNamespace(time=history.wall)),
         (following_module, "time", SimpleNamespace(time=history.wall)),
         (producing_module, "time", SimpleNamespace(time=history.wall)),
-        (hub_module, "first_epoch", history.first_epoch),
-        (hub_module, "Producer", history.made),
+        (registry_module, "first_epoch", history.first_epoch),
+        (registry_module, "Producer", history.made),
         (following_module, "Log", history.copied),
     ]
     before = [getattr(module, name) for module, name, _ in mine]

@@ -14,8 +14,8 @@ import pytest
 from hub_soak import history, on_a_file, run_kind
 
 import streamkit.hub.following as following_module
-import streamkit.hub.hub as hub_module
 import streamkit.hub.keeping as keeping_module
+import streamkit.hub.registry as registry_module
 from streamkit.events.model import Finish, Gap, TextDelta
 from streamkit.flow.tasks import AsyncioCrowd
 from streamkit.hub import policies, reading
@@ -150,7 +150,7 @@ def nobody_ends_what_the_dead_have_left(patch: pytest.MonkeyPatch) -> None:
     async def nothing(*args: object, **rest: object) -> None:
         return None
 
-    for module in (following_module, keeping_module, hub_module):
+    for module in (following_module, keeping_module, registry_module):
         patch.setattr(module, "end_as_interrupted", nothing)
 
 

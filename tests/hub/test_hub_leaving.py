@@ -806,7 +806,7 @@ async def test_thousands_of_cancelled_readers_leave_no_place_in_the_crowd() -> N
     async with assert_no_leaks(), Hub() as hub:
         await hub.start("a", source)
         await turns()
-        log = hub._kept["a"].producer.log
+        log = hub._streams.kept["a"].producer.log
         for _ in range(20):
             async with anyio.create_task_group() as group:
                 for _ in range(100):

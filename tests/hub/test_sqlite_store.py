@@ -424,7 +424,7 @@ async def test_the_database_of_another_program_is_not_touched(path: Path) -> Non
 
 async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "none" / "hub.db")
-    with pytest.raises(StoreError, match="none/hub.db.*make its folder first") as error:
+    with pytest.raises(StoreError, match=r"none/hub\.db.*make its folder first") as error:
         await store.list()
     assert not error.value.retryable
     await store.aclose()

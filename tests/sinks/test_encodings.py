@@ -189,7 +189,7 @@ async def test_what_was_made_goes_when_the_stream_is_over_and_nobody_reads() -> 
 
 
 def log_of(hub: Hub, id: str) -> Log:
-    return hub._kept[id].producer.log  # pyright: ignore[reportPrivateUsage]  # nobody else needs it
+    return hub._streams.kept[id].producer.log  # pyright: ignore[reportPrivateUsage]  # nobody else needs it
 
 
 def encodings_of(log: Log) -> list[Encoding]:

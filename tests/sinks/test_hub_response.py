@@ -315,7 +315,7 @@ async def test_clients_that_leave_anywhere_leave_nothing_behind_and_the_others_h
     pick = random.Random(seed)
     async with assert_no_leaks(), Hub() as hub:
         await hub.start("x", counting)
-        log = hub._kept["x"].producer.log  # pyright: ignore[reportPrivateUsage]  # nobody else needs it
+        log = hub._streams.kept["x"].producer.log  # pyright: ignore[reportPrivateUsage]  # nobody else needs it
         clients = [Client() for _ in range(120)]
 
         async def come_and_go(client: Client, turns: int, stays: int | None, dialect: str) -> None:

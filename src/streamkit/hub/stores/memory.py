@@ -60,7 +60,8 @@ class MemoryStore:
         self._now = clock_time
         self._streams: dict[str, _Kept] = {}
         self._signals: dict[tuple[str, str], Signal] = {}
-        self._listening: dict[str, set[Waiter]] = {}
+        # Who waits, in the order in which they came: a seed is to give the same run each time.
+        self._listening: dict[str, dict[Waiter, None]] = {}
         self._closed = False
 
     async def create(self, id: str, *, owner: str | None, metadata: Mapping[str, object], first_epoch: int) -> bool:
@@ -158,7 +159,7 @@ class MemoryStore:
         """As `Store.signals`."""
         check_wait("signals", seconds)
         self._check_open()
-        listening = self._listening.setdefault(holder, set())
+        listening = self._listening.setdefault(holder, {})
         try:
             await self._park(listening, lambda: bool(self._signals_for(holder)), seconds)
         finally:
@@ -250,10 +251,10 @@ class MemoryStore:
         return [one for one in self._signals if self._streams[one[0]].record.holder == holder]
 
     def _tell(self, holder: str) -> None:
-        for waiter in self._listening.get(holder, ()):
+        for waiter in tuple(self._listening.get(holder, ())):
             waiter.wake()
 
-    async def _park(self, parked: set[Waiter], ready: Callable[[], bool], seconds: float) -> None:
+    async def _park(self, parked: dict[Waiter, None], ready: Callable[[], bool], seconds: float) -> None:
         """Until it is so, the time is up, or the store is closed."""
         if ready() or seconds == 0:
             return
@@ -261,14 +262,14 @@ class MemoryStore:
         clock = current_clock(backend)
         until = clock.now() + seconds
         waiter = backend.waiter()
-        parked.add(waiter)
+        parked[waiter] = None
         timer = clock.call_at(until, waiter.wake) if seconds <= LARGEST else None
         try:
             while not ready() and clock.now() < until:
                 await waiter.wait()
                 self._check_open()
         finally:
-            parked.discard(waiter)
+            parked.pop(waiter, None)
             if timer is not None:
                 timer.cancel()
 
@@ -282,7 +283,7 @@ class _Kept:
         self.record = record
         self.about = about
         self.chunks: list[Chunk] = []
-        self.parked: set[Waiter] = set()
+        self.parked: dict[Waiter, None] = {}
         self.gone = False
 
     def told(self) -> Record:
@@ -300,7 +301,7 @@ class _Kept:
         return self.record.expires_at is not None and self.record.expires_at <= now
 
     def wake(self) -> None:
-        for waiter in self.parked:
+        for waiter in tuple(self.parked):
             waiter.wake()
 
 
