@@ -142,7 +142,7 @@ class LosesWakeUps(MemoryStore):
 class WakesOneOnly(MemoryStore):
     async def append(self, id: str, chunk: Chunk | None, *, epoch: int, close: Closing | None = None) -> None:
         for waiter in list(self._of(id).parked)[1:]:
-            self._of(id).parked.discard(waiter)
+            self._of(id).parked.pop(waiter)
         await super().append(id, chunk, epoch=epoch, close=close)
 
 

@@ -229,5 +229,5 @@ async def test_nothing_is_left_of_many_cancelled_waits() -> None:
             tasks.start_soon(lambda: store.signals("one", seconds=60))
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-    assert set() == store._streams["a"].parked
+    assert {} == store._streams["a"].parked
     assert {} == store._listening

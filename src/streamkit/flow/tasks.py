@@ -370,7 +370,7 @@ class AsyncioSeat:
 
 
 # The slot by a name that others may use.
-AsyncioSeat.blocking = AsyncioSeat._asyncio_future_blocking  # pyright: ignore[reportPrivateUsage]
+AsyncioSeat.blocking = AsyncioSeat._asyncio_future_blocking  # type: ignore[misc]  # pyright: ignore[reportPrivateUsage]
 
 _NO_CONTEXT = contextvars.Context()
 _nothing: Callable[[], None] = [].clear
