@@ -157,9 +157,14 @@ class NeverWaits(MemoryStore):
 
 
 class DeletesInSilence(MemoryStore):
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str, *, first_epoch: int | None = None) -> None:
         if id in self._streams:
             self._streams[id].parked.clear()
+        await super().delete(id, first_epoch=first_epoch)
+
+
+class DeletesWhateverHasTheName(MemoryStore):
+    async def delete(self, id: str, *, first_epoch: int | None = None) -> None:
         await super().delete(id)
 
 
@@ -277,7 +282,7 @@ BROKEN: list[tuple[int, type[MemoryStore]]] = [
     (6, LosesWakeUps), (6, WakesOneOnly), (6, WaitsForEver), (6, NeverWaits), (6, DeletesInSilence),
     (7, SignalsTwice), (7, SignalsToAnybody), (7, ForgetsSignalsOfTheFormerWriter), (7, SignalsInSilence),
     (7, TakesSignalsForNobody),
-    (8, NeverForgets), (8, SweepsTheDead), (8, TrimsHalfChunks),
+    (8, NeverForgets), (8, SweepsTheDead), (8, TrimsHalfChunks), (8, DeletesWhateverHasTheName),
     (9, CutsNamesAtNul), (9, LosesHighBytes),
     (10, CancelsTakeSignals), (10, ClosesInSilence), (10, AnswersWhenClosed),
     (11, MistakesAnOldRepeat),

@@ -270,7 +270,8 @@ class Registry:
             record = await self.store.get(id)
             if record is not None and record.state == "running":
                 raise StreamBusy(f"the stream {id!r:.80} runs in another process: cancel it, and start it again when it is over")
-            await self.store.delete(id)
+            if record is not None:
+                await self.store.delete(id, first_epoch=record.first_epoch)
         finally:
             self._started(id)
 
@@ -553,9 +554,7 @@ async def _nothing() -> None:
 async def _undo(store: Store, id: str, first_epoch: int) -> None:
     """Take back a stream that was made, and never began."""
     with suppress(StoreError):  # its lease runs out, then: somebody will end it
-        record = await store.get(id)
-        if record is not None and record.first_epoch == first_epoch:
-            await store.delete(id)
+        await store.delete(id, first_epoch=first_epoch)
 
 
 def _left_of(record: Record, lease: float) -> float:

@@ -615,12 +615,17 @@ class _StoreCheck:
 
         async def deleted() -> None:
             id, epoch, _ = await self.written(2)
+            first_epoch = (await self.record(id)).first_epoch
+            await other.delete(id, first_epoch=first_epoch + 1)
+            assert await store.get(id) is not None, "a stream was deleted that was created with another first epoch than was said"
             for _ in range(2):
                 await other.delete(id)
                 assert await store.get(id) is None, "a deleted stream is still known"
             await refused(UnknownStream, store.append(id, Chunk(2, 1, epoch, b"x"), epoch=epoch), "a deleted stream was written")
             assert await self.creation(store, id), "the name of a deleted stream is still taken"
             assert not (await other.read(id, 0)).chunks, "a name began anew with the events of another stream"
+            await other.delete(id, first_epoch=(await self.record(id)).first_epoch)
+            assert await store.get(id) is None, "a stream is still known that was deleted by its first epoch"
 
         await self.case(8, "what has expired is gone, and its name is free", expired)
         await self.case(8, "the sweep tells of streams whose writer may be dead", swept)

@@ -195,10 +195,12 @@ class MemoryStore:
             lowest = kept.chunks[0].first if kept.chunks else kept.record.head
             kept.change(floor=lowest, bytes=kept.record.bytes - freed)
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str, *, first_epoch: int | None = None) -> None:
         """As `Store.delete`."""
         self._check_open()
-        self._forget(id)
+        kept = self._streams.get(id)
+        if kept is not None and first_epoch in (None, kept.record.first_epoch):
+            self._forget(id)
 
     async def sweep(self) -> builtins.list[Record]:
         """As `Store.sweep`."""

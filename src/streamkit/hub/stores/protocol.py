@@ -187,8 +187,11 @@ class Store(Protocol):
         """
         ...
 
-    async def delete(self, id: str) -> None:
-        """Forget a stream now; harmless if there is none."""
+    async def delete(self, id: str, *, first_epoch: int | None = None) -> None:
+        """Forget a stream now, or, where `first_epoch` is given, only if it was created with that one; harmless if there is none.
+
+        Two processes may want to begin a name anew at once: the second is not to delete what the first has just created.
+        """
         ...
 
     async def sweep(self) -> Sequence[Record]:

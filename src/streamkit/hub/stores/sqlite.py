@@ -193,9 +193,9 @@ class SqliteStore:
         """As `Store.trim`."""
         await self._ask(lambda file: file.trim(id, floor, epoch), "write")
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str, *, first_epoch: int | None = None) -> None:
         """As `Store.delete`."""
-        await self._ask(lambda file: file.delete(id), "write")
+        await self._ask(lambda file: file.delete(id, first_epoch), "write")
 
     async def sweep(self) -> builtins.list[Record]:
         """As `Store.sweep`; free pages go back to the file system, a few hundred in a transaction."""

@@ -241,10 +241,10 @@ class SqliteFile:
                 (freed, no),
             )
 
-    def delete(self, id: str) -> None:
+    def delete(self, id: str, first_epoch: int | None = None) -> None:
         """As `Store.delete`."""
-        row = self._db.execute("SELECT no FROM streams WHERE id = ?", (bytes_of(id),)).fetchone()
-        if row is not None:
+        row = self._db.execute("SELECT no, first_epoch FROM streams WHERE id = ?", (bytes_of(id),)).fetchone()
+        if row is not None and first_epoch in (None, row[1]):
             self._forget(row[0])
             self.touched.add(("stream", id))
 
