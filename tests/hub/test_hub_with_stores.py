@@ -425,3 +425,19 @@ async def cancel_readers(clock: VirtualClock, store: MemoryStore, *, rounds: int
         assert not other._streams.followers
         assert not [kept for kept in store._streams.values() if kept.parked]
     return cancelled
+
+
+async def test_a_store_that_is_away_is_said_once_and_that_it_is_back(
+    clock: VirtualClock, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "streamkit.hub")
+    link = link_to(store)
+    link.trouble = lambda name: "away" if name in ("renew", "sweep", "signals") and 1 < clock.now() < 60 else None
+    async with Hub(link, lease=6) as hub:
+        generation = await hub.start("a", words(1000, every=0.1))
+        await clock.sleep(90)
+        assert "running" == (await generation.status()).state
+    said = [record.getMessage() for record in caplog.records if record.name == "streamkit.hub"]
+    assert 1 == sum("failed: leases" in one for one in said)
+    assert 1 == sum("answers again (it had failed: leases" in one for one in said)
+    assert 1 >= sum("failed: it cannot be told" in one for one in said)

@@ -33,7 +33,7 @@ class Keeper:
         writing: The streams that this hub writes now, each with its producer and its epoch.
     """
 
-    __slots__ = ("_clock", "_holder", "_keep", "_lease", "_store", "_tasks", "_writing")
+    __slots__ = ("_clock", "_failing", "_holder", "_keep", "_lease", "_store", "_tasks", "_writing")
 
     def __init__(
         self,
@@ -53,6 +53,8 @@ class Keeper:
         self._lease = lease
         self._keep = keep
         self._writing = writing
+        # What cannot be done at the moment, and was said.
+        self._failing: set[str] = set()
         self._tasks: list[Task] = [
             # Neither lets an exception out: on trio it would end the whole run.
             backend.spawn(self._renew, _nothing, "streamkit leases", ended),
@@ -81,7 +83,9 @@ class Keeper:
                             writing[id][0].interrupt("another writer has taken this stream over")
                 await self.sweep()
             except Exception:
-                LOGGER.warning("the store of a hub failed: leases are not renewed", exc_info=True)
+                self._failed("leases are not renewed")
+            else:
+                self._answered("leases are not renewed")
             await self._clock.sleep(self._lease / 3)
 
     async def sweep(self) -> None:
@@ -97,8 +101,21 @@ class Keeper:
                     if found is not None:
                         found[0].end(Finish("cancelled"), reason=signal.reason)
             except Exception:
-                LOGGER.warning("the store of a hub failed: it cannot be told from elsewhere to cancel", exc_info=True)
+                self._failed("it cannot be told from elsewhere to cancel")
                 await self._clock.sleep(_RETRY)
+            else:
+                self._answered("it cannot be told from elsewhere to cancel")
+
+    def _failed(self, so: str) -> None:
+        """Say so once, however long the store is away."""
+        if so not in self._failing:
+            self._failing.add(so)
+            LOGGER.warning("the store of a hub failed: %s", so, exc_info=True)
+
+    def _answered(self, so: str) -> None:
+        if so in self._failing:
+            self._failing.discard(so)
+            LOGGER.info("the store of a hub answers again (it had failed: %s)", so)
 
 
 async def _nothing() -> None:
