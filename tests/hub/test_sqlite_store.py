@@ -204,6 +204,8 @@ def test_a_forked_child_opens_the_file_anew(path: Path) -> None:
         for first in range(20):
             await store.append(id, Chunk(first, 1, epoch, b"x"), epoch=epoch)
     async def read(id):
+        while await store.get(id) is None:  # the other process may be slower
+            await asyncio.sleep(0.01)
         print(id, (await store.wait(id, 19, seconds=10)).head, flush=True)
     asyncio.run(write("before"))
     if os.fork():
