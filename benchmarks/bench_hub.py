@@ -44,7 +44,8 @@ BURSTS = ((100, 40, 8.0), (1000, 6, 8.0))
 BURST = 32
 BOUND = 1024
 STALLED = 1000
-LOGGED = 20_000
+# What a hub keeps of a stream event by event, unless told.
+LOGGED = 65_536
 STORED = 10_000
 LATE = 10_000
 LATE_MS = 20.0

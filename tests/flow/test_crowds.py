@@ -301,27 +301,27 @@ async def test_each_is_resumed_in_its_own_context(count: int) -> None:
     assert "nobody's" == name.get()
 
 
-# uvloop and asyncio's factory do not agree on its arguments under Python 3.13, without us.
-@pytest.mark.parametrize("anyio_backend", ASYNCIO_LOOPS[:1], indirect=True)
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-async def test_eager_tasks_sit_and_are_woken() -> None:
-    crowd, woken = asyncio_crowd(), []
+if sys.version_info >= (3, 12):  # which brought eager tasks
+    # uvloop and asyncio's factory do not agree on its arguments under Python 3.13, without us.
+    @pytest.mark.parametrize("anyio_backend", ASYNCIO_LOOPS[:1], indirect=True)
+    async def test_eager_tasks_sit_and_are_woken() -> None:
+        crowd, woken = asyncio_crowd(), []
 
-    async def sit(number: int) -> None:
-        await crowd.seat()
-        woken.append(number)
+        async def sit(number: int) -> None:
+            await crowd.seat()
+            woken.append(number)
 
-    factory = getattr(asyncio, "eager_task_factory")  # noqa: B009  # not there before 3.12
-    loop = asyncio.get_running_loop()
-    loop.set_task_factory(factory)
-    try:
-        tasks = [asyncio.create_task(sit(number)) for number in range(3)]
-        assert 3 == len(crowd.sitting)
-        crowd.wake()
-        await asyncio.gather(*tasks)
-    finally:
-        loop.set_task_factory(None)
-    assert [0, 1, 2] == woken
+        factory = getattr(asyncio, "eager_task_factory")  # noqa: B009  # not there before 3.12
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)
+        try:
+            tasks = [asyncio.create_task(sit(number)) for number in range(3)]
+            assert 3 == len(crowd.sitting)
+            crowd.wake()
+            await asyncio.gather(*tasks)
+        finally:
+            loop.set_task_factory(None)
+        assert [0, 1, 2] == woken
 
 
 # -- readers of a hub, who sit in one

@@ -26,7 +26,7 @@ from streamkit.flow.pumps import Driven, Job, Pump
 from streamkit.flow.snapshots import Chain, Snapshot
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.strands import OwnLimits, Strand
-from streamkit.flow.tasks import Backend, Timer, current_backend
+from streamkit.flow.tasks import Backend, Timer, Waiter, current_backend
 
 __all__ = ["CLOSE_TIMEOUT", "Run"]
 
@@ -112,20 +112,22 @@ class Run(Generic[T_co]):
         # When the wire last gave a sign of life, told to the outermost Run by its sources as long as somebody listens.
         self.listening = False
         self._heard_at = 0.0
-        self._hears: list[Run[Any]] = []
+        # What few Runs have is a tuple that grows: a list for each would be half of what a Run of one source weighs.
+        self._hears: tuple[Run[Any], ...] = ()
         # What ended it, known once it is being left: None after an end, or for a reader who had enough.
         self.ended_by: BaseException | None = None
         # What the source can tell of itself once it is open: "status" and "content_type" of an HTTP response.
         self.about: dict[str, object] = {} if outer is None else outer.about
         self._chain = chain
         self._source = source
-        self._sources: list[Source] = []
-        self._forget: list[Callable[[], object]] = []
+        self._sources: tuple[Source, ...] = ()
+        self._forget: tuple[Callable[[], object], ...] = ()
         self._pumps: list[Pump] = []
         self._jobs: list[Job] = []
-        self._last: list[Callable[[], Awaitable[None]]] = []
+        self._last: tuple[Callable[[], Awaitable[None]], ...] = ()
         self._released = released
-        self._waiter = self.backend.waiter()
+        # Where who leaves waits for its tasks.
+        self._waiter: Waiter | None = None
         self._iterator: Any = None
         self._leaving = False
         self._closed = False
@@ -133,7 +135,7 @@ class Run(Generic[T_co]):
         self._given_up = False
         self._insisted = False
         self._deadline: Timer | None = None
-        self._complaints: list[str] = []
+        self._complaints: tuple[str, ...] = ()
         self._home: object = None
         self._partial: Callable[[], object] | None = source.partial
         try:
@@ -150,9 +152,9 @@ class Run(Generic[T_co]):
             self.may_block = False
         self._building = True
         feed = source.open(self)
-        self._sources.append(source)
+        self._sources = (*self._sources, source)
         if feed.forget is not None:
-            self._forget.append(feed.forget)
+            self._forget = (*self._forget, feed.forget)
         strand = Strand(feed, self)
         for part in parts:
             if isinstance(part, Step):
@@ -240,12 +242,12 @@ class Run(Generic[T_co]):
 
     def at_last(self, close: Callable[[], Awaitable[None]]) -> None:
         """Await this when everything else is closed, without a limit of ours: for another Run, which has its own."""
-        self._last.append(close)
+        self._last = (*self._last, close)
 
     def hear(self, other: Run[Any]) -> None:
         """Take the signs of life of a Run apart, whose items are read in this one."""
         other.listening = True
-        self.outermost._hears.append(other)
+        self.outermost._hears = (*self.outermost._hears, other)
 
     @property
     def heard_at(self) -> float:
@@ -342,7 +344,8 @@ class Run(Generic[T_co]):
         else:
             self._home = self.backend.current_task()
         if strand.direct is not None and self.fused and closes and not strand.steps and ending in ("yield", "lists"):
-            return strand.direct(ending, strand.start, self.backend.checkpoint, self._leave)
+            start, strand.start = strand.start, None
+            return strand.direct(ending, start, self.backend.checkpoint, self._leave)
         return strand.bind(ending, out, self._leave if closes else None)
 
     def _starting(self, start: Callable[[], Awaitable[Any]] | None) -> Callable[[], Awaitable[Any]]:
@@ -391,7 +394,7 @@ class Run(Generic[T_co]):
         if isinstance(error, GeneratorExit):
             error = None
             if not self._leaving and self.backend.current_task() is not self._home:
-                self._complaints.append("was dropped while its source was open, and is closed in another task; use `async with`")
+                self.complain("was dropped while its source was open, and is closed in another task; use `async with`")
         self.ended_by = self.ended_by or error
         if self.ended_by is None and self._outer is not None:
             self.ended_by = self._outer.ended_by
@@ -446,6 +449,7 @@ class Run(Generic[T_co]):
     async def _wait_for_pumps(self) -> None:
         if self._deadline is None:
             self._deadline = self.clock.call_at(self.clock.now() + self.close_timeout, self._lose_patience)
+        self._waiter = self._waiter or self.backend.waiter()
         try:
             await self._waiter.wait()
         finally:
@@ -468,11 +472,13 @@ class Run(Generic[T_co]):
                 f"has a {kind} that refuses to end: {task.label} was cancelled twice in {2.5 * self.close_timeout:g} s, "
                 "and is abandoned"
             )
-        self._waiter.wake()
+        if self._waiter is not None:
+            self._waiter.wake()
 
     def pump_ended(self) -> None:
         """A pump's task is over, or a job's."""
-        self._waiter.wake()
+        if self._waiter is not None:
+            self._waiter.wake()
 
     async def close_one(self, name: str, close: Callable[[], Awaitable[object] | None]) -> None:
         """Close one thing in this task, within `close_timeout`."""
@@ -483,16 +489,16 @@ class Run(Generic[T_co]):
             await closing
             return
         if not await self.backend.bounded(closing, self.close_timeout, self.clock):
-            self._complaints.append(
+            self.complain(
                 f"has a source that did not close within {self.close_timeout:g} s: {name} was cancelled in its clean-up"
             )
 
     def complain(self, what: str) -> None:
         """Note what a ResourceWarning will say, once everything is closed."""
-        self._complaints.append(what)
+        self._complaints = (*self._complaints, what)
 
     def _complain(self) -> None:
         """Say what went wrong on the way out; last, because a warning may be made an error."""
-        complaints, self._complaints = self._complaints, []
+        complaints, self._complaints = self._complaints, ()
         for what in complaints:
             warnings.warn(f"a stream of {self._source.label} {what}", ResourceWarning, stacklevel=2)

@@ -123,7 +123,14 @@ def current_backend() -> Backend:
         from streamkit.flow.trio_tasks import TrioBackend
 
         return TrioBackend()
-    return AsyncioBackend(asyncio.get_running_loop())
+    global _newest  # one for all Runs of a loop, of which there may be thousands
+    loop, backend = asyncio.get_running_loop(), _newest
+    if backend is None or backend.loop is not loop:
+        _newest = backend = AsyncioBackend(loop)
+    return backend
+
+
+_newest: AsyncioBackend | None = None
 
 
 # The loop knows its tasks by weak references: a Run that is dropped would take the tasks with it, in the middle of a step.
@@ -266,10 +273,12 @@ class AsyncioCrowd:
     do. And one future for all cannot be: the first cancelled task would cancel it for everybody.
     """
 
-    __slots__ = ("_done", "_gone", "_loop", "sitting")
+    __slots__ = ("_done", "_gone", "_loop", "get_loop", "sitting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        # For all seats: in C, see there.
+        self.get_loop: Callable[[], asyncio.AbstractEventLoop] = itertools.repeat(loop).__next__
         # Whoever was cancelled stays in it for a while; see `left`.
         self.sitting: list[AsyncioSeat] = []
         self._gone = 0
@@ -331,7 +340,7 @@ class AsyncioSeat:
         self.resume: Callable[[Any], object] | None = None
         self.context: contextvars.Context = _NO_CONTEXT
         # The task asks for these once per wait: written in C, they cost it no frame of Python.
-        self.get_loop: Callable[[], asyncio.AbstractEventLoop] = itertools.repeat(loop).__next__
+        self.get_loop = crowd.get_loop
         self.result: Callable[[], None] = _nothing
 
     def __await__(self) -> Generator[AsyncioSeat, None, None]:

@@ -221,6 +221,7 @@ async def _events(
 ) -> AsyncGenerator[Any]:
     try:
         reader = await start()
+        del start  # and all that it holds: there may be thousands of readers
         log, seat, view = reader.log, reader.seat, reader.view
         wait, buffer = _wait_of(seat), log.buffer
         try:
@@ -238,11 +239,10 @@ async def _events(
                 if len(events) >= FAIRNESS:  # there may be more: the event loop turns first
                     await checkpoint()
         except StopAsyncIteration:
-            pass
+            await leave(None)
     except BaseException as error:
         await leave(error)
         raise
-    await leave(None)
 
 
 async def _lists(
@@ -252,6 +252,7 @@ async def _lists(
 ) -> AsyncGenerator[Any]:
     try:
         reader = await start()
+        del start  # and all that it holds: there may be thousands of readers
         log, seat = reader.log, reader.seat
         wait, buffer = _wait_of(seat), log.buffer
         try:
@@ -264,11 +265,10 @@ async def _lists(
                 if len(events) >= FAIRNESS:
                     await checkpoint()
         except StopAsyncIteration:
-            pass
+            await leave(None)
     except BaseException as error:
         await leave(error)
         raise
-    await leave(None)
 
 
 def _wait_of(seat: Seat) -> Callable[[Seat], Awaitable[None]]:

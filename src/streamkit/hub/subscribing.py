@@ -77,7 +77,7 @@ class Subscription(Source):
         self._registry.check_loop(run.backend)
         reader = await self._registry.sit(self._id, self._allow, self._sit)
         run.keep_partial(reader.message)
-        feed.closers.append((f"reader of {self._id}", reader.leave))
+        feed.closers.append(("reader", reader.leave))
         return reader
 
     async def _allow(self, owner: str | None) -> None:
