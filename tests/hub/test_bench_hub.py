@@ -49,9 +49,9 @@ def test_the_promise_of_memory_is_for_all_of_it_and_not_for_what_grows_alone(ben
     )
 
 
-def test_the_promise_of_stores_is_for_commits_by_32_and_says_how_many_there_were(bench: ModuleType) -> None:
+def test_the_promise_of_stores_is_for_what_goes_through_a_hub_and_says_how_many_commits_there_were(bench: ModuleType) -> None:
     through, by_32 = bench._stores(1)
-    assert (None, 0.5) == (through["hold"], by_32["hold"])
+    assert (0.5, None) == (through["hold"], by_32["hold"])
     assert "100 events by 32, 4 appends, each waited for: SQLite" == by_32["what"]
     assert "memory store, " in through["peer_name"]
 
