@@ -303,7 +303,7 @@ class Topic:
         return {} if self._presence is None else dict(self._presence.members)
 
     def presence(self) -> Stream[PresenceChange]:
-        """Who is there, as "joined", then every change.
+        """Who is there when it is first read, as "joined", then every change.
 
         A reader that lags by more than 1024 changes gets in their place the difference to what it knows.
 
