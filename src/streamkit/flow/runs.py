@@ -489,9 +489,7 @@ class Run(Generic[T_co]):
             await closing
             return
         if not await self.backend.bounded(closing, self.close_timeout, self.clock):
-            self.complain(
-                f"has a source that did not close within {self.close_timeout:g} s: {name} was cancelled in its clean-up"
-            )
+            self.complain(f"has a source that did not close within {self.close_timeout:g} s: {name} was cancelled in its clean-up")
 
     def complain(self, what: str) -> None:
         """Note what a ResourceWarning will say, once everything is closed."""
