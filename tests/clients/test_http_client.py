@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import socket
 import sys
+import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -314,3 +318,62 @@ async def test_httpx_does_where_httpx2_is_missing(monkeypatch: pytest.MonkeyPatc
     http = HttpClient(wanted_by="sk.example")
     assert isinstance(http.ours(), httpx.AsyncClient)
     await http.aclose()
+
+
+@contextmanager
+def closing_server(answers: int) -> Iterator[tuple[str, list[int]]]:
+    """Answers so many requests of each connection, and closes it when the next one has come; what each connection was asked."""
+    asked: list[int] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            at = len(asked)
+            asked.append(0)
+            with connection:
+                while asked[at] <= answers:
+                    request = b""
+                    while b"\r\n\r\n" not in request:
+                        more = connection.recv(65536)
+                        if not more:
+                            break
+                        request += more
+                    if not request:
+                        break
+                    asked[at] += 1
+                    if asked[at] <= answers:
+                        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", asked
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+async def body_of(client: HttpClient, url: str) -> bytes:
+    exchange: Any = client.open("POST", url, content=b"")
+    async with exchange as response:
+        return bytes(await response.aread())
+
+
+async def test_server_disconnected_on_a_kept_connection_is_asked_again_on_a_new_one() -> None:
+    with closing_server(1) as (url, asked):
+        async with Clients("ours") as client:
+            assert [b"ok"] * 3 == [await body_of(client, url) for _ in range(3)]
+    assert [2, 2, 1] == asked
+
+
+async def test_server_disconnected_on_a_new_connection_is_not_asked_twice() -> None:
+    with closing_server(0) as (url, asked):
+        async with Clients("ours") as client:
+            with pytest.raises(httpx2.RemoteProtocolError, match="Server disconnected"):
+                await body_of(client, url)
+    assert [1] == asked

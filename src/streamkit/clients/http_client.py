@@ -81,6 +81,8 @@ class HttpClient:
     Timeouts are the client's own, if it was given any. Else a connection has 10 s to open and a body any time it
     needs: the defaults of the libraries (5 s of silence, 5 minutes in all) end answers that are merely thought about.
 
+    On a client of ours a request that finds its kept connection closed by the server is sent again, once, on a new one.
+
     Raises:
         TypeError: `client` is none of these.
         MissingExtra: at the first use: neither httpx2 nor httpx is installed.
@@ -152,9 +154,10 @@ class HttpClient:
     async def _send(self, asked: _Asked) -> Any:
         if self._kind == "aiohttp":
             return await _send_aiohttp(self._client, asked)
-        client = self.ours() if self._kind == "ours" else self._client
-        request, options = _request_of(client, asked)
-        return await client.send(request, stream=True, follow_redirects=False, **options)
+        if self._kind == "ours":
+            return await _send_ours(self.ours(), asked)
+        request, options = _request_of(self._client, asked)
+        return await self._client.send(request, stream=True, follow_redirects=False, **options)
 
     async def send(self, asked: _Asked) -> Any:
         """The response, redirects followed where they may be."""
@@ -210,6 +213,29 @@ class _Exchange:
 
     def __repr__(self) -> str:
         return f"{self._asked.method} {shown(self._asked.url)}"
+
+
+async def _send_ours(client: Any, asked: _Asked) -> Any:
+    """The response; asked for once more, on a new connection, where the server had closed the one that was kept.
+
+    Some servers end a connection right behind a streamed answer, without a word in its headers (llama.cpp), and others after
+    seconds of silence: a request that meets the closing was never looked at. What fails on a new connection is not asked twice.
+    """
+    kept = True
+
+    async def look(event: str, _: object) -> None:
+        nonlocal kept
+        kept = kept and event != "connection.connect_tcp.started"
+
+    request, options = _request_of(client, asked)
+    request.extensions["trace"] = look
+    try:
+        return await client.send(request, stream=True, follow_redirects=False, **options)
+    except Exception as error:
+        if not (kept and type(error).__name__ == "RemoteProtocolError" and str(error).startswith("Server disconnected without")):
+            raise
+    request, options = _request_of(client, asked)
+    return await client.send(request, stream=True, follow_redirects=False, **options)
 
 
 class _BlockingExchange:

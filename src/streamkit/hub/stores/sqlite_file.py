@@ -31,7 +31,7 @@ SELECT no, head, ?, epoch, ? FROM streams WHERE id = ? AND epoch = ? AND head = 
 
 READ: Final = """
 SELECT first, count, epoch, data FROM chunks
-WHERE stream = ?1 AND first >= coalesce((SELECT max(first) FROM chunks WHERE stream = ?1 AND first <= ?2), 0) ORDER BY first
+WHERE stream = ? AND first >= coalesce((SELECT max(first) FROM chunks WHERE stream = ? AND first <= ?), 0) ORDER BY first
 """
 
 SIGNALS: Final = "FROM signals JOIN streams ON stream = streams.no WHERE holder = ? AND state = 'running'"
@@ -167,7 +167,7 @@ class SqliteFile:
         if first >= record.head:
             return Page(record, chunks)
         size = 0
-        for row in self._db.execute(READ, (no, first)):
+        for row in self._db.execute(READ, (no, no, first)):
             chunk = chunk_of(row, self._max_chunk_bytes)
             size += len(chunk.data)
             if chunks and size > max_bytes:
