@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import anyio
@@ -160,7 +160,8 @@ async def test_res_09_a_killed_writer_leaves_whole_chunks_and_its_stream_can_be_
                 except StreamBusy:
                     await anyio.sleep(0.05)
         await store.append(id, None, epoch=epoch, close=Closing("interrupted"))
-    assert "ok" == sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone()[0]
+    with closing(sqlite3.connect(path)) as db:
+        assert "ok" == db.execute("PRAGMA integrity_check").fetchone()[0]
 
 
 @one_loop
@@ -379,7 +380,7 @@ async def test_res_13_pages_of_noise_are_said(path: Path) -> None:
 async def test_res_13_a_poisoned_row_is_said(path: Path, poison: str) -> None:
     store = SqliteStore(path, max_chunk_bytes=10_000)
     await written(store, 4)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA ignore_check_constraints = ON")
         try:
             db.execute(poison)
