@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import TYPE_CHECKING
-
+from counted_steps import steps as steps
 from hypothesis import strategies as st
 
 from streamkit.events import (
@@ -29,9 +25,6 @@ from streamkit.events import (
     ToolResult,
     Usage,
 )
-
-if TYPE_CHECKING:
-    from _typeshed import TraceFunction
 
 _texts = st.text(st.sampled_from("ab é漢😀\n"), max_size=4)
 _some_text = st.none() | _texts
@@ -74,21 +67,3 @@ _deltas = st.one_of(*[one_of_each[name] for name in ("text-delta", "reasoning-de
 some_events: st.SearchStrategy[list[Event]] = st.lists(
     st.one_of(st.builds(TextDelta, _texts), one_of_each["text-delta"], _deltas, any_event), max_size=30
 )
-
-
-def steps(work: Callable[[], object]) -> int:
-    """How many calls, lines and returns of Python this takes, the same on every machine."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> TraceFunction:
-        nonlocal count
-        count += 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
-from types import FrameType
-from typing import TYPE_CHECKING
 
+from counted_steps import steps as steps
 from hypothesis import strategies as st
 
 from streamkit.stages.stage import Stage
-
-if TYPE_CHECKING:
-    from _typeshed import TraceFunction
 
 
 def run(stage: Stage[str, str], chunks: Iterable[str]) -> list[str]:
@@ -39,21 +34,3 @@ def cut_at(text: str, places: Iterable[int]) -> list[str]:
 
 
 places = st.lists(st.integers(0, 200), max_size=12)
-
-
-def steps(work: Callable[[], object]) -> int:
-    """How many calls, lines and returns of Python code this takes: the same on every machine."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> TraceFunction:
-        nonlocal count
-        count += 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
