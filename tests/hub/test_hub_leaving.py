@@ -228,6 +228,7 @@ async def test_a_stream_ends_with_its_last_reader_where_that_was_asked_for() -> 
         first, second = Reading(hub.subscribe("a")), Reading(hub.subscribe("a"))
         group.start_soon(first, 2)
         group.start_soon(second, 3)
+        await turns()  # both are there before the first can leave
         await source.give("b")
         assert [2, 2, 0] == [len(first.got), len(second.got), source.closed]
         await source.give("c")
