@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from hypothesis import HealthCheck, settings
 from streamkit.testing import VirtualClock
 
 CI = os.environ.get("STREAMKIT_CI") == "1"
+
+# Servers and clients that tests of several folders stand on: there whichever of them is run alone.
+sys.path += [str(Path(__file__).parent / folder) for folder in ("sinks", "web")]
 
 # No deadline: a noisy machine is no bug. The same examples each time where a failure must not depend on luck.
 settings.register_profile("here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
