@@ -1,0 +1,3 @@
+"""streamkit's own WebSocket protocol, both ways: `messages` is its grammar."""
+
+from __future__ import annotations
