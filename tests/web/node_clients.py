@@ -5,6 +5,9 @@ where git does not look. A script of `scripts/` is run as if it lay beside them:
 
     told = run_node("read_chat.mjs", url)       # what its last line on stdout says, from JSON
 
+    with node_session("clients.mjs") as node:   # one process for many calls: its script calls `answer` of session.mjs
+        told = node.call("chat", url=url)
+
 A machine without node or npm, or that cannot reach the registry, skips what asks for them, saying so; with
 STREAMKIT_CI=1 that is a failure.
 """
@@ -17,13 +20,19 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotDone
+from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-__all__ = ["SCRIPTS", "installed_packages", "node_command", "run_node"]
+__all__ = ["SCRIPTS", "NodeSession", "installed_packages", "node_command", "node_session", "not_here", "run_node"]
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE / "scripts"
@@ -52,6 +61,95 @@ def run_node(script: str | Path, *arguments: object, timeout: float = 30) -> Any
         pytest.fail(f"{script} said no JSON in its last line\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
 
 
+class NodeSession:
+    """A node process that answers calls, several at a time: a line of JSON each way.
+
+    Its script gives its functions to `answer` of `scripts/session.mjs`. What a call raises there is a failure here.
+    """
+
+    def __init__(self, script: str | Path, *arguments: object) -> None:
+        self._name = script
+        self._process = subprocess.Popen(
+            [*node_command(script), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self._numbers = count()
+        self._calls: dict[int, Future[Any]] = {}
+        self._said: list[str] = []  # on stderr
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_answers, self._read_said)]
+        for reader in self._readers:
+            reader.start()
+
+    def ask(self, function: str, **arguments: object) -> Future[Any]:
+        """Begin a call; `call` is this and the wait for it."""
+        number = next(self._numbers)
+        future = self._calls[number] = Future()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"call": number, "function": function, "arguments": arguments}) + "\n")
+        self._process.stdin.flush()
+        return future
+
+    def call(self, function: str, timeout: float = 20, **arguments: object) -> Any:
+        """What the function gives."""
+        return self.result(self.ask(function, **arguments), function, timeout)
+
+    def result(self, asked: Future[Any], what: str = "a call", timeout: float = 20) -> Any:
+        """What a call gave that `ask` has begun."""
+        try:
+            answer = asked.result(timeout)
+        except NotDone:
+            pytest.fail(f"{what} of {self._name} was not done within {timeout} s\n{self._stderr()}")
+        if "error" in answer:
+            pytest.fail(f"{what} of {self._name} failed: {answer['error']}\n{self._stderr()}")
+        return answer.get("value")
+
+    def close(self) -> None:
+        """End the process: by the end of its input, or else by force."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+            pytest.fail(f"{self._name} did not end with its input\n{self._stderr()}")
+        finally:
+            for reader in self._readers:
+                reader.join(10)
+            for pipe in (self._process.stdout, self._process.stderr):
+                assert pipe is not None
+                pipe.close()
+
+    def _read_answers(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            self._calls.pop(answer["call"]).set_result(answer)
+        for call in self._calls.values():
+            call.set_result({"error": "the process ended"})
+
+    def _read_said(self) -> None:
+        assert self._process.stderr is not None
+        self._said += self._process.stderr
+
+    def _stderr(self) -> str:
+        return "".join(self._said)[-6000:]
+
+
+@contextmanager
+def node_session(script: str | Path, *arguments: object) -> Iterator[NodeSession]:
+    """A `NodeSession` that is ended with the block."""
+    session = NodeSession(script, *arguments)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
 def node_command(script: str | Path) -> list[str]:
     """What starts a script with the packages at hand; its arguments go behind."""
     folder = installed_packages()
@@ -66,7 +164,7 @@ def installed_packages() -> Path:
     """The folder with `node_modules`; installed when first asked for."""
     folder, reason = _installed()
     if folder is None:
-        _not_here(reason)
+        not_here(reason)
     return folder
 
 
@@ -102,7 +200,7 @@ def _install(wanted: bytes, folder: Path) -> str:
         return f"npm install was not done within {INSTALL_S} s"
     if done.returncode:
         return f"npm install ended with {done.returncode}: {done.stderr.strip()[-2000:]}"
-    (making / "scripts").symlink_to(SCRIPTS)
+    (making / "scripts").symlink_to(os.path.relpath(SCRIPTS, making))
     shutil.rmtree(folder, ignore_errors=True)
     making.rename(folder)
     return ""
@@ -114,7 +212,8 @@ def _program(name: str) -> str:
     return path
 
 
-def _not_here(reason: str) -> NoReturn:
+def not_here(reason: str) -> NoReturn:
+    """Skip the test, saying what it needs; with STREAMKIT_CI=1 that is a failure."""
     reason = f"real clients need node, npm and their packages: {reason}"
     if os.environ.get("STREAMKIT_CI") == "1":
         pytest.fail(reason)

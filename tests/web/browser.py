@@ -1,0 +1,96 @@
+"""Chromium, driven by playwright-core in a node session, and pages that our own loopback server gives it.
+
+    with served(with_pages(app)) as url, browser() as chromium:
+        ran = chromium.run_page(f"{url}/pages/event_source.html?stream=/chat")
+        assert "Hello" == ran.told["text"]
+
+A page of `pages/` does its work and then sets `window.told`, which is what `run_page` waits for and gives.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from node_clients import NodeSession, installed_packages, node_session, not_here
+
+__all__ = ["PAGES", "Browser", "Ran", "browser", "with_pages"]
+
+PAGES = Path(__file__).resolve().parent / "pages"
+
+
+@dataclass
+class Ran:
+    """What a page did.
+
+    Attributes:
+        told: What it set `window.told` to.
+        errors: Exceptions that nobody caught.
+        said: Its lines on the console, the browser's own among them.
+        dialogs: What `alert` and the like would have shown.
+        requests: Every address that it asked for.
+    """
+
+    told: Any
+    errors: list[str]
+    said: list[str]
+    dialogs: list[str]
+    requests: list[str]
+
+
+class Browser:
+    """A running Chromium; each page has a context of its own, so no page knows of another."""
+
+    def __init__(self, session: NodeSession) -> None:
+        self._session = session
+        self.version: str = session.call("version", timeout=60)
+
+    def run_page(self, url: str, *, steps: list[str] | None = None, seconds: float = 15) -> Ran:
+        """Open `url`, wait for each of `steps` (expressions that become true), then for `window.told`."""
+        return Ran(
+            **self._session.call("run", timeout=seconds * (2 + len(steps or [])), url=url, steps=steps or [], seconds=seconds)
+        )
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Chromium for the length of the block; a skip that says so (a failure with STREAMKIT_CI=1) where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        not_here("chromium is not installed")
+    with node_session("browser.mjs", found) as session:
+        yield Browser(session)
+
+
+def with_pages(app: Any) -> Any:
+    """An ASGI application that gives `/pages/...` from here, `/packages/...` from npm, and leaves all else to `app`."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        path: str = scope.get("path", "")
+        for prefix, folder in (("/pages/", PAGES), ("/packages/", installed_packages() / "node_modules")):
+            if path.startswith(prefix):
+                await _send_file((folder / path.removeprefix(prefix)).resolve(), folder.resolve(), send)
+                return
+        await app(scope, receive, send)
+
+    return serve
+
+
+async def _send_file(file: Path, folder: Path, send: Any) -> None:
+    body, kind = _read(file, folder)
+    headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", b"%d" % len(body or b""))]
+    await send({"type": "http.response.start", "status": 404 if body is None else 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body or b""})
+
+
+def _read(file: Path, folder: Path) -> tuple[bytes | None, str]:
+    if not (file.is_relative_to(folder) and file.is_file()):
+        return None, "text/plain"
+    if file.suffix in (".js", ".mjs"):
+        return file.read_bytes(), "text/javascript"
+    return file.read_bytes(), mimetypes.guess_type(file.name)[0] or "text/plain"
