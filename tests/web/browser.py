@@ -82,15 +82,15 @@ def with_pages(app: Any) -> Any:
 
 
 async def _send_file(file: Path, folder: Path, send: Any) -> None:
-    body, kind = _read(file, folder)
-    headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", b"%d" % len(body or b""))]
-    await send({"type": "http.response.start", "status": 404 if body is None else 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body or b""})
+    status, kind, body = _read(file, folder)
+    headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
-def _read(file: Path, folder: Path) -> tuple[bytes | None, str]:
+def _read(file: Path, folder: Path) -> tuple[int, str, bytes]:
     if not (file.is_relative_to(folder) and file.is_file()):
-        return None, "text/plain"
+        return 404, "text/plain", b"there is no such page"
     if file.suffix in (".js", ".mjs"):
-        return file.read_bytes(), "text/javascript"
-    return file.read_bytes(), mimetypes.guess_type(file.name)[0] or "text/plain"
+        return 200, "text/javascript", file.read_bytes()
+    return 200, mimetypes.guess_type(file.name)[0] or "text/plain", file.read_bytes()

@@ -39,7 +39,7 @@ def test_a_page_tells_its_result_and_all_that_it_did(chromium: Browser, url: str
 
 
 def test_a_page_that_tells_nothing_is_a_failure_that_shows_it(chromium: Browser, url: str) -> None:
-    with pytest.raises(pytest.fail.Exception, match="404"):
+    with pytest.raises(pytest.fail.Exception, match="there is no such page"):
         chromium.run_page(f"{url}/pages/none.html", seconds=0.5)
     assert [] == chromium.run_page(f"{url}/pages/title.html", steps=["document.title === 'A page'"]).requests[1:2]
 

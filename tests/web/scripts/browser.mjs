@@ -22,7 +22,8 @@ async function run({ url, steps = [], seconds = 15 }) {
         await page.waitForFunction("window.told !== undefined");
         return { told: await page.evaluate("window.told"), ...seen };
     } catch (error) {
-        throw new Error(`${error.message}\nseen so far: ${JSON.stringify(seen)}\nthe page: ${(await page.content()).slice(0, 2000)}`);
+        const there = await page.content().catch((gone) => gone.message);
+        throw new Error(`${error.message}\nseen so far: ${JSON.stringify(seen)}\nthe page: ${there.slice(0, 2000)}`);
     } finally {
         await context.close();
     }
