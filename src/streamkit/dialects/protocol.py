@@ -62,12 +62,14 @@ class InFrame(Protocol):
 class OutFrame(msgspec.Struct, frozen=True, gc=False):
     """One unit to be sent, without its framing, so that any transport can carry it.
 
-    `data` is one line: no CR or LF, and nothing that a line splitter takes for one. The resume id is
-    the sink's matter: it goes on the last frame of an event.
+    `data` is one line: no CR or LF, and nothing that a line splitter takes for one. Only text that goes out as it is may have
+    several, and says so by `lines`: SSE gives each a `data:` line, and NDJSON cannot carry them. The resume id is the sink's
+    matter: it goes on the last frame of an event.
     """
 
     data: bytes
     event: str | None = None
+    lines: bool = False
 
 
 class Decoder(Protocol):

@@ -230,7 +230,7 @@ def framed(frames: list[OutFrame], framing: Framing, *, id: str | None = None) -
         data = last.data
         if 10 not in data and 13 not in data:
             return b"id: %b\ndata: %b\n\n" % (id.encode(), data)
-    tail = sse.encode_line(last.data, event=last.event, id=id)
+    tail = _sse_frame(last, id)
     return tail if len(frames) == 1 else _sse(frames[:-1]) + tail
 
 
@@ -250,15 +250,27 @@ def padded(body: bytes, pad: int) -> bytes:
 
 def _sse(frames: list[OutFrame]) -> bytes:
     if len(frames) == 1:
-        frame = frames[0]
-        data = frame.data
-        # `encode_line` by hand, for the frame that most writes are.
-        if frame.event is None and 10 not in data and 13 not in data:
+        return _sse_frame(frames[0])
+    return b"".join([_sse_frame(frame) for frame in frames])
+
+
+def _sse_frame(frame: OutFrame, id: str | None = None) -> bytes:
+    data = frame.data
+    if 10 not in data and 13 not in data:
+        # `encode_line` by hand, for the frames that most are.
+        if id is None and frame.event is None:
             return b"data: %b\n\n" % data
-    return b"".join([sse.encode_line(frame.data, event=frame.event) for frame in frames])
+        return sse.encode_line(data, event=frame.event, id=id)
+    if not frame.lines:
+        raise LocalProtocolError("a frame with line ends that does not say so (lines=True)", excerpt=data)
+    head = sse.encode_line(b"", event=frame.event, id=id).removesuffix(b"\n\n")
+    return head + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 def _ndjson(frames: list[OutFrame]) -> bytes:
+    for frame in frames:
+        if frame.lines and (10 in frame.data or 13 in frame.data):
+            raise LocalProtocolError("a line of NDJSON, and this frame has several", excerpt=frame.data)
     return b"".join([frame.data + b"\n" for frame in frames])
 
 
