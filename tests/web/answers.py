@@ -1,0 +1,166 @@
+"""One answer for every client: a server of ours that gives it whole, failing, cut in the middle or without an end.
+
+    {url}/{how}/{key}/{any path of a dialect's own client}
+
+`how` is a way of `WAYS`; `key` names one test's request, so that it can ask afterwards whether its source was closed. The
+dialect follows from the path; what ends in none of `PATHS` is native. Heartbeats and `retry` are in play everywhere: there
+is more silence between two pieces than a heartbeat waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import streamkit as sk
+from streamkit.events import Event, Finish, ReasoningDelta, Start, TextDelta, ToolCall, ToolCallDelta, ToolCallStart, Usage
+from streamkit.sinks import sse
+
+__all__ = ["ARGUMENTS", "HALF", "HEARTBEAT", "PATHS", "REASONING", "RETRY", "TEXT", "THOUGHT_TEXT", "Answers"]
+
+PATHS: Final = {"/chat/completions": "openai-chat", "/responses": "openai-responses", "/messages": "anthropic"}
+HEARTBEAT: Final = 0.01
+RETRY: Final = 7
+
+# What breaks careless clients: line ends of all kinds, signs of many bytes and of many code points cut apart, the words of
+# the wire itself, markup, quotes, what is invisible, and a piece of more than one network read.
+PIECES: Final = [
+    " Hello", ", wörld\n", "\r\n", "\r", "\u2028\u2029\x85", "👩", "\u200d", "💻", "e", "\u0301", "\ufeff", "\x00\x1f\x7f",
+    "[DONE]", "data: [DONE]\n\n", "event: error\ndata: {}\n\n", "id: 7\n", ": comment\n", '"quoted" \\ \\u0041 {"a":1}',
+    "<img src=x onerror=\"alert('xss')\"></script>&amp;", "0123456789 äöü😀" * 1200, "\t end ",
+]  # fmt: skip
+TEXT: Final = "".join(PIECES)
+HALF: Final = "half of an answer "
+REASONING: Final = "First, \u2028think.\r\n"
+THOUGHT_TEXT: Final = "It is warm.\n"
+ARGUMENTS: Final = '{"city": "Zürich\\n", "days": [1, 2]}'
+
+
+async def _whole() -> AsyncIterator[Event | str]:
+    yield Start(id="answer-1", model="m")
+    for number, piece in enumerate(PIECES):
+        yield piece
+        if number in (3, 12):
+            await asyncio.sleep(HEARTBEAT * 6)
+    yield Usage(input_tokens=3, output_tokens=len(PIECES))
+    yield Finish("stop")
+
+
+async def _tools() -> AsyncIterator[Event | str]:
+    yield Start(id="answer-2", model="m")
+    yield ReasoningDelta(REASONING[:8])
+    await asyncio.sleep(HEARTBEAT * 6)
+    yield ReasoningDelta(REASONING[8:])
+    yield TextDelta(THOUGHT_TEXT, index=1)
+    yield ToolCallStart("call-1", "weather", index=2)
+    for at in range(0, len(ARGUMENTS), 5):
+        yield ToolCallDelta("call-1", ARGUMENTS[at : at + 5], index=2)
+    yield ToolCall("call-1", "weather", ARGUMENTS, index=2)
+    yield ToolCallStart("call-2", "now", index=3)
+    yield ToolCall("call-2", "now", "{}", index=3)
+    yield Usage(input_tokens=3, output_tokens=20)
+    yield Finish("tool-calls")
+
+
+async def _failing() -> AsyncIterator[Event | str]:
+    yield HALF
+    await asyncio.sleep(HEARTBEAT * 6)
+    raise ValueError("secret of the server")
+
+
+async def _refused() -> AsyncIterator[Event | str]:
+    raise sk.RateLimitError("secret of the server", retry_after=7)
+    yield ""
+
+
+async def _endless() -> AsyncIterator[Event | str]:
+    while True:
+        yield HALF
+        await asyncio.sleep(HEARTBEAT * 5)
+
+
+async def _silent() -> AsyncIterator[Event | str]:
+    yield HALF
+    await asyncio.sleep(3600)
+
+
+WAYS: Final[dict[str, Callable[[], AsyncIterator[Event | str]]]] = {
+    "whole": _whole,
+    "bytewise": _whole,  # every write in pieces of seven bytes
+    "tools": _tools,
+    "failing": _failing,
+    "refused": _refused,
+    "torn": _silent,  # behind its half the connection is closed in the middle of the body
+    "cut": _silent,  # behind its half the body ends, as if it were whole: some proxies do that
+    "endless": _endless,
+    "silent": _silent,
+}
+
+
+class Answers:
+    """The application; see above.
+
+    Attributes:
+        asked: The method of each request, by key.
+        closed: Which sources were closed: their keys.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.asked: dict[str, list[str]] = defaultdict(list)
+        self.closed: set[str] = set()
+        self._options: dict[str, Any] = {"heartbeat": HEARTBEAT, "retry": RETRY, "model": "m", **options}
+        self._lock = threading.Lock()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        _, how, key, *_path = scope["path"].split("/")
+        with self._lock:
+            self.asked[key].append(scope["method"])
+        dialect = next((name for path, name in PATHS.items() if scope["path"].endswith(path)), "native")
+        response = sse.Response(self._source(how, key), dialect, **self._options)
+        wire = {"bytewise": _bytewise, "torn": _torn, "cut": _cut}.get(how)
+        await response(scope, receive, wire(send) if wire else send)
+
+    async def _source(self, how: str, key: str) -> AsyncIterator[Event | str]:
+        try:
+            async for item in WAYS[how]():
+                yield item
+        finally:
+            with self._lock:
+                self.closed.add(key)
+
+
+def _bytewise(send: Any) -> Any:
+    async def sending(message: Any) -> None:
+        body = message.get("body", b"")
+        for at in range(0, len(body), 7):
+            await send({**message, "body": body[at : at + 7], "more_body": True})
+        if not (body and message["more_body"]):
+            await send({**message, "body": b""} if "body" in message else message)
+
+    return sending
+
+
+class _Torn(Exception):
+    """Raised through the application: uvicorn then closes the connection, with the body unfinished."""
+
+
+def _torn(send: Any) -> Any:
+    async def sending(message: Any) -> None:
+        await send(message)
+        if HALF.encode() in message.get("body", b""):
+            raise _Torn
+
+    return sending
+
+
+def _cut(send: Any) -> Any:
+    async def sending(message: Any) -> None:
+        await send(message)
+        if HALF.encode() in message.get("body", b""):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            raise OSError("the client has left")
+
+    return sending
