@@ -141,7 +141,8 @@ class Dialect(msgspec.Struct, frozen=True):
 
     `encoder` or `decoder` is None where it goes one way only. `framing` is the wire that it travels on by itself;
     the frames are bare, so a sink may put them on another (the native form on NDJSON or a WebSocket).
-    `media_type` and `headers` are what an HTTP response says for it.
+    `media_type` and `headers` are what an HTTP response says for it. `replays_ended` is False where clients that join without a
+    resume point have what is over already, and would show it twice: they are told that there is nothing (204).
     """
 
     name: str
@@ -150,3 +151,4 @@ class Dialect(msgspec.Struct, frozen=True):
     encoder: EncoderFactory | None = None
     media_type: str = "text/event-stream; charset=utf-8"
     headers: Mapping[str, str] = {}
+    replays_ended: bool = True

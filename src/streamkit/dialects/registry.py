@@ -23,6 +23,8 @@ ENTRY_POINTS: Final = "streamkit.dialects"
 
 _OURS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "ai-sdk": "streamkit.dialects.ai_sdk",
+        "ai-sdk-text": "streamkit.dialects.ai_sdk.text",
         "anthropic": "streamkit.dialects.anthropic",
         "native": "streamkit.dialects.native",
         "openai-chat": "streamkit.dialects.openai_chat",
