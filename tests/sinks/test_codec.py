@@ -28,7 +28,7 @@ def test_native_events_can_be_written_as_ndjson() -> None:
     lines = (codec.open() + codec.encode(["a\nb"]) + codec.close(DONE)).split(b"\n")
     assert ["open", "text-delta", "finish", "end"] == [json.loads(line)["type"] for line in lines[:-1]]
     assert b"" == lines[-1]
-    assert ("application/x-ndjson", b"") == (codec.media_type, codec.heartbeat)
+    assert ("application/x-ndjson", b" ") == (codec.media_type, codec.heartbeat)
 
 
 def test_a_dialect_of_plain_text_is_written_in_its_own_framing() -> None:

@@ -24,7 +24,9 @@ Who does what, and when:
 - One timer per response, moved lazily: a write costs no timer.
 - The headers wait for the first item, so that an early failure is a real status; but no longer than
   one heartbeat, because a proxy that sees no byte gives up.
-- After a failure of the source the call returns normally: it was logged, and the client was told. A
+- After a failure of the source the call returns normally: it was logged, and the client was told. Where the
+  body has no word for it, the response is left unfinished and StreamInterrupted is raised to the server: each
+  one then breaks the transfer off (and a middleware that would end a body for us lets the error through). A
   cancelled request closes its source and lets the cancel through. Errors of `send` that are no
   OSError (which means that the client has left) are the server's, and are raised to it.
 """
@@ -34,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TypeAlias
 
-from streamkit.dialects.outcomes import DONE
+from streamkit.dialects.outcomes import DONE, Outcome
 from streamkit.errors import StreamInterrupted
 from streamkit.events import ErrorEvent
 from streamkit.flow.clock import Clock
@@ -67,6 +69,8 @@ class Exchange:
         status, headers: Of the response, if the stream does not fail before its first item.
         heartbeat: Seconds without a write after which a sign of life is sent; None sends none.
         lets_through: Failures before the first byte that are somebody else's to answer: they are raised.
+        ended: Called with how the stream ended, before the last message is sent.
+        in_trailers: Whether that reaches the client behind the body.
 
     Memory: what the run holds, one task, and the bytes of one batch.
     """
@@ -77,9 +81,11 @@ class Exchange:
         "_beating",
         "_clock",
         "_codec",
+        "_ended",
         "_gone",
         "_headers",
         "_heartbeat",
+        "_in_trailers",
         "_interrupt",
         "_last",
         "_lets_through",
@@ -107,6 +113,8 @@ class Exchange:
         headers: RawHeaders,
         heartbeat: float | None,
         lets_through: tuple[type[Exception], ...] = (),
+        ended: Callable[[Outcome], None] | None = None,
+        in_trailers: bool = False,
     ) -> None:
         self._stream = stream
         self._codec = codec
@@ -116,6 +124,8 @@ class Exchange:
         self._headers = headers
         self._heartbeat = heartbeat if codec.heartbeat else None
         self._lets_through = lets_through
+        self._ended = ended
+        self._in_trailers = in_trailers
         self._backend: Backend = current_backend()
         self._interrupt = interrupt_for(self._backend)
         self._waiter = self._backend.waiter()
@@ -215,10 +225,20 @@ class Exchange:
                 return
         body = await self._begin()
         try:
-            body += self._codec.close(outcome)
+            end = self._codec.close(outcome)
         except Exception as error:  # what the encoder had held back cannot be written
-            body += self._codec.close(report(error, before_first_byte=False))
-        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+            outcome = report(error, before_first_byte=False)
+            end = self._codec.close(outcome)
+        if self._ended is not None:
+            self._ended(outcome)
+        if outcome.failed and not end and not self._in_trailers and not self._gone:
+            # To finish the body would say that it is whole.
+            self._send_error = StreamInterrupted(
+                f"a response was left unfinished, because its format has no word for a failure "
+                f"(code {outcome.code}, correlation id {outcome.correlation_id})"
+            )
+            return
+        await self._deliver({"type": "http.response.body", "body": body + end, "more_body": False})
 
     async def _deliver(self, message: Message) -> None:
         if self._gone:

@@ -131,7 +131,7 @@ class Codec:
         self._cancelled = False
         self.media_type = found.media_type if framing == found.framing else _MEDIA_TYPES[framing]
         self.headers: Mapping[str, str] = found.headers
-        self.heartbeat = self._padded(sse.comment()) if framing == "sse" else b""
+        self.heartbeat = self._padded(sse.comment()) if framing == "sse" else _SIGNS_OF_LIFE.get(framing, b"")
         self.stopped_by: ErrorEvent | Exception | None = None
 
     def open(self) -> bytes:
@@ -281,6 +281,9 @@ def _text(frames: list[OutFrame]) -> bytes:
 _FRAMES: Final[Mapping[Framing, Callable[[list[OutFrame]], bytes]]] = MappingProxyType(
     {"sse": _sse, "ndjson": _ndjson, "text": _text}
 )
+# JSON may have space before it (RFC 8259, section 2), so the line that follows is the same to every reader; an empty line is
+# an error to those that parse each.
+_SIGNS_OF_LIFE: Final[Mapping[Framing, bytes]] = MappingProxyType({"ndjson": b" "})
 _MEDIA_TYPES: Final[Mapping[Framing, str]] = MappingProxyType(
     {
         "sse": "text/event-stream; charset=utf-8",

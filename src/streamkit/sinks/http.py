@@ -1,0 +1,164 @@
+"""A stream as the body of a plain HTTP response, in chunks as they come: NDJSON, text or bytes. A bare ASGI callable.
+
+    async def app(scope, receive, send):
+        await http.Response(sk.stream(answer()), format="ndjson")(scope, receive, send)
+
+How the client learns how it ended:
+
+    ndjson   a last line: {"type":"end"}, or {"type":"error", ...} with code and correlation id
+    text     no word of the format could say it. To a client that sends `TE: trailers`, through a server that has the ASGI
+    bytes    extension for them (hypercorn, HTTP/2), trailers: x-stream-end (done, cancelled, error, truncated, draining,
+             interrupted), x-stream-code, x-stream-correlation-id. To all others a failure is a body that breaks off, which every
+             HTTP client tells as an error; a body that is finished is whole.
+
+A broken body is what uvicorn, hypercorn and granian make of an unfinished one on HTTP/1.1: no last chunk. On HTTP/2 hypercorn
+resets no stream; it closes the connection when it has been idle for its `keep_alive_timeout` (5 s), so the client sees it then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, Unpack, cast
+
+from streamkit.dialects.outcomes import Outcome
+from streamkit.dialects.protocol import Dialect, Framing
+from streamkit.errors import ConfigError
+from streamkit.events import EVENT_TYPES, DataDelta, ErrorEvent, TextDelta
+from streamkit.sinks.codec import Codec, Writing, dialect_of
+from streamkit.sinks.responding import Options, Responder, ResponseOptions, Streamable
+
+__all__ = ["PlainWriter", "Response", "writer_of"]
+
+_MEDIA_TYPES: Final = MappingProxyType({"text": "text/plain; charset=utf-8", "bytes": "application/octet-stream"})
+
+
+class Response(Responder):
+    """Answer an HTTP request with a stream, in chunks.
+
+    Args:
+        stream: A stream, or anything that `sk.stream` takes. Its items are events or text; of "bytes" also bytes.
+        format: "ndjson": each event as a line of JSON, in the native form. "text": what `TextDelta`s say, and text. "bytes": what
+            `DataDelta`s hold, and bytes, as they are. Or the name of a dialect, or a `Dialect`, in its own framing.
+        content_type: Another than the format's: that of the audio or the file in "bytes", say.
+        options: As `sse.Response` has them. `retry` and `pad` need SSE. The heartbeat of NDJSON is a space, which every parser of
+            JSON skips before a line; text and bytes have none, and wait for the first item however long that takes.
+
+    Headers: `content-type`, `cache-control: no-cache, no-transform`, `x-accel-buffering: no`.
+    Memory, Cancellation: as `sse.Response`.
+    Raises:
+        ConfigError, TypeError: as `sse.Response`.
+        StreamInterrupted: when called, to the server: the source failed, and an unfinished body is all that can tell the client.
+
+    >>> import asyncio
+    >>> sent = []
+    >>> async def receive():
+    ...     await asyncio.sleep(60)
+    >>> async def send(message):
+    ...     sent.append(message)
+    >>> asyncio.run(Response(["Hi"], "ndjson")({"type": "http", "method": "GET"}, receive, send))
+    >>> sent[-1]["body"]
+    b'{"type":"end"}\\n'
+    """
+
+    def __init__(
+        self,
+        stream: Streamable,
+        format: str | Dialect = "ndjson",
+        *,
+        content_type: str | None = None,
+        **options: Unpack[ResponseOptions],
+    ) -> None:
+        self._format = format
+        if content_type is not None:
+            given = options.get("headers")
+            pairs = cast("Mapping[str, str]", given).items() if isinstance(given, Mapping) else given
+            options["headers"] = [("content-type", content_type), *(pairs or ())]
+        super().__init__("http.Response", stream, self._writer, options)
+
+    def _writer(self, options: Options) -> Writing:
+        return writer_of(self._format, options)
+
+    def __repr__(self) -> str:
+        name = self._format if isinstance(self._format, str) else self._format.name
+        return f"<http.Response {name} of {self._stream!r}>"
+
+
+def writer_of(format: str | Dialect, options: Options) -> Writing:
+    """What writes a stream in a format.
+
+    Raises:
+        ConfigError: there is none of that name, or it has no words for one of the options.
+
+    >>> writer_of("text", Options()).encode(["H", "i"])
+    b'Hi'
+    """
+    if isinstance(format, str) and format in _MEDIA_TYPES:
+        for name, value in (("retry", options.retry), ("pad", options.pad)):
+            if value is not None:
+                raise ConfigError(f"{name}={value} has a meaning in SSE only, and {format} is written as it is")
+        return PlainWriter(takes_bytes=format == "bytes")
+    framing: Framing | None = "ndjson" if format == "ndjson" else None
+    dialect = dialect_of("native" if framing else format)
+    return Codec(dialect, framing=framing, id=options.id, model=options.model, retry=options.retry, pad=options.pad)
+
+
+class PlainWriter:
+    """What items hold and nothing around it (a `Writing`): their text, or with `takes_bytes` their bytes.
+
+    Events that hold neither are left out: there is no word for them. A failure is not written either; see the top of this module.
+
+    Memory: none.
+    """
+
+    __slots__ = ("_takes_bytes", "headers", "heartbeat", "media_type", "stopped_by")
+
+    def __init__(self, *, takes_bytes: bool) -> None:
+        self._takes_bytes = takes_bytes
+        self.media_type = _MEDIA_TYPES["bytes" if takes_bytes else "text"]
+        self.headers: Mapping[str, str] = {}
+        self.heartbeat = b""
+        self.stopped_by: ErrorEvent | Exception | None = None
+
+    def open(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def encode(self, batch: Iterable[object]) -> bytes:
+        """The contents of these. Never raises for what the items are: see `stopped_by` of `Codec`."""
+        parts: list[bytes] = []
+        try:
+            for item in batch:
+                if isinstance(item, ErrorEvent):
+                    self.stopped_by = item
+                    break
+                parts.append(self._bytes_of(item) if self._takes_bytes else _text_of(item))
+        except Exception as error:  # the item's fault: what stood before it is still sent
+            self.stopped_by = error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self, outcome: Outcome) -> bytes:
+        """Nothing, whatever the outcome."""
+        return b""
+
+    def _bytes_of(self, item: object) -> bytes:
+        if isinstance(item, DataDelta):
+            return item.data
+        if isinstance(item, bytes):
+            return item
+        if isinstance(item, bytearray | memoryview):
+            return bytes(cast("bytearray", item))
+        if isinstance(item, EVENT_TYPES):
+            return b""
+        raise TypeError(f'format="bytes" writes bytes and DataDelta events, and got {type(item).__name__}: encode it')
+
+
+def _text_of(item: object) -> bytes:
+    # Half of a pair of surrogates, which a model's own tokenizer may cut: no UTF-8 has it.
+    if isinstance(item, TextDelta):
+        return item.text.encode("utf-8", "replace")
+    if isinstance(item, str):
+        return item.encode("utf-8", "replace")
+    if isinstance(item, EVENT_TYPES):
+        return b""
+    raise TypeError(f'format="text" writes text and TextDelta events, and got {type(item).__name__}: map it to text')

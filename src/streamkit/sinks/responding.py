@@ -1,0 +1,226 @@
+"""What all responses that answer a request with a stream have in common: their options, and how one request is served.
+
+`sse.Response`, `http.Response` and `ResumableResponse` say what is written, and in which words; this file says how:
+
+    options, checked once ──> headers
+    request ──> HEAD: headers, the source never started
+                else: an `Exchange` (`streamkit.sinks.asgi`), its `send` behind a compressor if one was negotiated, and
+                behind the trailers if client and server know them
+
+A trailer says how the stream ended, where the body has no word for it. It is sent only to who has said `TE: trailers`: RFC 9110,
+section 6.5.1, allows no other, and a browser that would not look at it must not be told a failure there alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
+from typing import Final, TypeAlias, TypedDict, cast
+
+import msgspec
+
+from streamkit.dialects.outcomes import DONE, Outcome
+from streamkit.errors import ConfigError
+from streamkit.flow.plan import check_seconds
+from streamkit.flow.streams import Stream
+from streamkit.flow.streams import stream as stream_of
+from streamkit.operators.buffering import coalesce as coalesce_op
+from streamkit.sinks.asgi import Exchange, Message, RawHeaders, Receive, Scope, Send
+from streamkit.sinks.codec import Writing
+from streamkit.sinks.compression import Compress, check_compress, compressed_for
+from streamkit.sinks.headers import HeadersLike, merge_headers, raw_headers
+
+__all__ = ["Options", "Responder", "ResponseOptions", "StreamOptions", "Streamable", "check_status", "own_headers", "trailing"]
+
+Streamable: TypeAlias = (
+    Stream[object]
+    | AsyncIterable[object]
+    | Iterable[object]
+    | Awaitable[object]
+    | AbstractAsyncContextManager[object]
+    | Callable[[], object]
+)
+"""What `sk.stream` takes."""
+
+_HEADERS: Final = {
+    # No cache may keep it, and no proxy may compress, that is, buffer it.
+    "cache-control": "no-cache, no-transform",
+    # The same, said to nginx.
+    "x-accel-buffering": "no",
+}
+
+
+class StreamOptions(TypedDict, total=False):
+    """What may be said of every answer that is a stream; `sse.Response` tells what each means."""
+
+    headers: HeadersLike | None
+    heartbeat: float | None
+    retry: int | None
+    coalesce: bool
+    pad: int | None
+    compress: Compress
+    id: str | None
+    model: str | None
+
+
+class ResponseOptions(StreamOptions, total=False):
+    """And what belongs to those that are ASGI applications of their own."""
+
+    status: int
+    lets_through: tuple[type[Exception], ...]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`ResponseOptions` with what holds where nothing was said."""
+
+    status: int = 200
+    headers: HeadersLike | None = None
+    heartbeat: float | None = 15.0
+    retry: int | None = None
+    coalesce: bool = False
+    pad: int | None = None
+    compress: Compress = False
+    id: str | None = None
+    model: str | None = None
+    lets_through: tuple[type[Exception], ...] = ()
+
+    @staticmethod
+    def checked(by: str, given: ResponseOptions) -> Options:
+        """The options that a caller of `by` gave.
+
+        Raises:
+            ConfigError, MissingExtra, TypeError: one that cannot work, or that there is not.
+        """
+        options = Options(**given)
+        check_status(options.status)
+        if options.heartbeat is not None:
+            check_seconds(by, "heartbeat", options.heartbeat)
+        check_compress(by, options.compress)
+        return options
+
+    def stream(self, stream: Streamable) -> Stream[object]:
+        """What is to be written; `sk.stream` says what it cannot take."""
+        found = stream_of(cast("Stream[object]", stream))
+        return found | coalesce_op() if self.coalesce else found
+
+
+class Responder:
+    """A stream as the answer to HTTP requests: an ASGI callable. The base of what `streamkit.sinks` offers as `Response`.
+
+    Args:
+        by: The name of the subclass, for what is told to programmers.
+        stream: What to send.
+        new_codec: Makes what writes it, for each request.
+        options: As the user gave them.
+
+    Attributes:
+        status, raw_headers: Of the response; what wraps it may change them until it is called.
+    """
+
+    def __init__(self, by: str, stream: Streamable, new_codec: Callable[[Options], Writing], options: ResponseOptions) -> None:
+        self._by = by
+        self._options = Options.checked(by, options)
+        self._stream = self._options.stream(stream)
+        self._new_codec = new_codec
+        # It checks the arguments here, and serves the first request.
+        self._spare: Writing | None = new_codec(self._options)
+        self.status = self._options.status
+        own = own_headers(self._spare.media_type, tuple(self._spare.headers.items()))
+        self.raw_headers: RawHeaders = merge_headers(own, self._options.headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. A HEAD request gets the headers, and the source is closed without being started."""
+        if scope["type"] != "http":
+            raise ConfigError(f"{self._by} answers HTTP requests, and this scope is {scope['type']!r}: route only those to it")
+        if scope.get("method") == "HEAD":
+            await self._stream.open().aclose()
+            send = compressed_for(scope, send, self._options.compress)
+            await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        codec, self._spare = self._spare or self._new_codec(self._options), None
+        await self.answer(scope, receive, send, self._stream, codec)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, stream: Stream[object], codec: Writing) -> None:
+        """Answer with this stream and this codec."""
+        outcome = DONE
+
+        def ended(how: Outcome) -> None:
+            nonlocal outcome
+            outcome = how
+
+        in_trailers = takes_trailers(scope)
+        if in_trailers:
+            send = trailing(send, lambda: outcome)
+        await Exchange(
+            stream,
+            codec,
+            receive,
+            compressed_for(scope, send, self._options.compress),
+            status=self.status,
+            headers=self.raw_headers,
+            heartbeat=self._options.heartbeat,
+            lets_through=self._options.lets_through,
+            ended=ended,
+            in_trailers=in_trailers,
+        ).answer()
+
+    def __repr__(self) -> str:
+        return f"<{self._by} of {self._stream!r}>"
+
+
+def check_status(status: int) -> None:
+    """Raise ConfigError for what is no status of a response with a body."""
+    if status.__class__ is not int or not 200 <= status <= 599 or status in (204, 205, 304):
+        raise ConfigError(f"status={status!r}: a response with a body has one of 200 to 599, and neither 204, 205 nor 304")
+
+
+@lru_cache(maxsize=64)
+def own_headers(media_type: str, of_dialect: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """What a streamed response says for itself, and for its dialect."""
+    return tuple(raw_headers({"content-type": media_type, **_HEADERS, **dict(of_dialect)}))
+
+
+# ---- trailers -----------------------------------------------------------------------------------
+
+_TRAILER: Final = (b"trailer", b"x-stream-end, x-stream-code, x-stream-correlation-id")
+
+
+def takes_trailers(scope: Scope) -> bool:
+    """Whether the server can send trailers and the client reads them."""
+    extensions = cast("Mapping[str, object] | None", scope.get("extensions")) or {}
+    if "http.response.trailers" not in extensions:
+        return False
+    headers = cast("Iterable[tuple[bytes, bytes]]", scope.get("headers", ()))
+    return any(name == b"te" and b"trailers" in {word.strip().lower() for word in value.split(b",")} for name, value in headers)
+
+
+def trailing(send: Send, outcome: Callable[[], Outcome]) -> Send:
+    """A `send` that says in trailers how a response of unknown length ended, which `outcome` knows at its end.
+
+    See the extension `http.response.trailers` of the ASGI specification.
+    """
+    streams = False
+
+    async def send_with_trailers(message: Message) -> None:
+        nonlocal streams
+        if message["type"] == "http.response.start":
+            headers = cast("RawHeaders", message.get("headers", []))
+            streams = all(name != b"content-length" for name, _ in headers)
+            if streams:
+                message = {**message, "headers": [*headers, _TRAILER], "trailers": True}
+        await send(message)
+        if streams and message["type"] == "http.response.body" and not message.get("more_body"):
+            await send({"type": "http.response.trailers", "headers": _fields_of(outcome()), "more_trailers": False})
+
+    return send_with_trailers
+
+
+def _fields_of(outcome: Outcome) -> RawHeaders:
+    fields: RawHeaders = [(b"x-stream-end", outcome.ending.encode())]
+    if outcome.failed:
+        # A code may be a provider's own: it is text that somebody else wrote.
+        fields.append((b"x-stream-code", outcome.code.encode("ascii", "ignore") if outcome.code.isprintable() else b"error"))
+        fields.append((b"x-stream-correlation-id", (outcome.correlation_id or "").encode("ascii", "ignore")))
+    return fields
