@@ -11,6 +11,16 @@
     POST  /{id}/cancel      stop it, keep what came; its status
     GET   /{id}             its status
 
+The AI SDK's clients find these routes by themselves; they name the chat:
+
+    async def answer(request):
+        return model.stream(request.json()["messages"][-1]["parts"][0]["text"])
+
+    ChatRoutes(answer, dialect="ai-sdk", id=lambda request: request.json()["id"], if_running="replace")
+
+They keep what they have read and send no resume point, so that in their dialects who joins an answer that is over gets 204: it is
+read with the chat's messages. One that runs comes whole, from its beginning.
+
 Each answer is a stream of a hub: it goes on when its reader has left, unless asked otherwise, and is kept for a while for who
 comes late. Whose a stream is, `owner` says, for each request anew; to everybody else it does not exist.
 """
@@ -355,7 +365,7 @@ class ChatRoutes:
             await self._delivery.head(self.hub, id, send, asked=asked, after=after)
             return
         try:
-            await self._delivery.answer(self.hub, id, request.scope, receive, send, asked=asked, after=after)
+            await self._delivery.answer(self.hub, id, request.scope, receive, send, asked=asked, after=after, joins=True)
         except Exception as error:
             raise _Started(error) from None
 

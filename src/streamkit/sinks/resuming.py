@@ -10,6 +10,8 @@ What a request gets:
     ... of the last event of a stream       204: an `EventSource` stops asking
     ... that this stream never gave         400
     no such stream, or somebody else's      404, and nothing tells the one from the other
+    nothing was seen, the stream is over,   204, where the response is for joining only (`missing=204`)
+    and the dialect replays none (AI SDK)
 
 The header wins where both are there, because an `EventSource` asks again at the address that it was given first. The
 generation does not mind who comes and goes. How a response is produced, watched and ended is told in `streamkit.sinks.asgi`; who
@@ -27,12 +29,13 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from streamkit.dialects.protocol import Dialect
-from streamkit.errors import ConfigError, InvalidToken, UnknownStream
+from streamkit.errors import ConfigError, InvalidToken, StreamkitError, UnknownStream
 from streamkit.flow.plan import check_seconds
 from streamkit.hub.hub import LAG_EVENTS, Asked, Hub
 from streamkit.hub.reading import Policy, check_policy
 from streamkit.hub.tokens import parse_token
 from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
+from streamkit.sinks.codec import dialect_of
 from streamkit.sinks.encodings import HubCodec, NothingMore
 from streamkit.sinks.failures import refusal_of, report
 from streamkit.sinks.headers import HeadersLike, merge_headers
@@ -101,9 +104,17 @@ class Delivery(msgspec.Struct, frozen=True):
         *,
         asked: Asked,
         after: str | None,
+        joins: bool = False,
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Answer one request: a GET, or whatever else started the stream."""
+        """Answer one request: one that joins, or one that has started the stream."""
+        try:
+            if joins and after is None and await self._has_ended(hub, id, asked):
+                await _send_nothing(send)
+                return
+        except StreamkitError as error:
+            await self.refuse(error, send)
+            return
         codec = HubCodec(id, self.dialect, after=after, policy=self.policy, model=self.model, retry=self.retry, pad=self.pad)
         try:
             stream = hub.read(id, codec, after=after, policy=self.policy, lag=self.lag, errors="yield", asked=asked)
@@ -133,11 +144,21 @@ class Delivery(msgspec.Struct, frozen=True):
         except (UnknownStream, InvalidToken) as error:
             await self.refuse(error, send)
             return
-        if status.state != "running" and after is not None and after == status.token:
+        over = status.state != "running"
+        if over and (after == status.token if after is not None else not self._replays_ended):
             await _send_nothing(send)
             return
         await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @property
+    def _replays_ended(self) -> bool:
+        # Without 204 nobody is told that there is nothing: such a response may as well be the one that a start is answered with.
+        return self.missing != 204 or dialect_of(self.dialect).replays_ended
+
+    async def _has_ended(self, hub: Hub, id: str, asked: Asked) -> bool:
+        """Whether the stream is over and its readers have it by then (`Dialect.replays_ended`)."""
+        return not self._replays_ended and (await hub.look(id, asked=asked)).state != "running"
 
     async def refuse(self, error: Exception, send: Send) -> None:
         """Answer a request for which there is no stream."""
@@ -161,7 +182,8 @@ class HubResponse:
         status, headers, heartbeat, retry, pad: As for `sse.Response`.
         model: The answer's model for dialects that have one, where no `Start` event brings it; its id is the stream's.
         missing: What a client is told for which there is no such stream: 404, or 204, on which an `EventSource` and other
-            clients that resume give up quietly.
+            clients that resume give up quietly. With 204 a GET without a token gets that for a stream that is over, in dialects
+            whose clients have it by then (the AI SDK's).
 
     Headers: as for `sse.Response`. Each frame that ends an event has its resume token as id, in dialects that travel as SSE.
     Memory: that of a reader of the hub; the bytes of each event are made once for all readers of one dialect.
@@ -240,7 +262,8 @@ class HubResponse:
         if scope.get("method") == "HEAD":
             await delivery.head(self._hub, self._id, send, asked=asked, after=after)
         else:
-            await delivery.answer(self._hub, self._id, scope, receive, send, asked=asked, after=after)
+            joins = scope.get("method") == "GET"
+            await delivery.answer(self._hub, self._id, scope, receive, send, asked=asked, after=after, joins=joins)
 
     def __repr__(self) -> str:
         return f"<HubResponse {self._id!r:.80}>"
