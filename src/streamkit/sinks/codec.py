@@ -78,6 +78,7 @@ class Codec:
         stopped_by: What ended encoding before the stream did, or None: an `ErrorEvent` of the
             stream, or the error of an item that cannot be written. The driver reports it and
             calls `close` with its outcome; what stood before it has been encoded.
+        cancelled: Whether the answer was stopped on request, as its `Finish` says.
 
     Memory: the encoder's.
 
@@ -87,13 +88,13 @@ class Codec:
     """
 
     __slots__ = (
-        "_cancelled",
         "_encode",
         "_encoder",
         "_frame",
         "_opened",
         "_pad",
         "_retry",
+        "cancelled",
         "headers",
         "heartbeat",
         "media_type",
@@ -128,7 +129,7 @@ class Codec:
         self._retry = retry_field(retry)
         self._pad = pad
         self._opened = False
-        self._cancelled = False
+        self.cancelled = False
         self.media_type = found.media_type if framing == found.framing else _MEDIA_TYPES[framing]
         self.headers: Mapping[str, str] = found.headers
         self.heartbeat = self._padded(sse.comment()) if framing == "sse" else _SIGNS_OF_LIFE.get(framing, b"")
@@ -164,7 +165,7 @@ class Codec:
 
     def close(self, outcome: Outcome) -> bytes:
         """The frames that end the stream: for every outcome there are some. `DONE` after `Finish("cancelled")` is `CANCELLED`."""
-        if self._cancelled and outcome is DONE:
+        if self.cancelled and outcome is DONE:
             outcome = CANCELLED
         return self._padded(self._with_retry(self._frame(self._encoder.close(outcome))))
 
@@ -175,7 +176,7 @@ class Codec:
         if isinstance(item, ErrorEvent):
             raise _Stop(item)
         if isinstance(item, Finish):
-            self._cancelled = self._cancelled or item.reason == "cancelled"
+            self.cancelled = self.cancelled or item.reason == "cancelled"
             return item
         if isinstance(item, EVENT_TYPES):
             return item
@@ -258,9 +259,13 @@ def _sse_frame(frame: OutFrame, id: str | None = None) -> bytes:
     data = frame.data
     if 10 not in data and 13 not in data:
         # `encode_line` by hand, for the frames that most are.
-        if id is None and frame.event is None:
-            return b"data: %b\n\n" % data
-        return sse.encode_line(data, event=frame.event, id=id)
+        event = frame.event
+        if id is None:
+            if event is None:
+                return b"data: %b\n\n" % data
+            if event and event.isascii() and event.isprintable():
+                return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
+        return sse.encode_line(data, event=event, id=id)
     if not frame.lines:
         raise LocalProtocolError("a frame with line ends that does not say so (lines=True)", excerpt=data)
     head = sse.encode_line(b"", event=frame.event, id=id).removesuffix(b"\n\n")

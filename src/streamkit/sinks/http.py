@@ -24,9 +24,9 @@ from typing import Final, Unpack, cast
 from streamkit.dialects.outcomes import Outcome
 from streamkit.dialects.protocol import Dialect, Framing
 from streamkit.errors import ConfigError
-from streamkit.events import EVENT_TYPES, DataDelta, ErrorEvent, TextDelta
-from streamkit.sinks.codec import Codec, Writing, dialect_of
-from streamkit.sinks.responding import Options, Responder, ResponseOptions, Streamable
+from streamkit.events import EVENT_TYPES, DataDelta, ErrorEvent, Finish, TextDelta
+from streamkit.sinks.codec import Codec, dialect_of
+from streamkit.sinks.responding import Options, Responder, ResponseOptions, Streamable, Writer
 
 __all__ = ["PlainWriter", "Response", "writer_of"]
 
@@ -76,7 +76,7 @@ class Response(Responder):
             options["headers"] = [("content-type", content_type), *(pairs or ())]
         super().__init__("http.Response", stream, self._writer, options)
 
-    def _writer(self, options: Options) -> Writing:
+    def _writer(self, options: Options) -> Writer:
         return writer_of(self._format, options)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Response(Responder):
         return f"<http.Response {name} of {self._stream!r}>"
 
 
-def writer_of(format: str | Dialect, options: Options) -> Writing:
+def writer_of(format: str | Dialect, options: Options) -> Writer:
     """What writes a stream in a format.
 
     Raises:
@@ -111,7 +111,7 @@ class PlainWriter:
     Memory: none.
     """
 
-    __slots__ = ("_takes_bytes", "headers", "heartbeat", "media_type", "stopped_by")
+    __slots__ = ("_takes_bytes", "cancelled", "headers", "heartbeat", "media_type", "stopped_by")
 
     def __init__(self, *, takes_bytes: bool) -> None:
         self._takes_bytes = takes_bytes
@@ -119,6 +119,7 @@ class PlainWriter:
         self.headers: Mapping[str, str] = {}
         self.heartbeat = b""
         self.stopped_by: ErrorEvent | Exception | None = None
+        self.cancelled = False
 
     def open(self) -> bytes:
         """Nothing."""
@@ -132,6 +133,8 @@ class PlainWriter:
                 if isinstance(item, ErrorEvent):
                     self.stopped_by = item
                     break
+                if isinstance(item, Finish) and item.reason == "cancelled":
+                    self.cancelled = True
                 parts.append(self._bytes_of(item) if self._takes_bytes else _text_of(item))
         except Exception as error:  # the item's fault: what stood before it is still sent
             self.stopped_by = error

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
-from typing import Final, TypeAlias, TypedDict, cast
+from typing import Final, Protocol, TypeAlias, TypedDict, cast
 
 import msgspec
 
-from streamkit.dialects.outcomes import DONE, Outcome
+from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome
 from streamkit.errors import ConfigError
 from streamkit.flow.plan import check_seconds
 from streamkit.flow.streams import Stream
@@ -31,7 +31,17 @@ from streamkit.sinks.codec import Writing
 from streamkit.sinks.compression import Compress, check_compress, compressed_for
 from streamkit.sinks.headers import HeadersLike, merge_headers, raw_headers
 
-__all__ = ["Options", "Responder", "ResponseOptions", "StreamOptions", "Streamable", "check_status", "own_headers", "trailing"]
+__all__ = [
+    "Options",
+    "Responder",
+    "ResponseOptions",
+    "StreamOptions",
+    "Streamable",
+    "Writer",
+    "check_status",
+    "own_headers",
+    "trailing",
+]
 
 Streamable: TypeAlias = (
     Stream[object]
@@ -105,6 +115,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return found | coalesce_op() if self.coalesce else found
 
 
+class Writer(Writing, Protocol):
+    """What writes one response; see `Codec`."""
+
+    cancelled: bool
+
+
 class Responder:
     """A stream as the answer to HTTP requests: an ASGI callable. The base of what `streamkit.sinks` offers as `Response`.
 
@@ -118,13 +134,13 @@ class Responder:
         status, raw_headers: Of the response; what wraps it may change them until it is called.
     """
 
-    def __init__(self, by: str, stream: Streamable, new_codec: Callable[[Options], Writing], options: ResponseOptions) -> None:
+    def __init__(self, by: str, stream: Streamable, new_codec: Callable[[Options], Writer], options: ResponseOptions) -> None:
         self._by = by
         self._options = Options.checked(by, options)
         self._stream = self._options.stream(stream)
         self._new_codec = new_codec
         # It checks the arguments here, and serves the first request.
-        self._spare: Writing | None = new_codec(self._options)
+        self._spare: Writer | None = new_codec(self._options)
         self.status = self._options.status
         own = own_headers(self._spare.media_type, tuple(self._spare.headers.items()))
         self.raw_headers: RawHeaders = merge_headers(own, self._options.headers)
@@ -142,7 +158,7 @@ class Responder:
         codec, self._spare = self._spare or self._new_codec(self._options), None
         await self.answer(scope, receive, send, self._stream, codec)
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send, stream: Stream[object], codec: Writing) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send, stream: Stream[object], codec: Writer) -> None:
         """Answer with this stream and this codec."""
         outcome = DONE
 
@@ -152,7 +168,7 @@ class Responder:
 
         in_trailers = takes_trailers(scope)
         if in_trailers:
-            send = trailing(send, lambda: outcome)
+            send = trailing(send, lambda: CANCELLED if codec.cancelled and outcome is DONE else outcome)
         await Exchange(
             stream,
             codec,
