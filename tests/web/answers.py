@@ -17,9 +17,11 @@ from typing import Any, Final
 
 import streamkit as sk
 from streamkit.events import Event, Finish, ReasoningDelta, Start, TextDelta, ToolCall, ToolCallDelta, ToolCallStart, Usage
+from streamkit.hub.hub import Hub
 from streamkit.sinks import sse
+from streamkit.sinks.resuming import HubResponse
 
-__all__ = ["ARGUMENTS", "HALF", "HEARTBEAT", "PATHS", "REASONING", "RETRY", "TEXT", "THOUGHT_TEXT", "Answers"]
+__all__ = ["ARGUMENTS", "HALF", "HEARTBEAT", "PATHS", "REASONING", "RETRY", "TEXT", "THOUGHT_TEXT", "Answers", "Kept"]
 
 PATHS: Final = {"/chat/completions": "openai-chat", "/responses": "openai-responses", "/messages": "anthropic"}
 HEARTBEAT: Final = 0.01
@@ -164,3 +166,32 @@ def _cut(send: Any) -> Any:
             raise OSError("the client has left")
 
     return sending
+
+
+class Kept:
+    """An application with two answers that are kept, so that who lost the connection resumes: `/whole` and `/failing`.
+
+    A generation is started by the first who asks. Its second part comes slowly: connections break before and behind the place
+    that is live. Another page than ours may read it.
+    """
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.runs: list[str] = []
+        self.pieces = [f"{number} {PIECES[number % (len(PIECES) - 2)]}" for number in range(400)]
+        self.text = "".join(self.pieces)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        name = scope["path"].strip("/")
+        await self.hub.start(name, lambda: self._source(name))
+        allowed = {"access-control-allow-origin": "*"}
+        await HubResponse(self.hub, name, heartbeat=HEARTBEAT, retry=RETRY, headers=allowed)(scope, receive, send)
+
+    async def _source(self, name: str) -> AsyncIterator[str]:
+        self.runs.append(name)
+        for number, piece in enumerate(self.pieces):
+            yield piece
+            if number > 200 and number % 20 == 0:
+                await asyncio.sleep(HEARTBEAT * 1.5)
+        if name == "failing":
+            raise ValueError("secret of the server")

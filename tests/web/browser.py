@@ -76,6 +76,9 @@ def with_pages(app: Any) -> Any:
             if path.startswith(prefix):
                 await _send_file((folder / path.removeprefix(prefix)).resolve(), folder.resolve(), send)
                 return
+        if path == "/favicon.ico":  # which every page asks for
+            await _send_file(PAGES / "none", PAGES, send)
+            return
         await app(scope, receive, send)
 
     return serve
