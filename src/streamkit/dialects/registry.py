@@ -21,14 +21,24 @@ __all__ = ["ENTRY_POINTS", "get", "names"]
 
 ENTRY_POINTS: Final = "streamkit.dialects"
 
+# A module's DIALECT, or the one that is named.
 _OURS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "ag-ui": "streamkit.dialects.ag_ui",
         "ai-sdk": "streamkit.dialects.ai_sdk",
         "ai-sdk-text": "streamkit.dialects.ai_sdk.text",
         "anthropic": "streamkit.dialects.anthropic",
+        "htmx": "streamkit.dialects.htmx",
+        "message-content": "streamkit.dialects.presets:MESSAGE_CONTENT",
+        "message-text": "streamkit.dialects.presets:MESSAGE_TEXT",
         "native": "streamkit.dialects.native",
+        "ndjson": "streamkit.dialects.text:NDJSON",
         "openai-chat": "streamkit.dialects.openai_chat",
         "openai-responses": "streamkit.dialects.openai_responses",
+        "sse-text": "streamkit.dialects.text:SSE_TEXT",
+        "text": "streamkit.dialects.text:TEXT",
+        "token-content": "streamkit.dialects.presets:TOKEN_CONTENT",
+        "token-text": "streamkit.dialects.presets:TOKEN_TEXT",
     }
 )
 _loaded: dict[str, Dialect] = {}
@@ -63,7 +73,8 @@ def _load(name: str) -> Dialect:
     found: object = None
     if name in _OURS:
         where = _OURS[name]
-        found = import_module(where).DIALECT
+        module, _, attribute = where.partition(":")
+        found = getattr(import_module(module), attribute or "DIALECT")
     else:
         for point in _entry_points():
             if point.name == name:
