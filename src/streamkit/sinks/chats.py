@@ -30,7 +30,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
-from http import HTTPStatus
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, cast, overload
 from urllib.parse import parse_qsl, quote
@@ -49,41 +48,17 @@ from streamkit.hub.producing import OnDisconnect
 from streamkit.hub.reading import Policy
 from streamkit.sinks.asgi import Receive, Scope, Send
 from streamkit.sinks.failures import LOGGER
-from streamkit.sinks.headers import HeadersLike, raw_headers
+from streamkit.sinks.headers import HeadersLike
+from streamkit.sinks.refusals import Refused, refuse, send_json
 from streamkit.sinks.resuming import Delivery, send_refusal, token_of
 from streamkit.sinks.sse import Streamable
 from streamkit.sinks.stop_signals import StopSignals
-from streamkit.wire.sse import dump_json
 
 __all__ = ["ChatHandler", "ChatRequest", "ChatRoutes", "Refused"]
 
 T = TypeVar("T")
 
 _LONGEST_ID: Final = 200
-_JSON: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
-
-
-class Refused(Exception):
-    """Raised by what the application gives to `ChatRoutes`: the client gets this status, and this message.
-
-    Args:
-        status: 400 to 599.
-        message: Fit to be shown to whoever asks.
-        code: A word for programs; that of the status, unless told.
-        headers: Further headers of the answer.
-
-    >>> Refused(401, "Sign in first.").code
-    'unauthorized'
-    """
-
-    def __init__(self, status: int, message: str, *, code: str | None = None, headers: HeadersLike | None = None) -> None:
-        if status.__class__ is not int or not 400 <= status <= 599:
-            raise ConfigError(f"Refused(status={status!r}): a refusal has a status of 400 to 599")
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code or _code_of(status)
-        self.raw_headers = raw_headers(headers)
 
 
 class ChatRequest:
@@ -311,8 +286,7 @@ class ChatRoutes:
         except _ClientLeft:
             LOGGER.debug("a client left before its request was complete")
         except Refused as refused:
-            told = {"error": {"message": refused.message, "code": refused.code}}
-            await _send_json(refused.status, told, send, headers=refused.raw_headers)
+            await refuse(refused, scope, receive, send)
         except _Started as late:  # the response is on its way: what is wrong now is the server's
             raise late.error from late.error.__cause__
         except Exception as error:
@@ -500,27 +474,7 @@ async def _awaited(value: Any) -> Any:
 
 async def _send_status(status: StreamStatus, send: Send) -> None:
     told = {name: getattr(status, name) for name in ("id", "state", "events", "token", "reason", "started_at", "ended_at")}
-    await _send_json(200, told, send)
-
-
-async def _send_json(status: int, value: object, send: Send, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    body = dump_json(value)
-    raw = [*_JSON, (b"content-length", b"%d" % len(body)), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-# Python 3.13 has other phrases for these, and a code is for programs.
-_CODES: Final[Mapping[int, str]] = MappingProxyType(
-    {413: "too-large", 414: "uri-too-long", 416: "range-not-satisfiable", 418: "teapot", 422: "unprocessable"}
-)
-
-
-def _code_of(status: int) -> str:
-    try:
-        return _CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
-    except ValueError:
-        return "error"
+    await send_json(200, told, send)
 
 
 async def _nothing() -> None:

@@ -1,0 +1,494 @@
+"""The connections of a process: how many there are, whose they are, who is refused, and how they end.
+
+    connections = Connections(total=5000, per_address=50, requests=60, window=60.0)
+    app = connections.wrap(app)            # any ASGI application; the outermost layer
+
+For each HTTP request and WebSocket, in this order:
+
+    GET /healthz, /readyz         answered here: is the process alive, and may it be sent more
+    the server stops              503 draining
+    too many of all               503 overloaded
+    too many of this address      429 rate-limited
+    `key(scope)`                  may raise Refused
+    too many of this key          429
+    too many requests             429
+    otherwise                     it is counted, and the application finds it by `connection_in(scope)`
+
+Each refusal has `retry-after` and a JSON body; how a WebSocket is refused is told in `streamkit.sinks.refusals`.
+
+When the process is told to stop, nothing new is let in, and `/readyz` says so first. What runs has `drain` seconds to end by
+itself. Then whoever asked for it by `on_drain` is told: our responses end with "draining" and the last id that they gave, and close
+their sources. Who has not left half a second later is cancelled, and its connection broken off. So the process is through
+after `drain` and one second. See `streamkit.sinks.draining`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias, cast
+
+from streamkit.dialects.outcomes import MESSAGES
+from streamkit.errors import ConfigError
+from streamkit.flow.clock import Clock, current_clock
+from streamkit.flow.plan import check_callable, check_count, check_seconds
+from streamkit.flow.tasks import Backend, current_backend
+from streamkit.sinks.addresses import networks, peer_address
+from streamkit.sinks.asgi_types import Message, Receive, Scope, Send
+from streamkit.sinks.breaking import break_off, break_off_if_stuck
+from streamkit.sinks.draining import GRACE, Drain
+from streamkit.sinks.failures import LOGGER
+from streamkit.sinks.interrupts import Interrupt, interrupt_for
+from streamkit.sinks.limits import Limits
+from streamkit.sinks.refusals import Refused, refuse, send_json
+from streamkit.sinks.stop_signals import StopSignals
+
+__all__ = ["App", "Connection", "Connections", "KeyOf", "connection_in"]
+
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+KeyOf: TypeAlias = Callable[[Scope], "str | Awaitable[str | None] | None"]
+"""Whose a request is, from its ASGI scope; None for nobody's. May be a coroutine function, and may raise `Refused`."""
+
+_KEY: Final = "streamkit.connection"
+_LONGEST_KEY: Final = 200
+
+
+class Connection:
+    """One request or WebSocket that was let in.
+
+    Attributes:
+        id: Of this connection, in this process.
+        address: The client's, or None where the server knows none.
+        key: Whose it is, as the application says; None for nobody's.
+        protocol: "http", "websocket", or whatever `admit` was told.
+        path: What was asked for.
+        opened_at: When, in Unix seconds.
+        send_timeout: Seconds after which a client that takes nothing is given up; None for never.
+
+    Memory: its fields, and the callbacks of `on_drain`.
+    """
+
+    __slots__ = ("_callbacks", "_cut", "_drain", "address", "id", "key", "opened_at", "path", "protocol", "send_timeout", "told")
+
+    def __init__(
+        self,
+        drain: Drain,
+        *,
+        id: str,
+        address: str | None,
+        key: str | None,
+        protocol: str,
+        path: str,
+        send_timeout: float | None,
+        cut: Callable[[], None] | None,
+    ) -> None:
+        self.id = id
+        self.address = address
+        self.key = key
+        self.protocol = protocol
+        self.path = path
+        self.opened_at = time.time()
+        self.send_timeout = send_timeout
+        self.told = False
+        self._drain = drain
+        self._cut = cut
+        self._callbacks: tuple[Callable[[], None], ...] = ()
+
+    def on_drain(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have `callback` called, once and in the event loop, when this connection is to end; what is returned takes it back.
+
+        It may not wait: it says so to whatever serves the connection, which tells its client, closes its source and leaves. On a
+        connection that has been told already it is called before this returns.
+        """
+        check_callable("on_drain", callback)
+        if self.told:
+            callback()
+            return _nothing_to_take_back
+        self._callbacks = (*self._callbacks, callback)
+
+        def take_back() -> None:
+            self._callbacks = tuple(other for other in self._callbacks if other is not callback)
+
+        return take_back
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process has been told to stop, and lets nothing new in."""
+        return self._drain.state != "open"
+
+    def at_cut(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when those that have not ended are broken off, also if this connection has left by then."""
+        self._drain.at_cut(callback)
+
+    def end(self) -> None:
+        """Tell it; see `on_drain`."""
+        self.told = True
+        callbacks, self._callbacks = self._callbacks, ()
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # the others are told all the same
+                LOGGER.exception("a callback of on_drain failed")
+
+    def cut(self) -> None:
+        """Break it off."""
+        if self._cut is not None:
+            self._cut()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} {self.protocol} {self.path!r:.80} of {self.key!r:.80} at {self.address}>"
+
+
+class Connections:
+    """Counts connections, refuses those that are too many, and ends them all when the process stops: see the top of this module.
+
+    Args:
+        total: Most at one time; None for any number.
+        per_key: Most at one time of one key.
+        per_address: Most at one time of one address (of IPv6, of one /64 network).
+        requests: Most in any `window` seconds of one key, or, for nobody's, of one address.
+        window: Seconds.
+        key: Called with the ASGI scope: whose a request is, as text of at most 200 characters. None for nobody's; what it raises as
+            `Refused` is the answer.
+        retry_after: Seconds that a client is asked to wait where nobody knows when there will be room.
+        proxies: Networks ("10.0.0.0/8") whose `X-Forwarded-For` is believed; nobody's, unless told.
+        drain: When the process is told to stop (SIGTERM, SIGINT): seconds that open connections have to end by themselves before
+            they are told; 0 tells them at once, None leaves signals alone.
+        send_timeout: Seconds after which a client that takes nothing is given up by our responses: its source is closed and the
+            connection broken off. None waits for ever.
+        health, ready: Paths that are answered here; None for none. `health` is 200 as long as the process answers at all,
+            `ready` is 503 once it is told to stop.
+
+    Attributes:
+        refused: How many were refused so far, by the code that they were told.
+
+    It belongs to one event loop at a time. As ASGI's outermost layer it is told of the server's shutdown; used without one
+    (`admit` alone), close it: `async with connections:`.
+
+    Memory: a `Connection` for each that is open; the counts of `streamkit.sinks.limits`.
+    Raises:
+        ConfigError, TypeError: arguments that cannot work, at the call.
+
+    >>> connections = Connections(total=1)
+    >>> async def main():
+    ...     with connections.admit(protocol="grpc", path="/chat"):
+    ...         try:
+    ...             with connections.admit():
+    ...                 return "both"
+    ...         except Refused as refused:
+    ...             return refused.status, refused.code
+    >>> run(main())
+    (503, 'overloaded')
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int | None = None,
+        per_key: int | None = None,
+        per_address: int | None = None,
+        requests: int | None = None,
+        window: float = 60.0,
+        key: KeyOf | None = None,
+        retry_after: float = 5.0,
+        proxies: Iterable[str] = (),
+        drain: float | None = GRACE,
+        send_timeout: float | None = 30.0,
+        health: str | None = "/healthz",
+        ready: str | None = "/readyz",
+    ) -> None:
+        counts = {"total": total, "per_key": per_key, "per_address": per_address, "requests": requests}
+        for name, count in counts.items():
+            if count is not None:
+                check_count("Connections", name, count, 1)
+        for name, seconds in {"window": window, "retry_after": retry_after, "send_timeout": send_timeout, "drain": drain}.items():
+            if seconds is not None and not (name == "drain" and seconds == 0 and not isinstance(seconds, bool)):
+                _check_finite(name, seconds)
+        if key is not None:
+            check_callable("Connections(key=...)", key)
+        for name, path in {"health": health, "ready": ready}.items():
+            if path is not None and (not isinstance(path, str) or not path.startswith("/")):
+                raise ConfigError(f"Connections({name}={path!r}): a path begins with a slash")
+        self._limits = Limits(
+            total=total, per_key=per_key, per_address=per_address, requests=requests, window=window, retry_after=retry_after
+        )
+        self._key = key
+        self._retry_after = retry_after
+        self._proxies = networks(proxies)
+        self._seconds = drain
+        self._send_timeout = send_timeout
+        self._health = health
+        self._ready = ready
+        self._drain = Drain()
+        self._signals: StopSignals | None = None
+        self._loop: object = None
+        self._clock: Clock | None = None
+        self._name = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self.refused: dict[str, int] = {}
+
+    # -- what there is
+
+    @property
+    def open(self) -> tuple[Connection, ...]:
+        """Those that are open, in the order of coming."""
+        return tuple(cast("Iterable[Connection]", self._drain.members))
+
+    def __len__(self) -> int:
+        return len(self._drain.members)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is let in."""
+        return self._drain.state != "open"
+
+    def __repr__(self) -> str:
+        return f"<Connections {len(self)} open{', draining' if self.draining else ''}>"
+
+    # -- in front of an application
+
+    def wrap(self, app: App) -> App:
+        """The same application behind this layer. Several may be behind one.
+
+        Starlette takes it as a middleware, `Middleware(connections.wrap)`; its lifespan is then not told here.
+        """
+        check_callable("wrap", app)
+
+        async def behind_connections(scope: Scope, receive: Receive, send: Send) -> None:
+            match scope["type"]:
+                case "http" | "websocket":
+                    await self._serve(app, scope, receive, send)
+                case "lifespan":
+                    await self._live(app, scope, receive, send)
+                case _:
+                    await app(scope, receive, send)
+
+        return behind_connections
+
+    async def _serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and await self._answer_health(scope, send):
+            return
+        backend = self._here()
+        interrupt = interrupt_for(backend)
+        try:
+            connection = await self._admitted(scope, send, interrupt)
+        except Refused as refused:
+            self._count(refused)
+            await refuse(refused, scope, receive, send)
+            return
+
+        async def main() -> None:
+            await app({**scope, _KEY: connection}, receive, send)
+
+        try:
+            await interrupt.run(main)
+        finally:
+            self._leave(connection)
+            if connection.told:
+                # What it said last may lie here for ever, and hold up the server.
+                self._drain.at_cut(lambda: _break_if_stuck(send))
+
+    async def _admitted(self, scope: Scope, send: Send, interrupt: Interrupt) -> Connection:
+        address = peer_address(scope, self._proxies)
+
+        def cut() -> None:
+            break_off(send)
+            interrupt.fire()
+
+        self._enter(address)
+        try:
+            key = None
+            if self._key is not None:
+                found: Any = self._key(scope)
+                key = _checked_key(await found if isinstance(found, Awaitable) else found)
+            return self._claimed(address, key, str(scope["type"]), str(scope.get("path", "")), cut)
+        except BaseException:
+            self._limits.leave(None, address)
+            raise
+
+    async def _answer_health(self, scope: Scope, send: Send) -> bool:
+        path = scope.get("path")
+        if path is None or path not in (self._health, self._ready) or scope.get("method") not in ("GET", "HEAD"):
+            return False
+        self._here()
+        stops = self.draining and path == self._ready
+        headers = [(b"retry-after", b"%d" % max(1, round(self._retry_after)))] if stops else []
+        await send_json(503 if stops else 200, {"status": "draining" if self.draining else "ok"}, send, headers=headers)
+        return True
+
+    async def _live(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched_receive() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._here()
+            elif message["type"] == "lifespan.shutdown":
+                await self.aclose()
+            return message
+
+        await app(scope, watched_receive, send)
+
+    # -- without ASGI
+
+    @contextmanager
+    def admit(
+        self,
+        *,
+        address: str | None = None,
+        key: str | None = None,
+        protocol: str = "",
+        path: str = "",
+        cut: Callable[[], None] | None = None,
+    ) -> Iterator[Connection]:
+        """Count one connection of another kind for as long as the block lasts: of aiohttp, `websockets`, gRPC.
+
+        Args:
+            address, key, protocol, path: See `Connection`.
+            cut: Called when it is to be broken off, because it had been told half a second before and is still here.
+
+        Raises:
+            Refused: there is no room, or the process stops.
+            TypeError, ConfigError: a key that is none.
+        """
+        self._here()
+        try:
+            self._enter(address)
+            try:
+                connection = self._claimed(address, _checked_key(key), protocol, path, cut)
+            except BaseException:
+                self._limits.leave(None, address)
+                raise
+        except Refused as refused:
+            self._count(refused)
+            raise
+        try:
+            yield connection
+        finally:
+            self._leave(connection)
+
+    # -- the end
+
+    async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # it ends streams, and cancels nothing here
+        """Let nothing new in, and wait until all have left: those that are still here after `timeout` seconds are told to end.
+
+        Args:
+            timeout: Seconds; 0 tells them at once, None takes those that the object was made with.
+
+        It takes `timeout` and one second at most; a source that still runs then is named in the log.
+        Cancellation: nobody waits any more; what was begun goes on.
+        Raises:
+            ConfigError, TypeError: a timeout that is none.
+        """
+        if timeout is None:
+            timeout = GRACE if self._seconds is None else self._seconds
+        elif timeout != 0 or isinstance(timeout, bool):
+            _check_finite("timeout", timeout)
+        self._here()
+        self._begin(timeout)
+        await self._drain.finish()
+
+    async def aclose(self) -> None:
+        """Watch for signals no more. Connections that are open stay: `drain` ends them."""
+        signals, self._signals = self._signals, None
+        self._seconds = None
+        if signals is not None:
+            signals.leave()
+        if not self._drain.members:
+            self._drain.stop()
+
+    async def __aenter__(self) -> Self:
+        self._here()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    def _begin(self, seconds: float) -> None:
+        assert self._clock is not None
+        if self._drain.state == "open":
+            LOGGER.info("the server stops: %d connections are open", len(self))
+        self._drain.begin(seconds, self._clock)
+
+    # -- counting
+
+    def _here(self) -> Backend:
+        """The running event loop, if it is this object's."""
+        backend = current_backend()
+        if self._loop is not backend.loop:
+            if self._drain.members:
+                raise ConfigError("this Connections has open connections in another event loop: make one for each")
+            self._loop, self._clock = backend.loop, current_clock(backend)
+            signals, self._signals = self._signals, None
+            if signals is not None:
+                signals.leave()
+        if self._signals is None and (seconds := self._seconds) is not None:
+            self._signals = StopSignals(backend, lambda: self._begin(seconds))
+        return backend
+
+    def _enter(self, address: str | None) -> None:
+        if self.draining:
+            raise Refused(503, MESSAGES["draining"], code="draining", retry_after=self._retry_after)
+        self._limits.enter(address)
+
+    def _claimed(
+        self, address: str | None, key: str | None, protocol: str, path: str, cut: Callable[[], None] | None
+    ) -> Connection:
+        assert self._clock is not None
+        self._limits.claim(key, address, self._clock.now())
+        connection = Connection(
+            self._drain,
+            id=f"{self._name}-{next(self._numbers)}",
+            address=address,
+            key=key,
+            protocol=protocol,
+            path=path,
+            send_timeout=self._send_timeout,
+            cut=cut,
+        )
+        self._drain.join(connection)
+        return connection
+
+    def _leave(self, connection: Connection) -> None:
+        self._drain.leave(connection)
+        self._limits.leave(connection.key, connection.address)
+
+    def _count(self, refused: Refused) -> None:
+        self.refused[refused.code] = self.refused.get(refused.code, 0) + 1
+
+
+def connection_in(scope: Scope) -> Connection | None:
+    """What a `Connections` around the application knows of this request, or None without one.
+
+    >>> connection_in({"type": "http"}) is None
+    True
+    """
+    found = scope.get(_KEY)
+    return found if isinstance(found, Connection) else None
+
+
+def _checked_key(key: object) -> str | None:
+    if key is not None and not isinstance(key, str):
+        raise TypeError(f"Connections(key=...) gives a str or None, got {type(key).__name__}")
+    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
+        raise ConfigError(f"a key has 1 to {_LONGEST_KEY} characters, and this one has {len(key)}")
+    return key
+
+
+def _check_finite(name: str, seconds: object) -> None:
+    check_seconds("Connections", name, seconds)
+    if seconds == float("inf"):
+        raise ConfigError(f"Connections({name}=inf): None is for ever")
+
+
+def _break_if_stuck(send: Send) -> None:
+    break_off_if_stuck(send)
+
+
+def _nothing_to_take_back() -> None:
+    """The callback has been called."""
