@@ -11,7 +11,9 @@ import pytest
 from asgi_client import App, Client
 
 import streamkit as sk
+from streamkit.hub.hub import Hub
 from streamkit.sinks import http, sse
+from streamkit.sinks.resuming import HubResponse
 from streamkit.testing import VirtualClock, assert_no_leaks, timed
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +76,7 @@ async def test_text_is_the_text_and_nothing_else() -> None:
 
 async def test_half_a_character_is_no_reason_to_stop_a_text() -> None:
     client = await Client().call(http.Response(["a\ud83d", "b"], "text"))
-    assert (b"a?b", True) == (client.body, client.complete)
+    assert ("a\ufffdb".encode(), True) == (client.body, client.complete)
 
 
 async def test_bytes_are_what_the_items_hold() -> None:
@@ -366,3 +368,22 @@ async def test_http_12_a_header_value_cannot_begin_another_header(value: str) ->
     for options in ({"headers": {"content-disposition": f"attachment; filename={value}"}}, {"content_type": value}):
         with pytest.raises(sk.ConfigError):
             http.Response([], "bytes", **options)
+
+
+# -- of a hub
+
+
+async def test_a_failure_of_a_hubs_stream_breaks_a_text_too() -> None:
+    async with Hub() as hub:
+        await hub.start("x", failing("a"))
+        client = Client()
+        with pytest.raises(sk.StreamInterrupted, match="code error"):
+            await client.call(HubResponse(hub, "x", "text"))
+        assert (b"a", False) == (client.body, client.complete)
+
+
+async def test_a_whole_text_of_a_hub_is_finished() -> None:
+    async with Hub() as hub:
+        await hub.start("x", ["a", "b"])
+        client = await Client().call(HubResponse(hub, "x", "text"))
+        assert (b"ab", True) == (client.body, client.complete)

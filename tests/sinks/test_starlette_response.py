@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -19,11 +19,12 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.testclient import TestClient
 
 import streamkit as sk
 from streamkit.extras import require
 from streamkit.integrations.fastapi import EventStreamResponse as FromFastAPI
-from streamkit.integrations.starlette import EventStreamResponse
+from streamkit.integrations.starlette import EventStreamResponse, StreamResponse
 from streamkit.testing import assert_no_leaks
 
 pytestmark = pytest.mark.anyio
@@ -158,3 +159,43 @@ async def test_a_module_that_is_there_and_misses_another_is_no_missing_extra(
     with pytest.raises(ModuleNotFoundError, match="a_module_that_is_nowhere") as caught:
         require("half_installed", extra="all", wanted_by="a test")
     assert not isinstance(caught.value, sk.MissingExtra)
+
+
+def test_a_plain_stream_is_a_response_of_an_endpoint() -> None:
+    async def chat(request: Request) -> StreamResponse:
+        response = StreamResponse(sk.stream(["H", "i"]), "text", headers={"x-a": "b"}, status_code=201)
+        response.set_cookie("c", "d")
+        return response
+
+    with TestClient(Starlette(routes=[Route("/", chat)])) as client:
+        response = client.get("/")
+    assert (201, "Hi", "b") == (response.status_code, response.text, response.headers["x-a"])
+    assert "c=d" in response.headers["set-cookie"]
+
+
+def test_an_http_error_before_a_plain_stream_is_the_applications() -> None:
+    async def refused() -> AsyncIterator[str]:
+        raise HTTPException(418)
+        yield ""
+
+    async def chat(request: Request) -> StreamResponse:
+        return StreamResponse(sk.stream(refused), "ndjson")
+
+    with TestClient(Starlette(routes=[Route("/", chat)])) as client:
+        assert 418 == client.get("/").status_code
+
+
+def test_a_failing_text_is_broken_off_through_a_middleware_that_would_finish_it() -> None:
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise ValueError("sk-SECRET")
+
+    async def chat(request: Request) -> StreamResponse:
+        return StreamResponse(sk.stream(failing), "text")
+
+    async def passed_on(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        return await call_next(request)
+
+    app = Starlette(routes=[Route("/", chat)], middleware=[Middleware(BaseHTTPMiddleware, dispatch=passed_on)])
+    with TestClient(app) as client, pytest.raises(sk.StreamInterrupted):
+        client.get("/")

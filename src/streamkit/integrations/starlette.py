@@ -14,14 +14,15 @@ source raises before its first item reaches the application's exception handlers
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from streamkit.dialects.protocol import Dialect
 from streamkit.extras import require
 from streamkit.hub.hub import LAG_EVENTS, Hub
 from streamkit.hub.reading import Policy
-from streamkit.sinks import sse
+from streamkit.sinks import http, sse
 from streamkit.sinks.headers import HeadersLike
+from streamkit.sinks.responding import Responder, Streamable, StreamOptions
 from streamkit.sinks.resuming import HubResponse
 
 require("starlette", extra="demo", wanted_by="streamkit.integrations.starlette")
@@ -33,68 +34,87 @@ if TYPE_CHECKING:
     from starlette.background import BackgroundTask
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["EventStreamResponse", "HubStreamResponse"]
+__all__ = ["EventStreamResponse", "HubStreamResponse", "StreamResponse"]
 
 
-class EventStreamResponse(Response):
-    """`streamkit.sinks.sse.Response` for an endpoint to return.
+class _Streamed(Response):
+    """An ASGI response of ours, with the status, the headers and the background task of Starlette's."""
 
-    Args:
-        stream, dialect, heartbeat, retry, coalesce, pad, id, model: As `sse.Response` has them.
-        status_code: The status, unless the stream fails before its first item.
-        headers: Further headers; `response.headers` and `set_cookie` may still change them.
-        background: Runs when the stream has ended, however it did, also when the client left; not when the
-            request was cancelled.
-
-    Raises:
-        ConfigError, LocalProtocolError, TypeError: as `sse.Response`.
-
-    >>> EventStreamResponse(["Hi"]).headers["cache-control"]
-    'no-cache, no-transform'
-    """
-
-    def __init__(
-        self,
-        stream: sse.Streamable,
-        dialect: str | Dialect = "native",
-        *,
-        status_code: int = 200,
-        headers: HeadersLike | None = None,
-        background: BackgroundTask | None = None,
-        heartbeat: float | None = 15.0,
-        retry: int | None = None,
-        coalesce: bool = False,
-        pad: int | None = None,
-        id: str | None = None,
-        model: str | None = None,
-    ) -> None:
-        # Not Starlette's own constructor: it would render a body and count its length.
-        self._sse = sse.Response(
-            stream,
-            dialect,
-            status=status_code,
-            headers=headers,
-            heartbeat=heartbeat,
-            retry=retry,
-            coalesce=coalesce,
-            pad=pad,
-            id=id,
-            model=model,
-            lets_through=(HTTPException,),
-        )
+    def __init__(self, streamed: Responder, status_code: int, background: BackgroundTask | None) -> None:
+        self._streamed = streamed
         self.status_code = status_code
         self.background = background
         self.body = b""
-        self.raw_headers = self._sse.raw_headers
+        self.raw_headers = streamed.raw_headers
         self.media_type = dict(self.raw_headers)[b"content-type"].decode("latin-1")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, then run the background task."""
-        self._sse.status = self.status_code
-        self._sse.raw_headers = self.raw_headers
-        await self._sse(scope, receive, send)
+        self._streamed.status = self.status_code
+        self._streamed.raw_headers = self.raw_headers
+        await self._streamed(scope, receive, send)
         if self.background is not None:
             await self.background()
+
+
+class EventStreamResponse(_Streamed):
+    """`streamkit.sinks.sse.Response` for an endpoint to return.
+
+    Args:
+        stream, dialect: As `sse.Response` has them.
+        status_code: The status, unless the stream fails before its first item.
+        background: Runs when the stream has ended, however it did, also when the client left; not when the
+            request was cancelled.
+        options: The others of `sse.Response`. `response.headers` and `set_cookie` may still change `headers`.
+
+    Raises:
+        ConfigError, LocalProtocolError, TypeError: as `sse.Response`.
+
+    >>> EventStreamResponse(["Hi"]).headers["x-accel-buffering"]
+    'no'
+    """
+
+    def __init__(
+        self,
+        stream: Streamable,
+        dialect: str | Dialect = "native",
+        *,
+        status_code: int = 200,
+        background: BackgroundTask | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> None:
+        streamed = sse.Response(stream, dialect, status=status_code, lets_through=(HTTPException,), **options)
+        super().__init__(streamed, status_code, background)
+
+
+class StreamResponse(_Streamed):
+    """`streamkit.sinks.http.Response` for an endpoint to return: NDJSON, text or bytes, in chunks as they come.
+
+    Args:
+        stream, format, content_type: As `http.Response` has them.
+        status_code, background, options: As for `EventStreamResponse`.
+
+    Raises:
+        ConfigError, TypeError: as `http.Response`.
+
+    >>> StreamResponse(["Hi"], "text").media_type
+    'text/plain; charset=utf-8'
+    """
+
+    def __init__(
+        self,
+        stream: Streamable,
+        format: str | Dialect = "ndjson",
+        *,
+        content_type: str | None = None,
+        status_code: int = 200,
+        background: BackgroundTask | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> None:
+        streamed = http.Response(
+            stream, format, content_type=content_type, status=status_code, lets_through=(HTTPException,), **options
+        )
+        super().__init__(streamed, status_code, background)
 
 
 class HubStreamResponse(Response):

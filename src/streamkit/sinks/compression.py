@@ -109,32 +109,40 @@ def compressed_for(scope: Scope, send: Send, compress: Compress) -> Send:
         return send
     headers = cast("Iterable[tuple[bytes, bytes]]", scope.get("headers", ()))
     accepted = ",".join([value.decode("latin-1") for name, value in headers if name == b"accept-encoding"])
-    writes = scope.get("method") != "HEAD"
-    coding = negotiated(accepted, codings)
-    body: Compressor | None = None
+    return _Compressed(send, negotiated(accepted, codings), has_body=scope.get("method") != "HEAD").deliver
 
-    async def send_compressed(message: Message) -> None:
-        nonlocal body
-        kind = message["type"]
-        if kind == "http.response.start":
-            raw = cast("RawHeaders", message.get("headers", []))
-            names = {name for name, _ in raw}
-            if not names & {b"content-length", b"content-encoding"} and message["status"] not in (204, 205, 304):
-                # A cache must know, also where this client gets it as it is.
-                raw = [*raw, (b"vary", b"accept-encoding")]
-                if coding is not None:
-                    raw.append((b"content-encoding", coding.encode()))
-                    body = compressor(coding) if writes else None
-                message = {**message, "headers": raw}
-        elif kind == "http.response.body" and body is not None:
+
+class _Compressed:
+    """The messages of one response on their way to the server."""
+
+    def __init__(self, send: Send, coding: str | None, *, has_body: bool) -> None:
+        self.send = send
+        self._coding = coding
+        self._has_body = has_body
+        self._body: Compressor | None = None
+
+    async def deliver(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = self._begun(message)
+        elif message["type"] == "http.response.body" and self._body is not None:
             plain = cast("bytes", message.get("body", b""))
-            data = body.write(plain) if plain else b""
+            data = self._body.write(plain) if plain else b""
             if not message.get("more_body"):
-                data += body.close()
+                data += self._body.close()
             message = {**message, "body": data}
-        await send(message)
+        await self.send(message)
 
-    return send_compressed
+    def _begun(self, message: Message) -> Message:
+        raw = cast("RawHeaders", message.get("headers", []))
+        if message["status"] in (204, 205, 304) or any(name in (b"content-length", b"content-encoding") for name, _ in raw):
+            return message
+        # A cache must know, also where this client gets it as it is.
+        raw = [*raw, (b"vary", b"accept-encoding")]
+        if self._coding is not None:
+            raw.append((b"content-encoding", self._coding.encode()))
+            if self._has_body:
+                self._body = compressor(self._coding)
+        return {**message, "headers": raw}
 
 
 def negotiated(accepted: str, codings: Sequence[str]) -> str | None:

@@ -29,7 +29,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome, outcome_of_event
+from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome, error_from_event, outcome_of_event
 from streamkit.dialects.protocol import Dialect, OutFrame
 from streamkit.errors import InvalidToken, LocalProtocolError
 from streamkit.events import DataDelta, ErrorEvent, Event, Finish, ReasoningDelta, TextDelta, ToolCallDelta
@@ -94,7 +94,10 @@ class _Pen:
         encoder = self._encoder
         if isinstance(event, ErrorEvent):
             told_once(log.encodings, self._name, event, log.fault, token)
-            return encoder.close(outcome_of_event(event, correlation_id=token))
+            frames = encoder.close(outcome_of_event(event, correlation_id=token))
+            if not frames:  # plain text has no word for it: the body must not end as if it were whole
+                raise error_from_event(event)
+            return frames
         stopped = isinstance(event, Finish) and event.reason == "cancelled"
         return [*encoder.encode(event), *encoder.close(CANCELLED if stopped else DONE)]
 

@@ -18,19 +18,16 @@ resets no stream; it closes the connection when it has been idle for its `keep_a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Final, Unpack, cast
+from typing import Unpack, cast
 
 from streamkit.dialects.outcomes import Outcome
-from streamkit.dialects.protocol import Dialect, Framing
+from streamkit.dialects.protocol import Dialect
 from streamkit.errors import ConfigError
-from streamkit.events import EVENT_TYPES, DataDelta, ErrorEvent, Finish, TextDelta
+from streamkit.events import EVENT_TYPES, DataDelta, ErrorEvent, Finish
 from streamkit.sinks.codec import Codec, dialect_of
 from streamkit.sinks.responding import Options, Responder, ResponseOptions, Streamable, Writer
 
-__all__ = ["PlainWriter", "Response", "writer_of"]
-
-_MEDIA_TYPES: Final = MappingProxyType({"text": "text/plain; charset=utf-8", "bytes": "application/octet-stream"})
+__all__ = ["BytesWriter", "Response", "writer_of"]
 
 
 class Response(Responder):
@@ -93,29 +90,26 @@ def writer_of(format: str | Dialect, options: Options) -> Writer:
     >>> writer_of("text", Options()).encode(["H", "i"])
     b'Hi'
     """
-    if isinstance(format, str) and format in _MEDIA_TYPES:
-        for name, value in (("retry", options.retry), ("pad", options.pad)):
-            if value is not None:
-                raise ConfigError(f"{name}={value} has a meaning in SSE only, and {format} is written as it is")
-        return PlainWriter(takes_bytes=format == "bytes")
-    framing: Framing | None = "ndjson" if format == "ndjson" else None
-    dialect = dialect_of("native" if framing else format)
-    return Codec(dialect, framing=framing, id=options.id, model=options.model, retry=options.retry, pad=options.pad)
+    if format != "bytes":
+        return Codec(dialect_of(format), id=options.id, model=options.model, retry=options.retry, pad=options.pad)
+    for name, value in (("retry", options.retry), ("pad", options.pad)):
+        if value is not None:
+            raise ConfigError(f"{name}={value} has a meaning in SSE only, and bytes are written as they are")
+    return BytesWriter()
 
 
-class PlainWriter:
-    """What items hold and nothing around it (a `Writing`): their text, or with `takes_bytes` their bytes.
+class BytesWriter:
+    """Bytes and what `DataDelta`s hold, with nothing around it (a `Writing`).
 
-    Events that hold neither are left out: there is no word for them. A failure is not written either; see the top of this module.
+    Other events are left out: there is no word for them. Nor is there one for a failure; see the top of this module.
 
     Memory: none.
     """
 
-    __slots__ = ("_takes_bytes", "cancelled", "headers", "heartbeat", "media_type", "stopped_by")
+    __slots__ = ("cancelled", "headers", "heartbeat", "media_type", "stopped_by")
 
-    def __init__(self, *, takes_bytes: bool) -> None:
-        self._takes_bytes = takes_bytes
-        self.media_type = _MEDIA_TYPES["bytes" if takes_bytes else "text"]
+    def __init__(self) -> None:
+        self.media_type = "application/octet-stream"
         self.headers: Mapping[str, str] = {}
         self.heartbeat = b""
         self.stopped_by: ErrorEvent | Exception | None = None
@@ -128,40 +122,25 @@ class PlainWriter:
     def encode(self, batch: Iterable[object]) -> bytes:
         """The contents of these. Never raises for what the items are: see `stopped_by` of `Codec`."""
         parts: list[bytes] = []
-        try:
-            for item in batch:
-                if isinstance(item, ErrorEvent):
-                    self.stopped_by = item
-                    break
-                if isinstance(item, Finish) and item.reason == "cancelled":
-                    self.cancelled = True
-                parts.append(self._bytes_of(item) if self._takes_bytes else _text_of(item))
-        except Exception as error:  # the item's fault: what stood before it is still sent
-            self.stopped_by = error
+        for item in batch:
+            if isinstance(item, bytes):
+                parts.append(item)
+            elif isinstance(item, DataDelta):
+                parts.append(item.data)
+            elif isinstance(item, bytearray | memoryview):
+                parts.append(bytes(cast("bytearray", item)))
+            elif isinstance(item, ErrorEvent):
+                self.stopped_by = item
+                break
+            elif isinstance(item, Finish):
+                self.cancelled = self.cancelled or item.reason == "cancelled"
+            elif not isinstance(item, EVENT_TYPES):
+                self.stopped_by = TypeError(
+                    f'format="bytes" writes bytes and DataDelta events, and got {type(item).__name__}: encode it'
+                )
+                break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self, outcome: Outcome) -> bytes:
         """Nothing, whatever the outcome."""
         return b""
-
-    def _bytes_of(self, item: object) -> bytes:
-        if isinstance(item, DataDelta):
-            return item.data
-        if isinstance(item, bytes):
-            return item
-        if isinstance(item, bytearray | memoryview):
-            return bytes(cast("bytearray", item))
-        if isinstance(item, EVENT_TYPES):
-            return b""
-        raise TypeError(f'format="bytes" writes bytes and DataDelta events, and got {type(item).__name__}: encode it')
-
-
-def _text_of(item: object) -> bytes:
-    # Half of a pair of surrogates, which a model's own tokenizer may cut: no UTF-8 has it.
-    if isinstance(item, TextDelta):
-        return item.text.encode("utf-8", "replace")
-    if isinstance(item, str):
-        return item.encode("utf-8", "replace")
-    if isinstance(item, EVENT_TYPES):
-        return b""
-    raise TypeError(f'format="text" writes text and TextDelta events, and got {type(item).__name__}: map it to text')

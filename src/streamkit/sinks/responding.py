@@ -31,17 +31,7 @@ from streamkit.sinks.codec import Writing
 from streamkit.sinks.compression import Compress, check_compress, compressed_for
 from streamkit.sinks.headers import HeadersLike, merge_headers, raw_headers
 
-__all__ = [
-    "Options",
-    "Responder",
-    "ResponseOptions",
-    "StreamOptions",
-    "Streamable",
-    "Writer",
-    "check_status",
-    "own_headers",
-    "trailing",
-]
+__all__ = ["Options", "Responder", "ResponseOptions", "StreamOptions", "Streamable", "Writer", "check_status", "own_headers"]
 
 Streamable: TypeAlias = (
     Stream[object]
@@ -168,7 +158,7 @@ class Responder:
 
         in_trailers = takes_trailers(scope)
         if in_trailers:
-            send = trailing(send, lambda: CANCELLED if codec.cancelled and outcome is DONE else outcome)
+            send = _Trailing(send, lambda: CANCELLED if codec.cancelled and outcome is DONE else outcome).deliver
         await Exchange(
             stream,
             codec,
@@ -212,25 +202,26 @@ def takes_trailers(scope: Scope) -> bool:
     return any(name == b"te" and b"trailers" in {word.strip().lower() for word in value.split(b",")} for name, value in headers)
 
 
-def trailing(send: Send, outcome: Callable[[], Outcome]) -> Send:
-    """A `send` that says in trailers how a response of unknown length ended, which `outcome` knows at its end.
+class _Trailing:
+    """The messages of one response on their way to the server, and behind them how it ended.
 
     See the extension `http.response.trailers` of the ASGI specification.
     """
-    streams = False
 
-    async def send_with_trailers(message: Message) -> None:
-        nonlocal streams
+    def __init__(self, send: Send, outcome: Callable[[], Outcome]) -> None:
+        self.send = send
+        self._outcome = outcome
+        self._streams = False
+
+    async def deliver(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = cast("RawHeaders", message.get("headers", []))
-            streams = all(name != b"content-length" for name, _ in headers)
-            if streams:
+            self._streams = all(name != b"content-length" for name, _ in headers)  # a refusal has one
+            if self._streams:
                 message = {**message, "headers": [*headers, _TRAILER], "trailers": True}
-        await send(message)
-        if streams and message["type"] == "http.response.body" and not message.get("more_body"):
-            await send({"type": "http.response.trailers", "headers": _fields_of(outcome()), "more_trailers": False})
-
-    return send_with_trailers
+        await self.send(message)
+        if self._streams and message["type"] == "http.response.body" and not message.get("more_body"):
+            await self.send({"type": "http.response.trailers", "headers": _fields_of(self._outcome()), "more_trailers": False})
 
 
 def _fields_of(outcome: Outcome) -> RawHeaders:
