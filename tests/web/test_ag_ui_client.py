@@ -13,7 +13,7 @@ from node_clients import NodeSession, node_session
 from served import broken_wire, served
 
 import streamkit as sk
-from streamkit.dialects.ag_ui import for_run, state_delta, state_snapshot, step_finished, step_started
+from streamkit.dialects.ag_ui import for_run, state_delta, state_snapshot, step_started
 from streamkit.events import Event
 from streamkit.sinks import sse
 

@@ -51,7 +51,7 @@ def shown(chromium: Browser, url: str, path: str, *texts: str) -> Ran:
     return chromium.run_page(f"{url}/pages/htmx.html?stream={quote(stream)}")
 
 
-TEXTS = ("  Hello", ",", " ", "world", "\n\n", "\nnext", " line\n", "end", " a  b ", "&amp; <", "b>", '"\'', "…\u2028x")
+TEXTS = ("  Hello", ",", " ", "world", "\n\n", "\nnext", " line\n", "end", " a  b ", "&amp; <", "b>", "\"'", "…\u2028x")
 
 
 def test_the_page_shows_the_text_as_it_was_written(chromium: Browser, url: str) -> None:
