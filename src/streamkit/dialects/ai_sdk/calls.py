@@ -11,7 +11,7 @@ before their call's name wait for it, and the result of a call that this stream 
 from __future__ import annotations
 
 from streamkit.dialects.ai_sdk.chunks import chunk, data_part, metadata_of, output
-from streamkit.dialects.json_line import dump, escape
+from streamkit.dialects.json_line import dump, escape, without_surrogates
 from streamkit.dialects.protocol import OutFrame
 from streamkit.errors import LocalProtocolError, RemoteProtocolError
 from streamkit.events import ToolCall, ToolCallDelta, ToolCallStart, ToolResult
@@ -125,11 +125,9 @@ def _input(event: ToolCall, call: _Call) -> OutFrame:
     wrong = "were cut off"
     if event.complete:
         try:
-            told: dict[str, object] = {
-                "type": "tool-input-available",
-                **{key: common[key] for key in common if common[key] is not None},
-            }
-            return OutFrame(dump({**told, "input": event.input()}))
+            value = ToolCall(event.id, event.name, without_surrogates(event.arguments)).input()
+            told = {name: said for name, said in common.items() if said is not None}
+            return OutFrame(dump({"type": "tool-input-available", **told, "input": value}))
         except (RemoteProtocolError, LocalProtocolError):
             wrong = "are not JSON"
     return chunk("tool-input-error", **common, input=event.arguments, errorText=f"The arguments of this call {wrong}.")
