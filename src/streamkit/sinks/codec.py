@@ -221,7 +221,7 @@ def framed(frames: list[OutFrame], framing: Framing, *, id: str | None = None) -
     """Frames on a wire; on SSE the last one has the `id` from which a client goes on that has seen them all.
 
     >>> framed([OutFrame(b"1"), OutFrame(b"2")], "sse", id="abc.7")
-    b'data: 1\\n\\nid: abc.7\\ndata: 2\\n\\n'
+    b'data: 1\\n\\ndata: 2\\nid: abc.7\\n\\n'
     """
     if id is None or framing != "sse" or not frames:
         return _FRAMES[framing](frames)
@@ -230,7 +230,7 @@ def framed(frames: list[OutFrame], framing: Framing, *, id: str | None = None) -
         # `encode_line` by hand, for the frame that most events are.
         data = last.data
         if 10 not in data and 13 not in data:
-            return b"id: %b\ndata: %b\n\n" % (id.encode(), data)
+            return b"data: %b\nid: %b\n\n" % (data, id.encode())
     tail = _sse_frame(last, id)
     return tail if len(frames) == 1 else _sse(frames[:-1]) + tail
 
@@ -268,8 +268,8 @@ def _sse_frame(frame: OutFrame, id: str | None = None) -> bytes:
         return sse.encode_line(data, event=event, id=id)
     if not frame.lines:
         raise LocalProtocolError("a frame with line ends that does not say so (lines=True)", excerpt=data)
-    head = sse.encode_line(b"", event=frame.event, id=id).removesuffix(b"\n\n")
-    return head + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ") + b"\n\n"
+    head, tail = sse.encode_line(b"", event=frame.event), sse.encode_line(b"", id=id).removeprefix(b"data: ")
+    return head[:-2] + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ") + tail
 
 
 def _ndjson(frames: list[OutFrame]) -> bytes:

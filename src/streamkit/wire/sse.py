@@ -359,6 +359,8 @@ def encode(data: str, *, event: str | None = None, id: str | None = None, retry:
     Each line of `data` (a CR, LF or CRLF begins a new one) is a `data:` line, so that a decoder
     gives the text back with every line end as LF. Empty data is an event with empty data. An empty
     `event` is the default type and not written; an empty `id` is written and resets the id.
+    The id stands behind the data: some clients take it as soon as they have read its line, and when
+    the connection is torn before the rest has come, they ask for what is behind an event that they never had.
 
     Args:
         data: The text.
@@ -372,14 +374,14 @@ def encode(data: str, *, event: str | None = None, id: str | None = None, retry:
         TypeError: `data`, `event` or `id` is not text.
 
     >>> encode("two\\nlines", event="note", id="7")
-    b'event: note\\nid: 7\\ndata: two\\ndata: lines\\n\\n'
+    b'event: note\\ndata: two\\ndata: lines\\nid: 7\\n\\n'
     """
     try:
         if "\n" in data or "\r" in data:
             data = data.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
         if event is None and id is None and retry is None:
             return ("data: " + data + "\n\n").encode()
-        return (_head(event, id, retry) + "data: " + data + "\n\n").encode()
+        return (_head(event, retry) + "data: " + data + _tail(id)).encode()
     except UnicodeEncodeError as error:
         raise _surrogate(error) from None
     except (AttributeError, TypeError) as error:
@@ -401,7 +403,7 @@ def encode_json(value: object, *, event: str | None = None, id: str | None = Non
     """
     if event is None and id is None and retry is None:
         return b"data: %b\n\n" % dump_json(value)
-    return b"%bdata: %b\n\n" % (_head_bytes(event, id, retry), dump_json(value))
+    return _frame_of(dump_json(value), event, id, retry)
 
 
 def encode_line(line: bytes, *, event: str | None = None, id: str | None = None, retry: int | None = None) -> bytes:
@@ -417,7 +419,7 @@ def encode_line(line: bytes, *, event: str | None = None, id: str | None = None,
         raise LocalProtocolError("encode_line takes one line and this has a CR or LF: encode takes text of many", excerpt=line)
     if event is None and id is None and retry is None:
         return b"data: %b\n\n" % line
-    return b"%bdata: %b\n\n" % (_head_bytes(event, id, retry), line)
+    return _frame_of(line, event, id, retry)
 
 
 def dump_json(value: object) -> bytes:
@@ -469,7 +471,14 @@ def comment(text: str = "hb") -> bytes:
 _to_json = msgspec.json.Encoder().encode
 
 
-def _head(event: str | None, id: str | None, retry: int | None) -> str:
+def _frame_of(line: bytes, event: str | None, id: str | None, retry: int | None) -> bytes:
+    try:
+        return b"%bdata: %b%b" % (_head(event, retry).encode(), line, _tail(id).encode())
+    except UnicodeEncodeError as error:
+        raise _surrogate(error) from None
+
+
+def _head(event: str | None, retry: int | None) -> str:
     """The lines before the data, checked."""
     head = ""
     if event:
@@ -477,10 +486,6 @@ def _head(event: str | None, id: str | None, retry: int | None) -> str:
         if not event.isprintable() and ("\n" in event or "\r" in event or "\0" in event):
             raise _unfit("event", event)
         head = f"event: {event}\n"
-    if id is not None:
-        if not id.isprintable() and ("\n" in id or "\r" in id or "\0" in id):
-            raise _unfit("id", id)
-        head = f"{head}id: {id}\n"
     if retry is not None:
         # A bool is an int to isinstance; True would ask for a reconnect every millisecond.
         if retry.__class__ is not int or not 0 <= retry <= MAX_RETRY_MS:
@@ -489,11 +494,13 @@ def _head(event: str | None, id: str | None, retry: int | None) -> str:
     return head
 
 
-def _head_bytes(event: str | None, id: str | None, retry: int | None) -> bytes:
-    try:
-        return _head(event, id, retry).encode()
-    except UnicodeEncodeError as error:
-        raise _surrogate(error) from None
+def _tail(id: str | None) -> str:
+    """The end of the data's last line, and what is behind it, checked."""
+    if id is None:
+        return "\n\n"
+    if not id.isprintable() and ("\n" in id or "\r" in id or "\0" in id):
+        raise _unfit("id", id)
+    return f"\nid: {id}\n\n"
 
 
 def _unfit(field: str, value: str) -> LocalProtocolError:
