@@ -1,0 +1,435 @@
+"""The methods of `streamkit.v1.Streams`, answered by one function of the application.
+
+    def answer(request):                       # or async def, or an async generator
+        return model.stream(request.input)
+
+    server.add_generic_rpc_handlers((StreamsServicer(answer).handlers(),))
+
+What each method makes of what the function gives:
+
+    Complete, Stream    one input, one stream: folded into the whole message, or sent as it comes
+    Send, Converse      the same, with input that goes on while the function runs: `request.inputs`
+    Resume, Cancel      a stream of a hub, if there is one (`hub=`)
+
+In a conversation each turn is a call of the function. A turn ends by itself, by a cancel, or because the client sends input for the
+next one; the call ends when the client has no more input and the last turn is over, or when a turn fails.
+
+What ends a call is told in `streamkit.dialects.grpc.statuses`; how a turn runs and is called off, in `turns`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+
+from streamkit.dialects.grpc.messages import Wire, wire
+from streamkit.dialects.grpc.schema import SERVICE
+from streamkit.dialects.grpc.statuses import Trailers, status_of, status_of_http, trailers_of
+from streamkit.dialects.outcomes import Outcome, outcome_of
+from streamkit.errors import BadRequestError, ConfigError, RemoteProtocolError, StreamDraining
+from streamkit.events import ErrorEvent
+from streamkit.extras import require
+from streamkit.flow.plan import check_callable
+from streamkit.flow.streams import Stream
+from streamkit.flow.streams import stream as stream_of
+from streamkit.hub.hub import LAG_EVENTS, Hub
+from streamkit.hub.producing import OnDisconnect
+from streamkit.sinks.chats import Refused
+from streamkit.sinks.failures import LOGGER, report
+from streamkit.sinks.grpc.kept import KeptView
+from streamkit.sinks.grpc.requests import CallContext, GrpcRequest, InputQueue, Method
+from streamkit.sinks.grpc.turns import Collecting, Copying, Taking, Turn, Why, Writing, writer
+
+__all__ = ["GrpcHandler", "OwnerOf", "StreamsServicer"]
+
+T = TypeVar("T")
+
+GrpcHandler: TypeAlias = Callable[[GrpcRequest], Any]
+"""Gives a stream, or anything that `sk.stream` takes, for a request."""
+
+OwnerOf: TypeAlias = Callable[[GrpcRequest], str | Awaitable[str | None] | None]
+
+_DRAINING: Final = "the server drains"
+
+
+class StreamsServicer:
+    """Answers the methods of `streamkit.v1.Streams` on a `grpc.aio` server.
+
+    Args:
+        handler: Called with a `GrpcRequest` for each call, and for each turn of a conversation; gives a stream, or anything that
+            `sk.stream` takes. Its items are events and text. What it raises is a status: a `Refused` the one that it names, an
+            error of ours the one of its code, anything else INTERNAL; never with the exception's text.
+        hub: Keeps the streams of `Stream`, so that they can be resumed and cancelled.
+        owner: Whose a kept stream is, asked for each call; None is nobody's.
+        on_disconnect: What becomes of a kept stream when its readers have left, as for `hub.start`.
+
+    Attributes:
+        open: How many calls are being answered.
+
+    Memory: per call a task and what the run of its stream holds; 16 pieces of input; messages are cut at 1 MiB between events.
+    Cancellation: when a client leaves, its deadline is over or the server stops, the source is called off, once, and never while
+        it cleans up; the call ends when it is closed.
+    Raises:
+        TypeError: at the call: a handler that cannot be called.
+        MissingExtra: grpcio or protobuf is not installed.
+
+    >>> StreamsServicer(lambda request: ["Hello"]).open
+    0
+    """
+
+    def __init__(
+        self,
+        handler: GrpcHandler,
+        *,
+        hub: Hub | None = None,
+        owner: OwnerOf | None = None,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> None:
+        check_callable("StreamsServicer", handler)
+        if owner is not None:
+            check_callable("StreamsServicer(owner=...)", owner)
+        if on_disconnect not in ("continue", "cancel"):
+            raise ConfigError(f"on_disconnect={on_disconnect!r} is neither 'continue' nor 'cancel'")
+        self._grpc: Any = require("grpc", extra="grpc", wanted_by="StreamsServicer")
+        self._wire: Wire = wire()
+        self._handler = handler
+        self._hub = hub
+        self._owner = owner
+        self._on_disconnect: OnDisconnect = on_disconnect
+        self._turns: set[Turn] = set()
+        self._conversations: set[_Conversation] = set()
+        self._draining = False
+        self._idle: Callable[[], object] | None = None
+
+    @property
+    def open(self) -> int:
+        """See the class."""
+        return len(self._turns)
+
+    def handlers(self) -> Any:
+        """A `grpc.GenericRpcHandler`, for `server.add_generic_rpc_handlers((...,))`."""
+        grpc = self._grpc
+        methods = {
+            "Complete": grpc.unary_unary_rpc_method_handler(self._complete),
+            "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
+            "Send": grpc.stream_unary_rpc_method_handler(self._send),
+            "Converse": grpc.stream_stream_rpc_method_handler(self._converse),
+        }
+        if self._hub is not None:
+            methods["Resume"] = grpc.unary_stream_rpc_method_handler(self._resume)
+            methods["Cancel"] = grpc.unary_unary_rpc_method_handler(self._cancel)
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def refuse(self, *, idle: Callable[[], object]) -> None:
+        """Refuse what comes from now on as draining, let what is open go on, and call `idle` when nothing is."""
+        self._draining = True
+        self._idle = idle
+        for conversation in tuple(self._conversations):
+            conversation.drain()
+        if not self._turns:
+            idle()
+
+    def drain(self) -> None:
+        """Refuse what comes from now on, and end every open call as draining: UNAVAILABLE, which clients may try again."""
+        self._draining = True
+        if self._turns:
+            LOGGER.info("%d gRPC streams are told that the server drains", len(self._turns))
+        for turn in tuple(self._turns):
+            turn.stop("draining")
+        for conversation in tuple(self._conversations):
+            conversation.drain()
+
+    # -- the methods
+
+    async def _complete(self, data: bytes, context: CallContext) -> bytes:
+        request = GrpcRequest("complete", context, input=(await self._read(self._wire.asked, data, context))[0])
+        into = Collecting()
+        await self._answer(self._begin(partial(self._asked, request), into), context)
+        return await self._whole(into, context)
+
+    async def _stream(self, data: bytes, context: CallContext) -> None:
+        piece, id = await self._read(self._wire.asked, data, context)
+        request = GrpcRequest("stream", context, input=piece)
+        if self._hub is not None:
+            await self._answer_kept(request, id, context)
+            return
+        into = Writing(self._wire, writer(context.write))
+        await self._answer(self._begin(partial(self._asked, request), into), context)
+
+    async def _send(self, _inputs: object, context: CallContext) -> bytes:
+        into = Collecting()
+        await self._hear("send", context, lambda number: into)
+        return await self._whole(into, context)
+
+    async def _converse(self, _inputs: object, context: CallContext) -> None:
+        write = writer(context.write)
+        await self._hear("converse", context, lambda number: Writing(self._wire, write, turn=number))
+
+    async def _resume(self, data: bytes, context: CallContext) -> None:
+        asked = await self._read(partial(self._wire.parsed, "ResumeRequest"), data, context)
+        owner = await self._owner_of(GrpcRequest("stream", context), context)
+        await self._read_kept(asked.id, asked.after or None, owner, context, told=True)
+
+    async def _cancel(self, data: bytes, context: CallContext) -> bytes:
+        assert self._hub is not None
+        asked = await self._read(partial(self._wire.parsed, "CancelRequest"), data, context)
+        owner = await self._owner_of(GrpcRequest("stream", context), context)
+        try:
+            ended = await self._hub.cancel(asked.id, asked.reason or None, owner=owner)
+        except Exception as error:
+            await self._fail(error, context)
+        reply: bytes = self._wire.schema.CancelReply(ended=ended).SerializeToString()
+        return reply
+
+    # -- one turn
+
+    def _asked(self, request: GrpcRequest) -> Stream[Any]:
+        return stream_of(self._handler(request))
+
+    def _begin(self, make: Callable[[], Stream[Any]], into: Taking, over: Callable[[], None] | None = None) -> Turn:
+        def forget() -> None:
+            self._turns.discard(turn)
+            if self._idle is not None and not self._turns:
+                self._idle()
+            if over is not None:
+                over()
+
+        turn = Turn(make, into, forget)
+        self._turns.add(turn)
+        if self._draining:
+            turn.stop("draining")
+        return turn
+
+    async def _answer(self, turn: Turn, context: CallContext, *, token: Callable[[], str] = str) -> None:
+        """Wait for the end of a turn that is all of a call; end the call if it failed."""
+        cancelled: asyncio.CancelledError | None = None
+        while not turn.done:
+            try:
+                await turn.ended()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                turn.stop("left")
+        if cancelled is not None:
+            raise cancelled
+        await turn.ended()
+        await self._judge(turn, context, token=token)
+
+    async def _judge(self, turn: Turn, context: CallContext, *, token: Callable[[], str] = str) -> None:
+        if turn.why == "draining":
+            await self._abort(outcome_of(StreamDraining(_DRAINING)), context, token())
+        if turn.failure is not None and not turn.lost:
+            await self._fail(turn.failure, context, token(), began=turn.began)
+
+    async def _whole(self, into: Collecting, context: CallContext) -> bytes:
+        try:
+            return self._wire.answer(into.message)
+        except Exception as error:  # an event that no message can carry
+            await self._fail(error, context, began=True)
+
+    # -- input that goes on
+
+    async def _hear(self, method: Method, context: CallContext, into: Callable[[int], Taking]) -> None:
+        """Read the client's input into the turn that it belongs to, until it has no more and the last turn is over."""
+        conversation = _Conversation(self, method, context, into)
+        self._conversations.add(conversation)
+        if self._draining:
+            conversation.drain()
+        try:
+            await conversation.run(self._wire, self._grpc.aio.EOF)
+        except RemoteProtocolError as error:
+            await conversation.leave("left")
+            await self._fail(BadRequestError(str(error)), context)
+        except asyncio.CancelledError:
+            await conversation.leave("left")
+            raise
+        finally:
+            self._conversations.discard(conversation)
+            conversation.forget()
+        if conversation.draining:
+            await self._abort(outcome_of(StreamDraining(_DRAINING)), context, "")
+        if conversation.turn is None:
+            await self._fail(BadRequestError("a call without input"), context)
+        else:
+            await self._judge(conversation.turn, context)
+
+    def begin_turn(self, request: GrpcRequest, into: Taking, over: Callable[[], None]) -> Turn:
+        """A turn of a conversation."""
+        return self._begin(partial(self._asked, request), into, over)
+
+    # -- streams of a hub
+
+    async def _answer_kept(self, request: GrpcRequest, id: str, context: CallContext) -> None:
+        assert self._hub is not None
+        if self._draining:
+            await self._abort(outcome_of(StreamDraining(_DRAINING)), context, "")
+        owner = await self._owner_of(request, context)
+        try:
+            source = partial(self._asked, request)
+            kept = await self._hub.start(id or None, source, owner=owner, on_disconnect=self._on_disconnect)
+        except Exception as error:
+            await self._fail(error, context)
+        await self._read_kept(kept.id, None, owner, context, told=False)
+
+    async def _read_kept(self, id: str, after: str | None, owner: str | None, context: CallContext, *, told: bool) -> None:
+        hub = self._hub
+        assert hub is not None
+        view = KeptView(self._wire, id, told=told)
+
+        def make() -> Stream[Any]:
+            return hub.read(id, view, after=after, policy="lag", lag=LAG_EVENTS, errors="yield", asked=(owner,))
+
+        turn = self._begin(make, Copying(writer(context.write)))
+        await self._answer(turn, context, token=lambda: view.token)
+
+    async def _owner_of(self, request: GrpcRequest, context: CallContext) -> str | None:
+        if self._owner is None:
+            return None
+        try:
+            owner = self._owner(request)
+            return await owner if inspect.isawaitable(owner) else owner
+        except Exception as error:
+            await self._fail(error, context)
+
+    # -- statuses
+
+    async def _read(self, read: Callable[[bytes], T], data: bytes, context: CallContext) -> T:
+        """What a client's bytes say, or a status if they say nothing."""
+        try:
+            return read(data)
+        except RemoteProtocolError as error:
+            await self._fail(BadRequestError(str(error)), context)
+
+    async def _fail(
+        self, failure: Exception | ErrorEvent, context: CallContext, token: str = "", *, began: bool = False
+    ) -> NoReturn:
+        """End the call with the status of a failure."""
+        if isinstance(failure, self._grpc.aio.AbortError):  # the handler ended the call by itself
+            raise failure
+        if isinstance(failure, Refused):
+            status = status_of_http(failure.status)
+            outcome = Outcome("error", failure.code, failure.message)
+            await self._abort_with(status, failure.message, trailers_of(outcome, status, failure.message), context)
+        outcome = report(failure, before_first_byte=not began)
+        await self._abort(outcome, context, token)
+
+    async def _abort(self, outcome: Outcome, context: CallContext, token: str) -> NoReturn:
+        status, message = status_of(outcome)
+        await self._abort_with(status, message, trailers_of(outcome, status, message, last_token=token), context)
+
+    async def _abort_with(self, status: str, message: str, trailers: Trailers, context: CallContext) -> NoReturn:
+        raise await context.abort(getattr(self._grpc.StatusCode, status), message, trailers)
+
+
+class _Conversation:
+    """The turns of one call, one after the other.
+
+    Attributes:
+        turn: The newest.
+        draining: Whether it was ended between two turns.
+    """
+
+    def __init__(self, servicer: StreamsServicer, method: Method, context: CallContext, into: Callable[[int], Taking]) -> None:
+        self._servicer = servicer
+        self._method: Method = method
+        self._context = context
+        self._into = into
+        self._number = 0
+        self._queue: InputQueue | None = None
+        self._reading: asyncio.Task[Any] | None = None
+        self._handing: asyncio.Task[None] | None = None
+        self.turn: Turn | None = None
+        self.draining = False
+
+    async def run(self, wire: Wire, end: object) -> None:
+        """Until there is no more input and the last turn is over, or one has failed.
+
+        Raises:
+            RemoteProtocolError: what came is no `Input`.
+        """
+        loop = asyncio.get_running_loop()
+        while not self.draining:
+            self._reading = loop.create_task(self._read())
+            if not await self._first_of(self._reading):
+                return
+            data = self._reading.result()
+            if data is end or data is None:
+                break
+            piece, number, cancels = wire.given(data)
+            if self._method == "send":
+                number = 0
+            if number < self._number:
+                continue
+            if self.turn is None or number > self._number:
+                await self._change(number)
+                if self._failed():
+                    return
+            if cancels:
+                self.turn.stop("cancelled")  # type: ignore[union-attr]  # there is one since the lines above
+            elif piece is not None and self._queue is not None:
+                self._handing = loop.create_task(self._queue.put(piece))
+                if not await self._first_of(self._handing):
+                    return
+        if self._queue is not None:
+            self._queue.end()
+        if self.turn is not None:
+            await self.turn.ended()
+
+    def drain(self) -> None:
+        """End the call if no turn runs; one that does ends it by itself."""
+        if self.turn is None or self.turn.done:
+            self.draining = True
+            if self._reading is not None:
+                self._reading.cancel()
+
+    async def leave(self, why: Why) -> None:
+        """Call the last turn off, and wait for it whatever cancels this task meanwhile."""
+        turn = self.turn
+        while turn is not None and not turn.done:
+            turn.stop(why)
+            try:
+                await turn.ended()
+            except asyncio.CancelledError:
+                continue
+
+    def forget(self) -> None:
+        """Wait for no more input."""
+        for task in (self._reading, self._handing):
+            if task is not None and not task.done():
+                task.cancel()
+
+    async def _read(self) -> Any:
+        return await self._context.read()
+
+    async def _first_of(self, task: asyncio.Task[Any]) -> bool:
+        """Wait for a task, or for a turn that ends the call; whether it is to go on."""
+        while not task.done():
+            turn = self.turn
+            if turn is None or turn.done:
+                await asyncio.wait((task,))
+            else:
+                await asyncio.wait((task, turn.task), return_when=asyncio.FIRST_COMPLETED)
+            if self._failed() or self.draining:
+                return False
+        return True
+
+    def _failed(self) -> bool:
+        turn = self.turn
+        if turn is None or not turn.done:
+            return False
+        ended = turn.failure is not None or turn.lost or turn.why == "draining"
+        return ended or self._method == "send"
+
+    async def _change(self, number: int) -> None:
+        """End the turn that runs, and begin the next."""
+        if self.turn is not None:
+            self.turn.stop("cancelled")
+            await self.turn.ended()
+            if self._failed():
+                return
+        self._number = number
+        queue = self._queue = InputQueue()
+        request = GrpcRequest(self._method, self._context, inputs=queue, turn=number)
+        self.turn = self._servicer.begin_turn(request, self._into(number), queue.leave)

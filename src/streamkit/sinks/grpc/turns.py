@@ -1,0 +1,316 @@
+"""One run of one stream into one gRPC call.
+
+    the call's own task (grpc.aio's)        the turn's task
+    begin the turn                          ask the handler, open the stream
+    wait for it, and                        pull, encode, write: as many events a message as are ready
+      the client has left, the deadline     ...
+      is over, a cancel by message,         source closed
+      the server drains: call it off        what is left to say: a Finish, or nothing
+    status and trailers
+
+grpc.aio cancels the task of a call when its client has left or its deadline is over. A source must not be cancelled while it cleans
+up, so it lives in a task of the turn, which is called off once, and never while its source is being closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, Literal, TypeAlias
+
+from streamkit.dialects.grpc.messages import Wire
+from streamkit.errors import LocalProtocolError, StreamInterrupted
+from streamkit.events import EVENT_TYPES, ErrorEvent, Event, Finish, Message, TextDelta
+from streamkit.flow.runs import Run
+from streamkit.flow.streams import Stream
+from streamkit.flow.tasks import Timer
+from streamkit.sinks.failures import LOGGER
+
+__all__ = ["Collecting", "Copying", "Taking", "Turn", "Why", "Write", "Writing", "writer"]
+
+Why: TypeAlias = Literal["left", "cancelled", "draining"]
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+# What is sent at once is cut at this size: gRPC's readers refuse messages above 4 MiB unless told.
+_MESSAGE_BYTES: Final = 1_048_576
+
+
+class _Lost(Exception):
+    """The call cannot be written to any more."""
+
+
+class Taking:
+    """Where the items of a turn go.
+
+    Attributes:
+        stopped_by: What ended it before the stream did: an `ErrorEvent` of the stream, or an item that cannot be sent.
+        finished: Whether a `Finish` came.
+    """
+
+    __slots__ = ("finished", "stopped_by")
+
+    def __init__(self) -> None:
+        self.stopped_by: ErrorEvent | Exception | None = None
+        self.finished = False
+
+    async def take(self, batch: list[Any]) -> None:
+        """The items of one read."""
+        raise NotImplementedError
+
+    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+        """The end of a stream that said none."""
+        raise NotImplementedError
+
+    def admitted(self, batch: Iterable[object]) -> list[Event]:
+        """The events among the items of a read, up to what ends it."""
+        events: list[Event] = []
+        for item in batch:
+            if isinstance(item, TextDelta):
+                events.append(item)
+            elif isinstance(item, str):
+                events.append(TextDelta(item))
+            elif isinstance(item, ErrorEvent):
+                self.stopped_by = item
+                break
+            elif isinstance(item, EVENT_TYPES):
+                self.finished = self.finished or isinstance(item, Finish)
+                events.append(item)
+            else:
+                kind = type(item).__name__
+                self.stopped_by = TypeError(
+                    f"a gRPC stream carries events and text, and got {kind!r}: map it to events, for example "
+                    f'.map(lambda item: sk.Custom("item", item)) for data or .map(str) for text'
+                )
+                break
+        return events
+
+
+class Writing(Taking):
+    """Into messages on the wire."""
+
+    __slots__ = ("_encode", "_turn", "_write")
+
+    def __init__(self, wire: Wire, write: Write, *, turn: int = 0) -> None:
+        super().__init__()
+        self._encode = wire.events
+        self._write = write
+        self._turn = turn
+
+    async def take(self, batch: list[Any]) -> None:
+        """Write what was ready together, as one message if it is not too large for one."""
+        events: list[Event] = batch
+        for item in batch:  # the usual batch is text deltas, and goes as it is
+            if item.__class__ is not TextDelta:
+                events = self.admitted(batch)
+                break
+        if not events:
+            return
+        try:
+            body = self._encode(events, turn=self._turn)
+        except LocalProtocolError as error:
+            self.stopped_by = error
+            for event in events:
+                try:
+                    body = self._encode((event,), turn=self._turn)
+                except LocalProtocolError:
+                    return
+                await self._write(body)
+            return
+        if len(body) <= _MESSAGE_BYTES or len(events) == 1:
+            await self._write(body)
+            return
+        for part in _cut(events, body):
+            await self._write(self._encode(part, turn=self._turn))
+
+    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+        """A message of its own, for it waits for the source to be closed."""
+        await self._write(self._encode((Finish(reason),), turn=self._turn))
+
+
+class Copying(Taking):
+    """Of messages that are encoded already, with what ends them (see `kept`)."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, write: Write) -> None:
+        super().__init__()
+        self._write = write
+        self.finished = True  # a stream of a hub ends with its own
+
+    async def take(self, batch: list[Any]) -> None:
+        """Write each message."""
+        for item in batch:
+            if item.__class__ is bytes:
+                await self._write(item)
+            else:
+                self.stopped_by = item
+                return
+
+    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+        """Said by the hub."""
+
+
+class Collecting(Taking):
+    """Into one message, for calls that give the whole answer.
+
+    Attributes:
+        message: The answer so far.
+    """
+
+    __slots__ = ("message",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message = Message()
+
+    async def take(self, batch: list[Any]) -> None:
+        """Fold the items in."""
+        self.message.add_all(self.admitted(batch))
+
+    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+        """The end."""
+        self.message.add(Finish(reason))
+
+
+class Turn:
+    """A stream, from the handler's call until its source is closed.
+
+    Args:
+        make: Gives the stream; called in the turn's task.
+        into: Where its items go.
+        over: Called when it is over, and nothing of the stream runs any more.
+
+    Attributes:
+        began: Whether anything of it has come.
+        failure: What it failed with, or None.
+        lost: Whether its client had left before its end.
+        why: Why it was called off, or None.
+    """
+
+    __slots__ = ("_begun", "_ending", "_into", "_make", "_run", "_task", "_timer", "began", "failure", "lost", "why")
+
+    def __init__(self, make: Callable[[], Stream[Any]], into: Taking, over: Callable[[], None]) -> None:
+        self._make = make
+        self._into = into
+        self._begun = False
+        self._ending = False  # The source is closed.
+        self._run: Run[Any] | None = None
+        self._timer: Timer | None = None
+        self.began = False
+        self.failure: Exception | ErrorEvent | None = None
+        self.lost = False
+        self.why: Why | None = None
+        self._task = asyncio.get_running_loop().create_task(self._main(), name="streamkit turn")
+        self._task.add_done_callback(lambda _: over())
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self._task.done()
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """What to wait for."""
+        return self._task
+
+    async def ended(self) -> None:
+        """Wait for its end, and let the end of the whole process through.
+
+        Cancellation: of the caller alone; the turn goes on until it is stopped.
+        """
+        while not self._task.done():
+            await asyncio.wait((self._task,))
+        self._task.result()
+
+    def stop(self, why: Why) -> None:
+        """Call it off, unless its source is being closed already. The first reason counts, and that nobody reads most."""
+        run = self._run
+        self.lost = self.lost or why == "left"
+        if self._task.done() or (run is not None and run.closing):
+            return
+        if self._ending:
+            if why == "left":  # the end itself waits for a client that is not there
+                self._task.cancel()
+            return
+        if self.why is None or why == "left":
+            self.why = why
+        if self._begun:  # a task that is cancelled before its first step never takes it
+            self._task.cancel()
+        if run is not None:
+            self._insist_later(run)
+
+    def _insist_later(self, run: Run[Any]) -> None:
+        """A source that swallows the cancel and waits again is cancelled again: nobody else can end it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = run.clock.call_at(run.clock.now() + run.close_timeout, self._insist)
+
+    def _insist(self) -> None:
+        run = self._run
+        if run is not None and not run.closing and not self._task.done():
+            LOGGER.warning("a source did not end within %g s after it was called off, and is cancelled again", run.close_timeout)
+            self._task.cancel()
+            self._insist_later(run)
+
+    async def _main(self) -> None:
+        self._begun = True
+        if self.why is None:
+            await self._produce()
+        self._ending = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.failure is None and not self.lost and not self._into.finished and self.why != "draining":
+            await self._say_end()
+
+    async def _produce(self) -> None:
+        into = self._into
+        try:
+            async with self._make().open() as run:
+                self._run = run
+                take = into.take
+                async for batch in run.lists():
+                    if self.why is not None:  # and the source did not mind the cancel
+                        break
+                    self.began = True
+                    await take(batch)
+                    if into.stopped_by is not None:
+                        self.failure = into.stopped_by
+                        break
+        except _Lost:
+            self.lost = True
+        except asyncio.CancelledError as error:
+            if self.why is None:
+                self.failure = StreamInterrupted("a task that the source waited for was cancelled")
+                self.failure.__cause__ = error
+        except Exception as error:
+            if self.why is None:
+                self.failure = error
+            else:
+                LOGGER.warning("a source failed while it was called off", exc_info=error)
+        finally:
+            self._run = None
+
+    async def _say_end(self) -> None:
+        try:
+            await self._into.finish("cancelled" if self.why == "cancelled" else "stop")
+        except (_Lost, asyncio.CancelledError):
+            self.lost = True
+
+
+def writer(write: Write) -> Write:
+    """The call's `write`, whose failures mean that the client has left: it has no other."""
+
+    async def write_or_lose(message: bytes) -> None:
+        try:
+            await write(message)
+        except Exception:
+            raise _Lost from None
+
+    return write_or_lose
+
+
+def _cut(events: list[Event], body: bytes) -> Iterable[list[Event]]:
+    """The events in parts of about the size that a message may have."""
+    count = max(1, len(events) * _MESSAGE_BYTES // len(body))
+    for start in range(0, len(events), count):
+        yield events[start : start + count]
