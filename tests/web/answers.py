@@ -10,6 +10,7 @@ is more silence between two pieces than a heartbeat waits.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -173,10 +174,19 @@ class Kept:
 
     A generation is started by the first who asks. Its second part comes slowly: connections break before and behind the place
     that is live. Another page than ours may read it.
+
+    Args:
+        tears: How many connections are torn, each in the data of its 30th frame.
+
+    Attributes:
+        torn: How many were.
+        runs: The names of the generations, each as often as its source was asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tears: int = 0) -> None:
         self.hub = Hub()
+        self._tears = tears
+        self.torn = 0
         self.runs: list[str] = []
         self.pieces = [f"{number} {PIECES[number % (len(PIECES) - 2)]}" for number in range(400)]
         self.text = "".join(self.pieces)
@@ -185,7 +195,24 @@ class Kept:
         name = scope["path"].strip("/")
         await self.hub.start(name, lambda: self._source(name))
         allowed = {"access-control-allow-origin": "*"}
-        await HubResponse(self.hub, name, heartbeat=HEARTBEAT, retry=RETRY, headers=allowed)(scope, receive, send)
+        response = HubResponse(self.hub, name, heartbeat=HEARTBEAT, retry=RETRY, headers=allowed)
+        await response(scope, receive, self._tearing(send) if self.torn < self._tears else send)
+
+    def _tearing(self, send: Any) -> Any:
+        left = 30
+
+        async def sending(message: Any) -> None:
+            nonlocal left
+            body = message.get("body", b"")
+            for found in re.finditer(b"data: ", body):
+                left -= 1
+                if not left:
+                    self.torn += 1
+                    await send({**message, "body": body[: found.end() + 15], "more_body": True})
+                    raise _Torn
+            await send(message)
+
+        return sending
 
     async def _source(self, name: str) -> AsyncIterator[str]:
         self.runs.append(name)

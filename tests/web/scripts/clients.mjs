@@ -226,12 +226,12 @@ const eventSourceAgain = ({ url }) =>
     gathered(
         (got) =>
             new Promise((resolve) => {
-                got.ids = [];
+                got.frames = [];
                 got.opened = 0;
                 const source = new EventSource(url);
                 source.onopen = () => (got.opened += 1);
                 source.onmessage = (message) => {
-                    got.ids.push(message.lastEventId);
+                    got.frames.push([message.lastEventId, message.data]);
                     nativeEvent(got, message.data);
                 };
                 source.onerror = (event) => {
@@ -241,6 +241,27 @@ const eventSourceAgain = ({ url }) =>
                 };
             }),
     );
+
+// The same by fetch-event-source, which asks again when a connection is torn, and takes any end of a body for the end.
+const microsoftAgain = ({ url }) =>
+    gathered(async (got) => {
+        got.frames = [];
+        got.opened = 0;
+        got.lost = 0;
+        await fetchEventSource(url, {
+            openWhenHidden: true,
+            async onopen(response) {
+                got.opened += response.ok ? 1 : 0;
+            },
+            onmessage(message) {
+                got.frames.push([message.id, message.data]);
+                nativeEvent(got, message.data);
+            },
+            onerror() {
+                got.lost += 1;
+            },
+        });
+    });
 
 const parser = ({ url, stop, method }) =>
     gathered(async (got) => {
@@ -297,4 +318,5 @@ answer({
     eventSourceAgain,
     parser,
     microsoft,
+    microsoftAgain,
 });
