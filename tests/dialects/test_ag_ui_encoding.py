@@ -1,4 +1,4 @@
-"""AG-UI, written: what the client demands is held whatever the events' order; the rules are a model of `@ag-ui/client` 1.0's checks."""
+"""AG-UI, written: what the client demands is held whatever the events' order, by a model of `@ag-ui/client` 1.0's checks."""
 
 from __future__ import annotations
 
