@@ -190,12 +190,13 @@ class End(_Message, frozen=True, tag="end"):
 
 
 class RefusedMessage(_Message, frozen=True, tag="error"):
-    """A message of the client's was refused; nothing else changes."""
+    """A message of the client's was refused; nothing else changes. `correlation_id` finds the line of the server's log."""
 
     code: str
     message: str
     request: str | None = None
     stream: str | None = None
+    correlation_id: str | None = None
 
 
 class Pong(_Message, frozen=True, tag="pong"):

@@ -1,0 +1,251 @@
+"""One stream on its way to one client: a task that reads the hub and writes to the socket.
+
+    starting ──started──> reading ──end──> over
+        |                   |
+        └── error ──> over  └── left, or the connection ends ──> over, and whoever ended it says so
+
+A reading writes at once as long as the client keeps up. If it does not, `slow` says what happens: the reading waits for the
+socket, and what the hub has meanwhile is given by the hub's policy; or the connection ends. Nobody else waits for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import anyio
+
+from streamkit.dialects.outcomes import Outcome
+from streamkit.dialects.websocket.messages import RefusedMessage, Started, write
+from streamkit.errors import InvalidToken, UnknownStream
+from streamkit.flow.clock import Clock
+from streamkit.flow.tasks import Backend, Task
+from streamkit.hub.hub import LAG_EVENTS, Hub
+from streamkit.sinks.failures import report
+from streamkit.sinks.refusals import Refused
+from streamkit.sinks.websocket.limits import Limits
+from streamkit.sinks.websocket.pieces import Place, end_message
+from streamkit.sinks.websocket.sockets import Outgoing, Socket, SocketClosed
+
+__all__ = ["Connection", "Reading", "refusal"]
+
+
+class Connection(Protocol):
+    """What a reading needs of its session."""
+
+    socket: Socket
+    hub: Hub
+    limits: Limits
+    owner: str | None
+    backend: Backend
+    clock: Clock
+
+    def too_slow(self) -> None:
+        """End the connection: its client does not take what it is sent."""
+        ...
+
+    async def takes_place(self, reading: Reading) -> None:
+        """Wait until no other reading of this stream writes, and be the one."""
+        ...
+
+
+class Reading:
+    """See the top of this file.
+
+    Args:
+        connection: Whose it is.
+        request: The client's number of it, or None.
+        find: Gives the stream's name, once it is there to be read.
+        after: The token that it resumes from, or None.
+
+    Attributes:
+        stream: Its name, once it is known.
+        task: Reads.
+        started: Whether the client was told that it begins, and so is owed an end.
+        ended: Whether it was told the end, or has left: nothing more is sent.
+        refused: Whether it never began, by the client's fault.
+        before: The reading of the same name that it waits for, or None.
+        last, token: Of the last event that was sent.
+    """
+
+    __slots__ = (
+        "_after",
+        "_connection",
+        "_find",
+        "_over",
+        "_sent",
+        "_unseen",
+        "_waiter",
+        "before",
+        "ended",
+        "last",
+        "refused",
+        "request",
+        "started",
+        "stream",
+        "task",
+        "token",
+    )
+
+    def __init__(
+        self, connection: Connection, request: str | None, find: Callable[[Reading], Awaitable[str]], after: str | None
+    ) -> None:
+        self._connection = connection
+        self._find = find
+        self._after = after
+        self.request = request
+        self.stream: str | None = None
+        self.task: Task | None = None
+        self.started = False
+        self.ended = False
+        self.refused = False
+        self.before: Reading | None = None
+        self._over: anyio.Event | None = None
+        self.last = -1
+        self.token = after
+        # With `ack_window`: what was sent and not acknowledged, as offsets and bytes.
+        self._sent: deque[tuple[int, int]] = deque()
+        self._unseen = 0
+        self._waiter = connection.backend.waiter()
+
+    async def run(self) -> None:
+        """Find the stream, say that it starts, and read it to its end. Raises nothing but cancellation."""
+        try:
+            self.stream = await self._find(self)
+            await self._connection.takes_place(self)
+            self._connection.socket.write(Outgoing(write(Started(self.stream, self.request, self._after))))
+            self.started = True
+            await self._read(self.stream)
+        except SocketClosed:
+            self.ended = True
+        except Exception as error:
+            self._fail(error)
+
+    def stop(self) -> None:
+        """Read no more."""
+        if self.task is not None and not self.task.done:
+            self.task.cancel()
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell the client how it ended, if it is owed that.
+
+        Raises:
+            SocketClosed: nobody is there.
+        """
+        if self.ended:
+            return
+        self.ended = True
+        if self.started:
+            assert self.stream is not None
+            self._connection.socket.write(end_message(self.stream, self.last, self.token, outcome))
+        else:
+            told = RefusedMessage(outcome.code or outcome.ending, outcome.message, self.request, self.stream)
+            self._connection.socket.write(Outgoing(write(told)))
+
+    async def is_over(self) -> None:
+        """Wait until its task has ended, or it has said its last."""
+        if not self.ended and self.task is not None and not self.task.done:
+            if self._over is None:
+                self._over = anyio.Event()
+            await self._over.wait()
+
+    def tell_over(self) -> None:
+        """Its task has ended."""
+        if self._over is not None:
+            self._over.set()
+
+    def acknowledge(self, seq: int) -> None:
+        """The client has seen all up to this event."""
+        sent = self._sent
+        while sent and sent[0][0] <= seq:
+            self._unseen -= sent.popleft()[1]
+        self._waiter.wake()
+
+    # -- the loop
+
+    async def _read(self, stream: str) -> None:
+        connection = self._connection
+        socket, limits = connection.socket, connection.limits
+        place = Place(stream, limits.policy, self._after)
+        source = connection.hub.read(
+            stream, place, after=self._after, policy=limits.policy, lag=LAG_EVENTS, errors="yield", asked=(connection.owner,)
+        )
+        self._find = _found  # what it holds is needed no more: there may be thousands
+        # Once per message and client: plain and by hand (benchmarks/bench_websocket.py).
+        put, most, window = socket.write, limits.max_pending_bytes, limits.ack_window
+        async with source.open() as run:
+            del source, place
+            async for messages in run.lists():
+                for message in messages:
+                    if self.ended:  # it was left, and the cancel has not come yet
+                        return
+                    if window is not None and not await self._admitted(message, window):
+                        return
+                    if message.last is not None:
+                        self.last, self.token = message.last, message.token
+                    if socket.pending <= most:
+                        put(message)
+                    elif limits.slow == "disconnect":
+                        connection.too_slow()
+                        return
+                    else:
+                        await self._patiently(socket.send(message))
+                    if message.ends:
+                        self.ended = True
+                        return
+
+    async def _admitted(self, message: Outgoing, window: int) -> bool:
+        """Wait until the client has seen enough of what it was sent."""
+        if self._unseen >= window:
+            if self._connection.limits.slow == "disconnect":
+                self._connection.too_slow()
+                return False
+            await self._patiently(self._seen(window))
+        if message.last is not None:
+            self._sent.append((message.last, len(message.payload)))
+            self._unseen += len(message.payload)
+        return True
+
+    async def _seen(self, window: int) -> None:
+        while self._unseen >= window:
+            await self._waiter.wait()
+
+    async def _patiently(self, waiting: Awaitable[None]) -> None:
+        """Wait for the client, and end the connection if it takes nothing for too long."""
+        connection = self._connection
+        clock = connection.clock
+        timer = clock.call_at(clock.now() + connection.limits.stall_timeout, connection.too_slow)
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+
+    def _fail(self, error: Exception) -> None:
+        """Tell the client what went wrong, in words that may be shown."""
+        try:
+            if self.started:
+                self.end(report(error, before_first_byte=False))
+            else:
+                self.ended = True
+                self.refused = isinstance(error, Refused | UnknownStream | InvalidToken)
+                told = refusal(error, self.request, self.stream)
+                self._connection.socket.write(Outgoing(write(told)))
+        except SocketClosed:
+            self.ended = True
+
+
+def refusal(error: Exception, request: str | None, stream: str | None) -> RefusedMessage:
+    """What a client is told whose message could not be obeyed. Logged, unless it was refused on purpose."""
+    if isinstance(error, Refused):
+        return RefusedMessage(error.code, error.message, request, stream)
+    outcome = report(error, before_first_byte=True)
+    # Whose fault it is that there is no such stream, nobody must learn.
+    found = None if isinstance(error, UnknownStream | InvalidToken) else outcome.correlation_id
+    return RefusedMessage(outcome.code, outcome.message, request, stream, found)
+
+
+async def _found(reading: Reading) -> str:
+    """In the place of what found the stream."""
+    assert reading.stream is not None
+    return reading.stream

@@ -1,0 +1,384 @@
+"""One connection: what its client asks for, what it is told, and the way out.
+
+    the connection's own task       listens, and obeys each message at once or by a task
+    a task per reading              see `reading`
+    a task per cancel               a hub's cancel waits until the source is closed
+
+How it ends:
+
+    the client closes, or is gone           nothing more is said
+    goodbye(code, outcome)                  each reading is stopped and told `end` with the outcome, then close with the code:
+                                            draining 1001; too slow 1013; sign-in expired 4401; rules broken 1008, 1003, 1009
+    the task is cancelled                   readings are stopped, the cancel goes on
+
+All tasks have ended when `run` returns. The generations go on in their hub, as `on_disconnect` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from streamkit.dialects.outcomes import MESSAGES, Outcome
+from streamkit.dialects.websocket.messages import (
+    VERSION,
+    Ack,
+    Cancel,
+    ClientMessage,
+    Hello,
+    Leave,
+    Malformed,
+    Ping,
+    Pong,
+    RefusedMessage,
+    Resume,
+    Send,
+    ServerMessage,
+    read_client,
+    write,
+)
+from streamkit.flow.clock import Clock, current_clock
+from streamkit.flow.tasks import Backend, Task, Timer, current_backend
+from streamkit.hub.hub import Hub
+from streamkit.hub.tokens import parse_token
+from streamkit.sinks.failures import LOGGER
+from streamkit.sinks.interrupts import interrupt_for
+from streamkit.sinks.refusals import Refused
+from streamkit.sinks.websocket.generations import Generations
+from streamkit.sinks.websocket.limits import ACK_EVERY, Limits, Rate
+from streamkit.sinks.websocket.reading import Reading, refusal
+from streamkit.sinks.websocket.requests import SocketRequest
+from streamkit.sinks.websocket.sockets import Outgoing, Socket, SocketClosed
+
+__all__ = ["DRAINING", "Session"]
+
+Goodbye: TypeAlias = tuple[int, str, Outcome]
+
+DRAINING: Final = Outcome("draining", "draining", MESSAGES["draining"], retryable=True)
+# A client that takes nothing may have so many bytes of answers on their way, beside its events.
+_ANSWERS: Final = 1 << 20
+_TOO_SLOW: Final = Outcome("error", "buffer-full", MESSAGES["buffer-full"], retryable=True)
+_EXPIRED: Final = Outcome("error", "unauthorized", "The sign-in has expired.", retryable=True)
+_BROKEN: Final = Outcome("error", "policy", "The connection was closed: its client broke the rules.")
+_FAULT: Final = Outcome("error", "error", MESSAGES["error"])
+
+
+class Session:
+    """See the top of this file.
+
+    Args:
+        socket: The connection, accepted.
+        generations: Starts what the client asks for.
+        limits: What it may do.
+        request: The handshake.
+        owner: Whose it is, None for nobody's.
+        expires_in: Seconds until the sign-in is over, or None.
+
+    Memory: a task and a few numbers for each stream that is read, at most `max_streams`; nothing for what waits to be sent, which
+        stays in the hub.
+    """
+
+    __slots__ = (
+        "_cancels",
+        "_draining",
+        "_generations",
+        "_goodbye",
+        "_handling",
+        "_heard",
+        "_interrupt",
+        "_owed",
+        "_rate",
+        "_readings",
+        "_refusals",
+        "_request",
+        "_tasks",
+        "_timers",
+        "_waiter",
+        "backend",
+        "clock",
+        "hub",
+        "limits",
+        "owner",
+        "socket",
+    )
+
+    def __init__(
+        self,
+        socket: Socket,
+        generations: Generations,
+        limits: Limits,
+        request: SocketRequest,
+        owner: str | None,
+        expires_in: float | None,
+    ) -> None:
+        self.backend: Backend = current_backend()
+        self.clock: Clock = current_clock(self.backend)
+        self.socket = socket
+        self.hub: Hub = generations.hub
+        self.limits = limits
+        self.owner = owner
+        self._generations = generations
+        self._request = request
+        self._interrupt = interrupt_for(self.backend)
+        self._waiter = self.backend.waiter()
+        self._readings: dict[str, Reading] = {}
+        self._tasks: set[Reading] = set()
+        self._cancels: set[Task] = set()
+        self._goodbye: Goodbye | None = None
+        # Readings that were stopped and whose clients are to be told so.
+        self._owed: tuple[Reading, ...] = ()
+        self._draining = False
+        self._handling = False
+        self._refusals = limits.max_refusals
+        self._rate = Rate(limits.max_messages_per_second, now=self.clock.now())
+        self._heard = self.clock.now()
+        self._timers: dict[str, Timer] = {}
+        if expires_in is not None:
+            self._at(self._heard + max(expires_in, 0.0), "expiry", self._expire)
+        if limits.silence is not None:
+            self._at(self._heard + limits.silence, "silence", self._listen_for_life)
+
+    async def run(self) -> None:
+        """Serve the client until one side closes. Raises nothing but cancellation."""
+        every = None if self.limits.ack_window is None else ACK_EVERY
+        finished = False
+        try:
+            self._tell(Hello(VERSION, self.limits.max_message_bytes, every))
+            await self._interrupt.run(self._listen)
+            finished = True
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            await self._stop_all()
+            if not finished:  # cancelled from outside: nobody waits for a goodbye
+                self.socket.abort()
+        if self._goodbye is not None:
+            await self._say(self._goodbye)
+
+    # -- ending
+
+    def drain(self, limit: float) -> None:
+        """Start nothing more; close when all readings have ended, and after so many seconds in any case."""
+        self._draining = True
+        if self._goodbye is not None:
+            return
+        if not self._tasks or limit <= 0:
+            self._leave(1001, "draining", DRAINING)
+        else:
+            self._at(self.clock.now() + limit, "drain", lambda: self._leave(1001, "draining", DRAINING))
+
+    def end(self) -> None:
+        """The server stops; see `draining.Member`."""
+        self.drain(0.0)
+
+    def cut(self) -> None:
+        """It has not ended in time: without a word."""
+        self.socket.abort()
+        self._interrupt.fire()
+
+    def too_slow(self) -> None:
+        """See `Connection`."""
+        self._leave(1013, "too slow", _TOO_SLOW)
+
+    def _expire(self) -> None:
+        self._leave(4401, "sign-in expired", _EXPIRED)
+
+    def _listen_for_life(self) -> None:
+        assert self.limits.silence is not None
+        due = self._heard + self.limits.silence
+        if self.clock.now() < due:
+            self._at(due, "silence", self._listen_for_life)
+        else:
+            self._leave(1001, "silent for too long", _BROKEN)
+
+    def _at(self, when: float, name: str, callback: Callable[[], None]) -> None:
+        self._timers[name] = self.clock.call_at(when, callback)
+
+    def _leave(self, code: int, reason: str, outcome: Outcome) -> None:
+        """The first goodbye counts."""
+        if self._goodbye is None:
+            self._goodbye = (code, reason, outcome)
+            if not self._handling:  # else the listening task itself is here, and looks at once
+                self._interrupt.fire()
+
+    async def _say(self, goodbye: Goodbye) -> None:
+        code, reason, outcome = goodbye
+        try:
+            for reading in self._owed:
+                reading.end(outcome)
+            if not await self.backend.bounded(self.socket.close(code, reason), self.limits.close_timeout, self.clock):
+                self.socket.abort()
+        except SocketClosed:
+            LOGGER.debug("a client left before it was told goodbye")
+
+    async def _stop_all(self) -> None:
+        """End all tasks, whatever cancels this one meanwhile."""
+        self._owed = tuple(self._tasks)
+        for reading in self._owed:
+            reading.stop()
+        for task in list(self._cancels):
+            task.cancel()
+        if self._tasks or self._cancels:
+            await self.backend.finish(self._waiter.wait, lambda: not (self._tasks or self._cancels))
+
+    # -- listening
+
+    async def _listen(self) -> None:
+        receive, clock = self.socket.receive, self.clock
+        most = self.limits.max_message_bytes
+        try:
+            while self._goodbye is None:
+                message = await receive()
+                now = self._heard = clock.now()
+                self._handling = True
+                if isinstance(message, bytes):
+                    self._leave(1003, "text messages only", _BROKEN)
+                elif len(message) > most or (not message.isascii() and len(message.encode("utf-8", "replace")) > most):
+                    self._leave(1009, f"a message has at most {most} bytes", _BROKEN)
+                elif not self._rate.admits(now):
+                    self._leave(1008, "too many messages", _BROKEN)
+                else:
+                    self._obey(read_client(message))
+                self._handling = False
+        except SocketClosed:
+            self._goodbye = None
+        except Exception:
+            LOGGER.exception("a WebSocket's session failed")
+            self._goodbye = (1011, "internal error", _FAULT)
+
+    def _obey(self, message: ClientMessage | Malformed) -> None:
+        match message:
+            case Ack():
+                reading = self._readings.get(message.stream)
+                while reading is not None:  # of those that wait for their turn, the one whose turn it is
+                    reading.acknowledge(message.seq)
+                    reading = reading.before
+            case Ping():
+                self._tell(Pong(message.request))
+            case Leave():
+                self._let_go(message)
+            case Cancel():
+                self._cancel(message)
+            case Send():
+                self._send(message)
+            case Resume():
+                self._resume(message)
+            case Malformed():
+                self._refuse(RefusedMessage(message.code, message.message, message.request, message.stream))
+
+    def _send(self, message: Send) -> None:
+        scope, owner = self._request.scope, self.owner
+        asked = SocketRequest(scope, owner=owner, stream=message.stream, body=bytes(message.input), token=self._request.token)
+
+        async def find(reading: Reading) -> str:
+            name, joined = await self._generations.begin(asked, message.if_running)
+            if joined and (there := self._readings.get(name)) is not None and not there.ended:
+                raise _read_already()
+            return name
+
+        self._start(message, find, None)
+
+    def _resume(self, message: Resume) -> None:
+        async def find(reading: Reading) -> str:
+            if message.after is not None:
+                parse_token(message.after)
+            await self.hub.look(message.stream, asked=(self.owner,))
+            if (there := self._readings.get(message.stream)) is not None and not there.ended:
+                raise _read_already()
+            return message.stream
+
+        self._start(message, find, message.after)
+
+    def _start(self, message: Send | Resume, find: Callable[[Reading], Awaitable[str]], after: str | None) -> None:
+        if self._draining:
+            self._tell(RefusedMessage("draining", MESSAGES["draining"], message.request, message.stream))
+            return
+        if len(self._tasks) >= self.limits.max_streams:
+            told = f"At most {self.limits.max_streams} streams are read at once."
+            self._refuse(RefusedMessage("too-many-streams", told, message.request, message.stream))
+            return
+        reading = Reading(self, message.request, find, after)
+        self._tasks.add(reading)
+
+        def ended() -> None:
+            self._over(reading)
+
+        reading.task = self.backend.spawn(reading.run, _nothing, "streamkit reading", ended)
+
+    async def takes_place(self, reading: Reading) -> None:
+        """See `Connection`."""
+        name = reading.stream
+        assert name is not None
+        reading.before = self._readings.get(name)
+        self._readings[name] = reading
+        if reading.before is not None:
+            await reading.before.is_over()
+            reading.before = None
+            if self._readings.get(name) is not reading:
+                raise Refused(409, "Another start of this stream came after this one.", code="replaced")
+
+    def _over(self, reading: Reading) -> None:
+        """Its task has ended."""
+        self._tasks.discard(reading)
+        if reading.stream is not None and self._readings.get(reading.stream) is reading:
+            del self._readings[reading.stream]
+        reading.tell_over()
+        self._waiter.wake()
+        if reading.refused:
+            self._count_refusal()
+        if self._draining and not self._tasks:
+            self._leave(1001, "draining", DRAINING)
+
+    def _let_go(self, message: Leave) -> None:
+        reading = self._readings.get(message.stream)
+        if reading is None:
+            self._refuse(RefusedMessage("not-found", MESSAGES["not-found"], None, message.stream))
+            return
+        reading.ended = True
+        reading.stop()
+
+    def _cancel(self, message: Cancel) -> None:
+        if len(self._cancels) >= self.limits.max_streams:
+            self._refuse(RefusedMessage("too-many-requests", "Too much at once.", message.request, message.stream))
+            return
+
+        async def main() -> None:
+            try:
+                await self.hub.cancel(message.stream, owner=self.owner)
+            except Exception as error:
+                self._refuse(refusal(error, message.request, message.stream))
+
+        def done() -> None:
+            self._cancels.discard(task)
+            self._waiter.wake()
+
+        task = self.backend.spawn(main, _nothing, "streamkit cancel", done)
+        self._cancels.add(task)
+
+    # -- telling
+
+    def _refuse(self, told: RefusedMessage) -> None:
+        self._tell(told)
+        self._count_refusal()
+
+    def _count_refusal(self) -> None:
+        self._refusals -= 1
+        if self._refusals < 0:
+            self._leave(1008, "too many refused messages", _BROKEN)
+
+    def _tell(self, message: ServerMessage) -> None:
+        if self.socket.pending > self.limits.max_pending_bytes + _ANSWERS:
+            self.too_slow()
+            return
+        try:
+            self.socket.write(Outgoing(write(message)))
+        except SocketClosed:
+            LOGGER.debug("a client left before it was answered")
+
+
+def _read_already() -> Refused:
+    return Refused(409, "This connection reads that stream already.", code="already-read")
+
+
+async def _nothing() -> None:
+    """A task of a session has nothing to clean up."""

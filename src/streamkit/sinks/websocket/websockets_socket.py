@@ -1,0 +1,84 @@
+"""A connection of the `websockets` library (its asyncio server).
+
+Messages go to the connection's transport as frames that are made once for all clients: the frame of a server depends on nothing but
+the message, and an uncompressed one is right even where compression was agreed on. That costs less than the library's own
+`broadcast`, which makes the frame for each. What the library itself sends (pongs, the closing handshake) goes to the same
+transport at once, so the order is kept; a message that must wait goes through its `send`.
+
+Pings, and closing a client that does not answer them, are the library's: `ping_interval` and `ping_timeout` of its `serve`.
+"""
+
+from __future__ import annotations
+
+from asyncio import WriteTransport
+from typing import TYPE_CHECKING, Final
+
+from streamkit import extras
+from streamkit.sinks.websocket.sockets import Outgoing, SocketClosed
+
+if TYPE_CHECKING:
+    from websockets.asyncio.server import ServerConnection
+
+__all__ = ["WebsocketsSocket"]
+
+_WANTED_BY: Final = "streamkit.sinks.websocket"
+
+
+class WebsocketsSocket:
+    """See `Socket`.
+
+    Args:
+        connection: Of the library's server, as its handler gets it.
+        room: Bytes in the transport's buffer from which on a message waits.
+
+    Memory: the transport's buffer, up to `room` and one message.
+    """
+
+    __slots__ = ("_closed_error", "_connection", "_open", "_pending", "_protocol", "_transport", "_write")
+
+    def __init__(self, connection: ServerConnection, room: int) -> None:
+        exceptions = extras.require("websockets.exceptions", extra="websockets", wanted_by=_WANTED_BY)
+        protocol = extras.require("websockets.protocol", extra="websockets", wanted_by=_WANTED_BY)
+        transport = connection.transport
+        assert isinstance(transport, WriteTransport)
+        transport.set_write_buffer_limits(high=room)
+        self._closed_error: type[Exception] = exceptions.ConnectionClosed
+        self._open: object = protocol.State.OPEN
+        self._connection = connection
+        self._protocol = connection.protocol
+        self._transport = transport
+        self._pending = transport.get_write_buffer_size
+        self._write = transport.write
+
+    @property
+    def pending(self) -> int:
+        """See `Socket`."""
+        return self._pending()
+
+    def write(self, message: Outgoing) -> None:
+        """See `Socket`."""
+        if self._protocol.state is not self._open:
+            raise SocketClosed
+        self._write(message.framed or message.frame())
+
+    async def send(self, message: Outgoing) -> None:
+        """See `Socket`."""
+        try:
+            await self._connection.send(message.payload, text=not message.binary)
+        except self._closed_error:
+            raise SocketClosed from None
+
+    async def receive(self) -> str | bytes:
+        """See `Socket`."""
+        try:
+            return await self._connection.recv()
+        except self._closed_error:
+            raise SocketClosed from None
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `Socket`."""
+        await self._connection.close(code, reason)
+
+    def abort(self) -> None:
+        """See `Socket`."""
+        self._transport.abort()
