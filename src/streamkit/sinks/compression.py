@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Final, Protocol, TypeAlias, cast
 
@@ -27,7 +28,17 @@ from streamkit.errors import ConfigError
 from streamkit.extras import require
 from streamkit.sinks.asgi import Message, RawHeaders, Receive, Scope, Send
 
-__all__ = ["CODINGS", "Compress", "Compression", "Compressor", "check_compress", "compressed_for", "compressor", "negotiated"]
+__all__ = [
+    "CODINGS",
+    "Compress",
+    "Compression",
+    "Compressor",
+    "check_compress",
+    "compressed_for",
+    "compressor",
+    "installed",
+    "negotiated",
+]
 
 CODINGS: Final = ("gzip", "zstd", "br")
 """What can be written, best first."""
@@ -198,11 +209,14 @@ def _offered(compress: Compress) -> tuple[str, ...]:
     if compress is False:
         return ()
     if compress is True:
-        return _INSTALLED
+        return installed()
     return tuple(compress)
 
 
-_INSTALLED: Final = tuple(coding for coding in CODINGS if coding not in _PACKAGES or find_spec(_PACKAGES[coding]) is not None)
+@cache
+def installed() -> tuple[str, ...]:
+    """Those of `CODINGS` that can be written here."""
+    return tuple(coding for coding in CODINGS if coding not in _PACKAGES or find_spec(_PACKAGES[coding]) is not None)
 
 
 class _Gzip:
