@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ui_messages import UIMessage
 
 from streamkit.dialects import CANCELLED, DONE, Encoder, Outcome, get, outcome_of
-from streamkit.dialects.ai_sdk import AISDKEncoder
+from streamkit.dialects.ai_sdk import AISDKEncoder, answer_id
 from streamkit.dialects.ai_sdk.text import AISDKTextEncoder
 from streamkit.dialects.openai_chat import OpenAIChatEncoder
 from streamkit.errors import LocalProtocolError, RateLimitError, StreamDraining, StreamTruncated
@@ -84,10 +84,28 @@ def test_the_dialects_are_known_by_name_and_say_their_headers() -> None:
     assert (False, False, True) == (stream.replays_ended, text.replays_ended, get("native").replays_ended)
 
 
-def test_no_name_of_a_stream_becomes_the_id_of_a_message() -> None:
+def test_no_name_of_a_stream_is_the_id_of_a_message() -> None:
     assert message([TextDelta("a")], id="chat-7").id is None
     assert message([Start("own"), TextDelta("a")], id="chat-7").id == "own"
     assert message([Start(""), TextDelta("a")]).id is None
+
+
+def test_the_id_of_a_providers_request_is_no_messages_and_the_applications_own_is() -> None:
+    provider = Start("chatcmpl-1", "m", "openai")
+    assert message([provider, TextDelta("a")]).id is None
+    got = message([Start("own"), provider, TextDelta("a")])
+    assert ("own", 1, "m") == (got.id, got.steps, got.metadata["model"])
+
+
+@pytest.mark.parametrize("messages", [None, {}, [], "text", [1], [{"role": "user", "id": "u"}], [{"role": "assistant", "id": 1}]])
+def test_an_answer_that_begins_a_message_has_an_id_of_its_own(messages: object) -> None:
+    first, second = answer_id(messages), answer_id(messages)
+    assert first != second
+    assert 22 <= len(first)
+
+
+def test_an_answer_that_goes_on_with_a_message_has_its_id() -> None:
+    assert "a1" == answer_id([{"role": "user", "id": "u1"}, {"role": "assistant", "id": "a1", "parts": []}])
 
 
 def test_the_model_is_said_once_by_who_knows_it() -> None:

@@ -1,6 +1,6 @@
 """The UI message stream, version 1, written: events in, frames out, as AI SDK clients read them.
 
-    Start                               start, with its id as messageId and the model; behind a Finish, or when something was said
+    Start                               start, with messageId (see below) and the model; behind a Finish, or when something was said
                                         already, a new step
     TextDelta, ReasoningDelta           a part for each index: -start, -delta, -end; proofs of reasoning in providerMetadata
     ToolCallStart, -Delta, ToolCall,    tool-input-start, -delta, -available (or -error), tool-output-available, -error:
@@ -17,8 +17,9 @@ is used for two parts. Parts of one kind may be open side by side, by index; tex
 they are shown in the order in which they came, and a tool call ends both. A failed answer is left as it is: what was cut is not
 done, and clients stop reading at `error`. Behind it [DONE] says only that no more is to come.
 
-The message's id is that of `Start` alone. What sinks give as `id` names a stream, which may be a chat's, and a message whose
-id is there already is overwritten by clients. They draw one of their own where none comes.
+The message's id is that of a `Start` without a provider: the application's own word (`answer_id` finds it). A provider's id names
+a request, of which one message may have several, and what sinks give as `id` names a stream, which may be a whole chat's: clients
+would show a message twice, or write over another. They draw one of their own where none comes.
 
 A message has one answer, so that events of other choices are left out. There are no words for Ping and Raw.
 """
@@ -207,7 +208,7 @@ class AISDKEncoder:
         self._model = event.model or known
         frames: list[OutFrame] = []
         if not self._begun:
-            frames = self._begin(event.id)
+            frames = self._begin(event.id if event.provider is None else None)
         elif self._model != known:
             frames = [chunk("message-metadata", messageMetadata={"model": self._model})]
         if self._step and (self._said or self._finish is not None):
