@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -429,7 +430,7 @@ async def test_who_leaves_early_stops_what_nobody_else_knows_and_leaves_what_has
         async with scripted(endless) as server, client_of(server) as client:
             async with client.send("Hi", stream=name) as events:
                 assert TextDelta("0 ") == await anext(events)
-            await so(lambda server=server: server.all_heard("leave"))
+            await so(partial(server.all_heard, "leave"))
             assert told == [said["type"] for said in server.heard[1:]]
 
 

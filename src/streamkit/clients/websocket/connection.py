@@ -66,7 +66,7 @@ def connect(
     Args:
         url: Where the server is; ws or wss.
         headers: Of the request that opens a connection; a callable, also a coroutine function, gives them anew for each.
-        origin: The `Origin` to send, as a page would; None sends none.
+        origin: The `Origin` to send; None sends that of the address, as a page of the same server does.
         max_retries: Attempts in a row that bring nothing new, after which it gives up; 0 never tries again.
         min_wait, max_wait: The waits between them, in seconds: each is drawn between 0 and a bound, which doubles from `min_wait`
             to `max_wait`; a server that asks for more, up to `max_wait`, gets that on top.

@@ -71,7 +71,7 @@ class Dialler:
     Args:
         url: ws or wss.
         headers: See `HeadersGiven`.
-        origin: What a page would send as its origin; None sends none.
+        origin: What is sent as `Origin`; None takes that of the address, as a page of the same server would.
         max_message_bytes: The longest message that is taken.
         open_timeout, close_timeout: Seconds for the handshakes.
 
@@ -94,7 +94,7 @@ class Dialler:
         if headers is not None and not callable(headers):
             _check_headers(headers)
         self._headers = headers
-        self._origin = origin
+        self._origin = _origin_of(self.url) if origin is None else origin
         self._max_message_bytes = max_message_bytes
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
@@ -187,6 +187,12 @@ def _refused(error: InvalidStatus, where: str) -> Failure:
     passing = status in _PASSING_STATUSES
     refusal = source_error("the connection was refused", provider=where, status=status, retryable=passing, retry_after=retry_after)
     return Failure(refusal, passing=passing)
+
+
+def _origin_of(url: str) -> str:
+    """The origin of a page of the same server (RFC 6454, section 6.2)."""
+    parts = urlsplit(url)
+    return f"http{parts.scheme[2:]}://{parts.netloc.rpartition('@')[2]}"
 
 
 def shown(url: str) -> str:

@@ -176,11 +176,7 @@ class Reading:
             return "lost"
         if message.code == "draining":
             return self._drain(message.message)
-        if self._started:
-            cause = refusal(message)
-            self.fail(lambda: _cut("the rest of the stream cannot be had any more", cause))
-        else:
-            self.fail(lambda: refusal(message))
+        self._not_there(message)
         return "over"
 
     def take(self, message: Events, size: int) -> Verdict:
@@ -227,6 +223,9 @@ class Reading:
             case _ if outcome.code == "unauthorized" and outcome.retryable:
                 self.state = "idle"
                 return "expired"
+            case _ if outcome.code in ("not-found", "bad-token"):
+                self._not_there(RefusedMessage(outcome.code, outcome.message))
+                return "over"
             case _:
                 event = ErrorEvent(outcome.message, code=outcome.code, retryable=outcome.retryable, retry_after=outcome.retry_after)
                 token, number = self._token, outcome.correlation_id
@@ -249,6 +248,13 @@ class Reading:
             self.fail(lambda: _cut("the connection broke, and no other could be had", error))
         else:
             self.fail(lambda: _again(error))
+
+    def _not_there(self, message: RefusedMessage) -> None:
+        if self._next is None:
+            self.fail(lambda: refusal(message))
+        else:
+            cause = refusal(message)
+            self.fail(lambda: _cut("the rest of the stream cannot be had any more", cause))
 
     def _lose(self, what: str) -> Verdict:
         self._losses += 1

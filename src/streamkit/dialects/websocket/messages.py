@@ -7,7 +7,7 @@
                                                       events   first..last of the stream, in order, none left out
                                                       binary   the same, of one DataDelta
                                                       end      exactly one for each started reading that was not left
-    cancel  stop the generation, keep what came       (its end comes to every reader)
+    cancel  stop the generation, keep what came       pong     if it has a `request`; its end comes to every reader
     leave   read it no more                           (nothing)
     ack     seen up to here                           (nothing)
     ping                                              pong

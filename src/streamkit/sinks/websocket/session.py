@@ -331,8 +331,7 @@ class Session:
 
     def _let_go(self, message: Leave) -> None:
         reading = self._readings.get(message.stream)
-        if reading is None:
-            self._refuse(RefusedMessage("not-found", MESSAGES["not-found"], None, message.stream))
+        if reading is None:  # it has ended meanwhile, which its client could not know
             return
         reading.ended = True
         reading.stop()
@@ -345,6 +344,8 @@ class Session:
         async def main() -> None:
             try:
                 await self.hub.cancel(message.stream, owner=self.owner)
+                if message.request is not None:
+                    self._tell(Pong(message.request))
             except Exception as error:
                 self._refuse(refusal(error, message.request, message.stream))
 
