@@ -38,6 +38,7 @@ __all__ = [
     "compressor",
     "installed",
     "negotiated",
+    "offered",
 ]
 
 CODINGS: Final = ("gzip", "zstd", "br")
@@ -87,7 +88,7 @@ class Compression:
             raise TypeError(f"Compression() takes an ASGI application, got {type(app).__name__}")
         check_compress("Compression", codings, "codings")
         self._app = app
-        self._codings = _offered(codings)
+        self._codings = offered(codings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -115,7 +116,7 @@ def check_compress(by: str, compress: object, name: str = "compress") -> None:
 
 def compressed_for(scope: Scope, send: Send, compress: Compress) -> Send:
     """A `send` for this request: the same one, if nothing is to be compressed."""
-    codings = _offered(compress)
+    codings = offered(compress)
     if not codings:
         return send
     headers = cast("Iterable[tuple[bytes, bytes]]", scope.get("headers", ()))
@@ -205,7 +206,8 @@ def compressor(coding: str) -> Compressor:
             raise ConfigError(f"{coding!r:.80} is none of the codings {', '.join(CODINGS)}")
 
 
-def _offered(compress: Compress) -> tuple[str, ...]:
+def offered(compress: Compress) -> tuple[str, ...]:
+    """With what, best first."""
     if compress is False:
         return ()
     if compress is True:

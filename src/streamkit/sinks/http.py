@@ -55,7 +55,7 @@ class Response(Responder):
     ...     sent.append(message)
     >>> asyncio.run(Response(["Hi"], "ndjson")({"type": "http", "method": "GET"}, receive, send))
     >>> sent[-1]["body"]
-    b'{"type":"end"}\\n'
+    b'{"type":"finish"}\\n{"type":"end"}\\n'
     """
 
     def __init__(
@@ -67,11 +67,7 @@ class Response(Responder):
         **options: Unpack[ResponseOptions],
     ) -> None:
         self._format = format
-        if content_type is not None:
-            given = options.get("headers")
-            pairs = cast("Mapping[str, str]", given).items() if isinstance(given, Mapping) else given
-            options["headers"] = [("content-type", content_type), *(pairs or ())]
-        super().__init__("http.Response", stream, self._writer, options)
+        super().__init__("http.Response", stream, self._writer, options, content_type=content_type)
 
     def _writer(self, options: Options) -> Writer:
         return writer_of(self._format, options)

@@ -99,6 +99,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         check_compress(by, options.compress)
         return options
 
+    def typed(self, content_type: str | None) -> Options:
+        """The same for a body of this content type; None leaves it to the format.
+
+        Raises:
+            ConfigError: it cannot be a header.
+        """
+        if content_type is None:
+            return self
+        raw_headers({"content-type": content_type})
+        given = self.headers or ()
+        pairs = cast("Mapping[str, str]", given).items() if isinstance(given, Mapping) else given
+        return msgspec.structs.replace(self, headers=[("content-type", content_type), *pairs])
+
     def stream(self, stream: Streamable) -> Stream[object]:
         """What is to be written; `sk.stream` says what it cannot take."""
         found = stream_of(cast("Stream[object]", stream))
@@ -119,14 +132,23 @@ class Responder:
         stream: What to send.
         new_codec: Makes what writes it, for each request.
         options: As the user gave them.
+        content_type: Another than the codec's.
 
     Attributes:
         status, raw_headers: Of the response; what wraps it may change them until it is called.
     """
 
-    def __init__(self, by: str, stream: Streamable, new_codec: Callable[[Options], Writer], options: ResponseOptions) -> None:
+    def __init__(
+        self,
+        by: str,
+        stream: Streamable,
+        new_codec: Callable[[Options], Writer],
+        options: ResponseOptions,
+        *,
+        content_type: str | None = None,
+    ) -> None:
         self._by = by
-        self._options = Options.checked(by, options)
+        self._options = Options.checked(by, options).typed(content_type)
         self._stream = self._options.stream(stream)
         self._new_codec = new_codec
         # It checks the arguments here, and serves the first request.
@@ -156,6 +178,7 @@ class Responder:
             nonlocal outcome
             outcome = how
 
+        wire = send
         in_trailers = takes_trailers(scope)
         if in_trailers:
             send = _Trailing(send, lambda: CANCELLED if codec.cancelled and outcome is DONE else outcome).deliver
@@ -170,6 +193,8 @@ class Responder:
             lets_through=self._options.lets_through,
             ended=ended,
             in_trailers=in_trailers,
+            scope=scope,
+            wire=wire,
         ).answer()
 
     def __repr__(self) -> str:
