@@ -193,7 +193,7 @@ def test_a_real_sdk_reads_a_recording_and_ctrl_c_ends_the_server(chat: Path) -> 
         with httpx.stream("POST", url, json={}) as response:
             assert (200, "text/event-stream") == (response.status_code, response.headers["content-type"])
             assert CHAT == [chunk.decode() for chunk in response.iter_raw()]
-        assert 421 == httpx.get(url, headers={"host": "evil.example"}).status_code
+        assert 403 == httpx.get(url, headers={"host": "evil.example"}).status_code
         assert 200 == httpx.head(url).status_code
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=PATIENCE)

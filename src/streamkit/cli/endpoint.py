@@ -20,6 +20,8 @@ from streamkit.events import Event
 from streamkit.extras import require
 from streamkit.flow.streams import Stream
 from streamkit.sinks import sse
+from streamkit.sinks.safety.hosts import LOOPBACK_HOSTS, AllowedHosts
+from streamkit.sinks.safety.origins import host_and_port
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "listen", "make_app", "serving"]
 
 HOST = "127.0.0.1"
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 # Seconds that open answers get when the server is told to stop.
 GRACE = 1
 
@@ -46,9 +47,7 @@ def make_app(answer: Answer, *, dialect: str = "native") -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if not is_loopback(_header(scope, b"host")):
-            await _say(send, 421, "This server answers only under 127.0.0.1 or localhost.")
-        elif scope["path"] != "/ask":
+        if scope["path"] != "/ask":
             await _say(send, 404, "There is only /ask?question=... here.")
         elif scope["method"] != "GET":
             await _say(send, 405, "Ask with GET.")
@@ -59,7 +58,7 @@ def make_app(answer: Answer, *, dialect: str = "native") -> App:
             else:
                 await sse.Response(answer(question), dialect=dialect)(scope, receive, send)
 
-    return app
+    return AllowedHosts(app, LOOPBACK_HOSTS)
 
 
 def is_loopback(host: str) -> bool:
@@ -68,12 +67,8 @@ def is_loopback(host: str) -> bool:
     >>> is_loopback("localhost:8000"), is_loopback("[::1]:8000"), is_loopback("evil.example:8000")
     (True, True, False)
     """
-    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
-    return name.lower() in LOOPBACK_NAMES
-
-
-def _header(scope: Scope, wanted: bytes) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+    asked = host_and_port(host)
+    return asked is not None and asked[0] in LOOPBACK_HOSTS
 
 
 async def _say(send: Send, status: int, text: str) -> None:

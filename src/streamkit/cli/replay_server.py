@@ -109,7 +109,7 @@ class _Answers:
         head = await reader.readuntil(b"\r\n\r\n")
         host = _HOST.search(head)
         if host is None or not is_loopback(host[1].decode("latin-1").strip()):
-            writer.write(_head(421, "text/plain") + b"0\r\n\r\n")
+            writer.write(_head(403, "text/plain") + b"0\r\n\r\n")
             return
         if _EXPECTS.search(head):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
