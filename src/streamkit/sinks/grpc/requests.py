@@ -40,12 +40,10 @@ class GrpcRequest:
         input: What was asked: a `str`, a `DataDelta` (bytes with their media type), another JSON value, or None. For "send" and
             "converse", where input comes bit by bit, None.
         turn: The number of the turn in a conversation; 0 for all else.
-        deadline: Seconds that were left for the call when it came, or None.
-        peer: The client's address as gRPC has it, such as "ipv4:127.0.0.1:40312".
         context: The `grpc.aio.ServicerContext`, for what is not here: authentication, compression ...
     """
 
-    __slots__ = ("_inputs", "_metadata", "context", "deadline", "input", "method", "peer", "turn")
+    __slots__ = ("_inputs", "_metadata", "context", "input", "method", "turn")
 
     def __init__(
         self, method: Method, context: CallContext, *, input: Piece = None, inputs: InputQueue | None = None, turn: int = 0
@@ -54,8 +52,6 @@ class GrpcRequest:
         self.input = input
         self.turn = turn
         self.context = context
-        self.deadline = context.time_remaining()
-        self.peer = context.peer()
         self._inputs = inputs
         self._metadata: Mapping[str, str | bytes] | None = None
 
@@ -65,6 +61,16 @@ class GrpcRequest:
         if self._metadata is None:
             self._metadata = MappingProxyType(dict(self.context.invocation_metadata() or ()))
         return self._metadata
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds that are left for the call; None if its client has set no limit."""
+        return self.context.time_remaining()
+
+    @property
+    def peer(self) -> str:
+        """The client's address as gRPC has it, such as "ipv4:127.0.0.1:40312"."""
+        return self.context.peer()
 
     @property
     def inputs(self) -> Stream[Any]:

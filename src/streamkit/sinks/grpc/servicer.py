@@ -41,7 +41,7 @@ from streamkit.sinks.chats import Refused
 from streamkit.sinks.failures import LOGGER, report
 from streamkit.sinks.grpc.kept import KeptView
 from streamkit.sinks.grpc.requests import CallContext, GrpcRequest, InputQueue, Method
-from streamkit.sinks.grpc.turns import Collecting, Copying, Taking, Turn, Why, Writing, writer
+from streamkit.sinks.grpc.turns import Collecting, Copying, Taking, Turn, Why, Writing
 
 __all__ = ["GrpcHandler", "OwnerOf", "StreamsServicer"]
 
@@ -147,7 +147,7 @@ class StreamsServicer:
     async def _complete(self, data: bytes, context: CallContext) -> bytes:
         request = GrpcRequest("complete", context, input=(await self._read(self._wire.asked, data, context))[0])
         into = Collecting()
-        await self._answer(self._begin(partial(self._asked, request), into), context)
+        await self._answer(self._begin(partial(self._asked, request), into, context), context)
         return await self._whole(into, context)
 
     async def _stream(self, data: bytes, context: CallContext) -> None:
@@ -156,8 +156,8 @@ class StreamsServicer:
         if self._hub is not None:
             await self._answer_kept(request, id, context)
             return
-        into = Writing(self._wire, writer(context.write))
-        await self._answer(self._begin(partial(self._asked, request), into), context)
+        into = Writing(self._wire)
+        await self._answer(self._begin(partial(self._asked, request), into, context), context)
 
     async def _send(self, _inputs: object, context: CallContext) -> bytes:
         into = Collecting()
@@ -165,8 +165,7 @@ class StreamsServicer:
         return await self._whole(into, context)
 
     async def _converse(self, _inputs: object, context: CallContext) -> None:
-        write = writer(context.write)
-        await self._hear("converse", context, lambda number: Writing(self._wire, write, turn=number))
+        await self._hear("converse", context, lambda number: Writing(self._wire, turn=number))
 
     async def _resume(self, data: bytes, context: CallContext) -> None:
         asked = await self._read(partial(self._wire.parsed, "ResumeRequest"), data, context)
@@ -189,7 +188,9 @@ class StreamsServicer:
     def _asked(self, request: GrpcRequest) -> Stream[Any]:
         return stream_of(self._handler(request))
 
-    def _begin(self, make: Callable[[], Stream[Any]], into: Taking, over: Callable[[], None] | None = None) -> Turn:
+    def _begin(
+        self, make: Callable[[], Stream[Any]], into: Taking, context: CallContext, over: Callable[[], None] | None = None
+    ) -> Turn:
         def forget() -> None:
             self._turns.discard(turn)
             if self._idle is not None and not self._turns:
@@ -197,7 +198,7 @@ class StreamsServicer:
             if over is not None:
                 over()
 
-        turn = Turn(make, into, forget)
+        turn = Turn(make, into, context.write, forget)
         self._turns.add(turn)
         if self._draining:
             turn.stop("draining")
@@ -257,7 +258,7 @@ class StreamsServicer:
 
     def begin_turn(self, request: GrpcRequest, into: Taking, over: Callable[[], None]) -> Turn:
         """A turn of a conversation."""
-        return self._begin(partial(self._asked, request), into, over)
+        return self._begin(partial(self._asked, request), into, request.context, over)
 
     # -- streams of a hub
 
@@ -281,7 +282,7 @@ class StreamsServicer:
         def make() -> Stream[Any]:
             return hub.read(id, view, after=after, policy="lag", lag=LAG_EVENTS, errors="yield", asked=(owner,))
 
-        turn = self._begin(make, Copying(writer(context.write)))
+        turn = self._begin(make, Copying(), context)
         await self._answer(turn, context, token=lambda: view.token)
 
     async def _owner_of(self, request: GrpcRequest, context: CallContext) -> str | None:

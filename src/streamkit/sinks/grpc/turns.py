@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from streamkit.dialects.grpc.messages import Wire
 from streamkit.errors import LocalProtocolError, StreamInterrupted
@@ -26,17 +26,13 @@ from streamkit.flow.streams import Stream
 from streamkit.flow.tasks import Timer
 from streamkit.sinks.failures import LOGGER
 
-__all__ = ["Collecting", "Copying", "Taking", "Turn", "Why", "Write", "Writing", "writer"]
+__all__ = ["Collecting", "Copying", "Taking", "Turn", "Why", "Write", "Writing"]
 
 Why: TypeAlias = Literal["left", "cancelled", "draining"]
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 # What is sent at once is cut at this size: gRPC's readers refuse messages above 4 MiB unless told.
 _MESSAGE_BYTES: Final = 1_048_576
-
-
-class _Lost(Exception):
-    """The call cannot be written to any more."""
 
 
 class Taking:
@@ -53,11 +49,11 @@ class Taking:
         self.stopped_by: ErrorEvent | Exception | None = None
         self.finished = False
 
-    async def take(self, batch: list[Any]) -> None:
-        """The items of one read."""
+    def take(self, batch: list[Any]) -> bytes | list[bytes]:
+        """What is to be sent for the items of one read: a message, several, or (empty) none."""
         raise NotImplementedError
 
-    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+    def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """The end of a stream that said none."""
         raise NotImplementedError
 
@@ -86,68 +82,67 @@ class Taking:
 
 
 class Writing(Taking):
-    """Into messages on the wire."""
+    """Events as messages."""
 
-    __slots__ = ("_encode", "_turn", "_write")
+    __slots__ = ("_encode", "_turn")
 
-    def __init__(self, wire: Wire, write: Write, *, turn: int = 0) -> None:
+    def __init__(self, wire: Wire, *, turn: int = 0) -> None:
         super().__init__()
         self._encode = wire.events
-        self._write = write
         self._turn = turn
 
-    async def take(self, batch: list[Any]) -> None:
-        """Write what was ready together, as one message if it is not too large for one."""
+    def take(self, batch: list[Any]) -> bytes | list[bytes]:
+        """What was ready together, as one message if it is not too large for one."""
         events: list[Event] = batch
         for item in batch:  # the usual batch is text deltas, and goes as it is
             if item.__class__ is not TextDelta:
                 events = self.admitted(batch)
                 break
         if not events:
-            return
+            return b""
         try:
             body = self._encode(events, turn=self._turn)
         except LocalProtocolError as error:
             self.stopped_by = error
-            for event in events:
-                try:
-                    body = self._encode((event,), turn=self._turn)
-                except LocalProtocolError:
-                    return
-                await self._write(body)
-            return
+            return self._written_before_failing(events)
         if len(body) <= _MESSAGE_BYTES or len(events) == 1:
-            await self._write(body)
-            return
-        for part in _cut(events, body):
-            await self._write(self._encode(part, turn=self._turn))
+            return body
+        return [self._encode(part, turn=self._turn) for part in _cut(events, body)]
 
-    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+    def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """A message of its own, for it waits for the source to be closed."""
-        await self._write(self._encode((Finish(reason),), turn=self._turn))
+        return self._encode((Finish(reason),), turn=self._turn)
+
+    def _written_before_failing(self, events: list[Event]) -> list[bytes]:
+        written: list[bytes] = []
+        for event in events:
+            try:
+                written.append(self._encode((event,), turn=self._turn))
+            except LocalProtocolError:
+                break
+        return written
 
 
 class Copying(Taking):
-    """Of messages that are encoded already, with what ends them (see `kept`)."""
+    """Messages that are encoded already, with what ends them (see `kept`)."""
 
-    __slots__ = ("_write",)
+    __slots__ = ()
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._write = write
         self.finished = True  # a stream of a hub ends with its own
 
-    async def take(self, batch: list[Any]) -> None:
-        """Write each message."""
-        for item in batch:
-            if item.__class__ is bytes:
-                await self._write(item)
-            else:
-                self.stopped_by = item
-                return
+    def take(self, batch: list[Any]) -> bytes | list[bytes]:
+        """The messages as they are."""
+        last = batch[-1]
+        if last.__class__ is bytes:
+            return batch
+        self.stopped_by = last
+        return batch[:-1]
 
-    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+    def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """Said by the hub."""
+        return b""
 
 
 class Collecting(Taking):
@@ -163,13 +158,15 @@ class Collecting(Taking):
         super().__init__()
         self.message = Message()
 
-    async def take(self, batch: list[Any]) -> None:
-        """Fold the items in."""
+    def take(self, batch: list[Any]) -> bytes | list[bytes]:
+        """Fold the items in; there is nothing to send yet."""
         self.message.add_all(self.admitted(batch))
+        return b""
 
-    async def finish(self, reason: Literal["stop", "cancelled"]) -> None:
+    def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """The end."""
         self.message.add(Finish(reason))
+        return b""
 
 
 class Turn:
@@ -178,6 +175,7 @@ class Turn:
     Args:
         make: Gives the stream; called in the turn's task.
         into: Where its items go.
+        write: The call's own: what it raises means that the client has left.
         over: Called when it is over, and nothing of the stream runs any more.
 
     Attributes:
@@ -187,10 +185,26 @@ class Turn:
         why: Why it was called off, or None.
     """
 
-    __slots__ = ("_begun", "_ending", "_into", "_make", "_run", "_task", "_timer", "began", "failure", "lost", "why")
+    __slots__ = (
+        "_begun",
+        "_ending",
+        "_into",
+        "_make",
+        "_over",
+        "_run",
+        "_task",
+        "_timer",
+        "_waiter",
+        "_write",
+        "began",
+        "failure",
+        "lost",
+        "why",
+    )
 
-    def __init__(self, make: Callable[[], Stream[Any]], into: Taking, over: Callable[[], None]) -> None:
+    def __init__(self, make: Callable[[], Stream[Any]], into: Taking, write: Write, over: Callable[[], None]) -> None:
         self._make = make
+        self._write = write
         self._into = into
         self._begun = False
         self._ending = False  # The source is closed.
@@ -201,7 +215,9 @@ class Turn:
         self.lost = False
         self.why: Why | None = None
         self._task = asyncio.get_running_loop().create_task(self._main(), name="streamkit turn")
-        self._task.add_done_callback(lambda _: over())
+        self._waiter: asyncio.Future[None] | None = None
+        self._over = over
+        self._task.add_done_callback(self._ended)
 
     @property
     def done(self) -> bool:
@@ -219,8 +235,15 @@ class Turn:
         Cancellation: of the caller alone; the turn goes on until it is stopped.
         """
         while not self._task.done():
-            await asyncio.wait((self._task,))
+            # A future of our own: `asyncio.wait` costs as much as a run of a short stream.
+            self._waiter = self._task.get_loop().create_future()
+            await self._waiter
         self._task.result()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._over()
 
     def stop(self, why: Why) -> None:
         """Call it off, unless its source is being closed already. The first reason counts, and that nobody reads most."""
@@ -267,17 +290,25 @@ class Turn:
         try:
             async with self._make().open() as run:
                 self._run = run
-                take = into.take
+                take, write = into.take, self._write
                 async for batch in run.lists():
                     if self.why is not None:  # and the source did not mind the cancel
                         break
                     self.began = True
-                    await take(batch)
+                    body = take(batch)
+                    try:
+                        if body.__class__ is bytes:
+                            if body:
+                                await write(body)
+                        else:
+                            for message in cast("list[bytes]", body):
+                                await write(message)
+                    except Exception:
+                        self.lost = True
+                        break
                     if into.stopped_by is not None:
                         self.failure = into.stopped_by
                         break
-        except _Lost:
-            self.lost = True
         except asyncio.CancelledError as error:
             if self.why is None:
                 self.failure = StreamInterrupted("a task that the source waited for was cancelled")
@@ -291,22 +322,13 @@ class Turn:
             self._run = None
 
     async def _say_end(self) -> None:
+        body = self._into.finish("cancelled" if self.why == "cancelled" else "stop")
+        if not body:
+            return
         try:
-            await self._into.finish("cancelled" if self.why == "cancelled" else "stop")
-        except (_Lost, asyncio.CancelledError):
+            await self._write(body)
+        except (Exception, asyncio.CancelledError):
             self.lost = True
-
-
-def writer(write: Write) -> Write:
-    """The call's `write`, whose failures mean that the client has left: it has no other."""
-
-    async def write_or_lose(message: bytes) -> None:
-        try:
-            await write(message)
-        except Exception:
-            raise _Lost from None
-
-    return write_or_lose
 
 
 def _cut(events: list[Event], body: bytes) -> Iterable[list[Event]]:
