@@ -4,7 +4,7 @@
     {"type":"start","model":"m"}  {"type":"text-delta","text":"Hi"}  ...     one event each, fields at their default left out
     {"type":"usage",...}  {"type":"finish"}
     {"type":"end"}                                                            or, instead of finish and end:
-    {"type":"error","message":"...","code":"draining","retryable":true,"correlation_id":"..."}
+    {"type":"error","message":"...","code":"draining","retryable":true,"correlation_id":"...","last_id":"..."}
 
 A stream without `end` and without `error` was cut off, unless each choice that spoke has a `finish`. A reader skips
 fields that it does not know (room for time and number), and gives frames of a type it does not know as `Raw`.
@@ -37,6 +37,7 @@ class _Correlation(msgspec.Struct):
     """What an error frame holds beside its event."""
 
     correlation_id: str | None = None
+    last_id: str | None = None
 
 
 _read_correlation: Final = msgspec.json.Decoder(_Correlation).decode
@@ -164,10 +165,12 @@ class NativeDecoder:
 
     def _error(self, event: ErrorEvent, frame: InFrame) -> StreamkitError:
         try:
-            request_id = _read_correlation(frame.data).correlation_id
+            beside = _read_correlation(frame.data)
         except (msgspec.DecodeError, ValueError, RecursionError):
-            request_id = None
-        return error_from_event(event, provider=self._provider, request_id=request_id, last_id=self._last_id)
+            beside = _Correlation()
+        # Where frames have ids, the last of them is what this reader has; elsewhere it is what the sender says.
+        last_id = self._last_id or beside.last_id
+        return error_from_event(event, provider=self._provider, request_id=beside.correlation_id, last_id=last_id)
 
 
 class NativeEncoder:
@@ -229,6 +232,8 @@ def _error(outcome: Outcome) -> dict[str, object]:
         error["retry_after"] = outcome.retry_after
     if outcome.correlation_id is not None:
         error["correlation_id"] = outcome.correlation_id
+    if outcome.last_id is not None:
+        error["last_id"] = outcome.last_id
     return error
 
 

@@ -92,7 +92,7 @@ _CODES: Final[tuple[tuple[type[BaseException], str, bool], ...]] = (
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a stream ended; `code` is empty unless it failed."""
+    """How a stream ended; `code` is empty unless it failed. `last_id` is what a reader resumes from, where that is known."""
 
     ending: Ending
     code: str = ""
@@ -100,6 +100,7 @@ class Outcome(msgspec.Struct, frozen=True):
     retryable: bool = False
     retry_after: float | None = None
     correlation_id: str | None = None
+    last_id: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -135,7 +136,8 @@ def outcome_of(error: BaseException | None, *, correlation_id: str | None = None
         retryable, retry_after = error.retryable, error.retry_after
         if code == "error" and error.code is not None and error.code in MESSAGES:  # one of ours, from a streamkit further up
             code = error.code
-    return Outcome(_ENDINGS.get(code, "error"), code, MESSAGES[code], retryable, retry_after, correlation_id)
+    last_id = error.last_id if isinstance(error, StreamDraining) else None
+    return Outcome(_ENDINGS.get(code, "error"), code, MESSAGES[code], retryable, retry_after, correlation_id, last_id)
 
 
 def to_error_event(error: BaseException) -> ErrorEvent:

@@ -7,7 +7,8 @@ Who does what, and when:
     pull the first items
       failed: a status and JSON                                  `heartbeat` s without a write:
     headers, first items                                         headers, if need be, and a beat
-    pull, encode, one send
+    pull, encode, one send                                       `send_timeout` s in one write: as if
+                                                                   the client had left
     ...                           http.disconnect: call off
     source closed                   the pull, unless the
     terminal frame                  source is being closed
@@ -21,7 +22,9 @@ Who does what, and when:
 - A beat is a task of its own, alive for one send. It starts only while the producer waits for the
   source, and the producer lets it finish before it sends. So the usual path takes no lock: it reads
   one flag and the time per write.
-- One timer per response, moved lazily: a write costs no timer.
+- All responses of an event loop share one timer (`alarms`), which looks what has happened since: a write costs no timer.
+- The process stops: the pull is called off, the source is closed, and the client is told "draining" with its last id. A write
+  that is under way is waited for; who has not taken it half a second later is broken off (`draining`).
 - The headers wait for the first item, so that an early failure is a real status; but no longer than
   one heartbeat, because a proxy that sees no byte gives up.
 - After a failure of the source the call returns normally: it was logged, and the client was told. Where the
@@ -33,30 +36,43 @@ Who does what, and when:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TypeAlias
+import contextvars
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from streamkit.dialects.outcomes import DONE, Outcome
-from streamkit.errors import StreamInterrupted
+from streamkit.errors import StreamDraining, StreamInterrupted
 from streamkit.events import ErrorEvent
-from streamkit.flow.clock import Clock
+from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.runs import Run
 from streamkit.flow.streams import Stream
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
+from streamkit.sinks.alarms import Alarm, alarms_of
+from streamkit.sinks.asgi_types import Message, RawHeaders, Receive, Scope, Send
+from streamkit.sinks.breaking import break_off, break_off_if_stuck
 from streamkit.sinks.codec import Writing
+from streamkit.sinks.connections import connection_in
+from streamkit.sinks.draining import Drain, standing_drain
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.interrupts import interrupt_for
 
-__all__ = ["Exchange", "Message", "RawHeaders", "Receive", "Scope", "Send"]
-
-Scope: TypeAlias = MutableMapping[str, object]
-Message: TypeAlias = MutableMapping[str, object]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+__all__ = ["SEND_TIMEOUT", "Exchange", "Message", "RawHeaders", "Receive", "Scope", "Send"]
 
 # A receive() that gives the same body for ever is asked again at this pace, in seconds.
 _REPEATING_S = 0.05
+
+# Seconds that one write may wait for a client, where no `Connections` says anything else.
+SEND_TIMEOUT: Final = 30.0
+
+# Of a send_timeout: how often is looked whether a write is under way. It may have begun just before or just after a look.
+_LOOKS: Final = 1 / 4
+
+# No time at which a write ended.
+_NOTHING: Final = -1.0
+
+# Of a heartbeat: how early it may be, because the shared timer rings a little early for many at once.
+_NEARLY: Final = 63 / 64
 
 
 class Exchange:
@@ -71,28 +87,41 @@ class Exchange:
         lets_through: Failures before the first byte that are somebody else's to answer: they are raised.
         ended: Called with how the stream ended, before the last message is sent.
         in_trailers: Whether that reaches the client behind the body.
+        scope: Of the request: what a `Connections` left in it says when to end, and how long a write may take.
+        wire: The server's own `send`, if `send` is another around it.
+        drain: What says when to end, where there are no `Connections`; that of the event loop, unless given.
 
     Memory: what the run holds, one task, and the bytes of one batch.
     """
 
     __slots__ = (
+        "_alarm",
         "_backend",
         "_beat",
         "_beating",
+        "_busy_since",
+        "_busy_with",
         "_clock",
         "_codec",
+        "_connection",
+        "_context",
+        "_drain",
         "_ended",
+        "_finishing",
         "_gone",
+        "_halted",
         "_headers",
         "_heartbeat",
         "_in_trailers",
         "_interrupt",
         "_last",
+        "_leaving",
         "_lets_through",
         "_receive",
         "_run",
         "_send",
         "_send_error",
+        "_send_timeout",
         "_sending",
         "_started",
         "_status",
@@ -100,6 +129,7 @@ class Exchange:
         "_timer",
         "_waiter",
         "_watcher",
+        "_wire",
     )
 
     def __init__(
@@ -115,6 +145,9 @@ class Exchange:
         lets_through: tuple[type[Exception], ...] = (),
         ended: Callable[[Outcome], None] | None = None,
         in_trailers: bool = False,
+        scope: Scope | None = None,
+        wire: Send | None = None,
+        drain: Drain | None = None,
     ) -> None:
         self._stream = stream
         self._codec = codec
@@ -129,8 +162,14 @@ class Exchange:
         self._backend: Backend = current_backend()
         self._interrupt = interrupt_for(self._backend)
         self._waiter = self._backend.waiter()
+        self._clock: Clock = current_clock(self._backend)
+        self._connection = None if scope is None else connection_in(scope)
+        self._send_timeout = SEND_TIMEOUT if self._connection is None else self._connection.send_timeout
+        self._wire = wire or send
+        self._drain = drain
         self._run: Run[object] | None = None
-        self._clock: Clock | None = None
+        self._context: contextvars.Context | None = None
+        self._alarm: Alarm | None = None
         self._timer: Timer | None = None
         self._watcher: Task | None = None
         self._beat: Task | None = None
@@ -138,20 +177,49 @@ class Exchange:
         self._started = False  # The response's headers are on their way.
         self._sending = False  # The producer is inside `send`.
         self._gone = False  # The client has left.
+        self._halted = False  # It has, or it is to be told that the server stops: nothing more is pulled.
+        self._leaving: StreamDraining | None = None
+        self._finishing = False
+        self._busy_with = _NOTHING  # What `_last` was when a write was first seen under way, and when that was.
+        self._busy_since = 0.0
         self._send_error: Exception | None = None
         self._last = 0.0
 
     async def answer(self) -> None:
         """Send the whole response; the source is closed and nothing of ours runs any more when this returns."""
         self._watcher = self._backend.spawn(self._watch, _nothing, "streamkit watcher", self._waiter.wake)
+        self._last = self._clock.now()
+        if self._heartbeat is not None:
+            self._context = contextvars.copy_context()
+        self._set_alarm()
+        leave = self._join()
         try:
             await self._interrupt.run(self._produce)
+            if self._leaving is not None and not self._finishing and not self._gone:
+                await self._interrupt.run(partial(self._finish, self._leaving))
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            leave()
+            for timer in (self._timer, self._alarm):
+                if timer is not None:
+                    timer.cancel()
             await self._dismiss()
         if self._send_error is not None:
             raise self._send_error
+
+    def _join(self) -> Callable[[], None]:
+        """Be told when the process stops; gives what takes that back."""
+        if self._connection is not None:
+            return self._connection.on_drain(self.end)
+        drain = self._drain or standing_drain(self._backend, self._clock)
+        drain.join(self)
+
+        def leave() -> None:
+            drain.leave(self)
+            if self._leaving is not None:
+                # What it said last may lie here for ever, and hold up the server.
+                drain.at_cut(partial(_break_if_stuck, self._wire))
+
+        return leave
 
     # -- the producer
 
@@ -170,15 +238,18 @@ class Exchange:
             failure.__cause__ = error
         self._run = None
         if not self._gone:
-            await self._finish(failure or self._codec.stopped_by)
+            if self._leaving is not None and isinstance(failure, Exception):
+                LOGGER.warning("a source failed when it was closed because the server stops", exc_info=failure)
+                failure = None
+            await self._finish(failure or self._codec.stopped_by or self._leaving)
         elif isinstance(failure, Exception):
             LOGGER.warning("a source failed after its client had left", exc_info=failure)
 
     async def _write(self, run: Run[object]) -> None:
-        self._clock = run.clock
-        self._arm(run.clock)
-        codec, send, now = self._codec, self._send, run.clock.now
+        codec, send, now = self._codec, self._send, self._clock.now
         encode = codec.encode
+        if self._halted:
+            return
         async for batch in run.lists():
             if self._beating:
                 await self._beat_is_over()
@@ -199,7 +270,7 @@ class Exchange:
                     return
                 self._sending = False
                 self._last = now()
-            if codec.stopped_by is not None:
+            if self._halted or codec.stopped_by is not None:
                 return
 
     async def _begin(self) -> bytes:
@@ -210,13 +281,16 @@ class Exchange:
         return self._codec.open()
 
     async def _finish(self, failure: Exception | ErrorEvent | None) -> None:
+        self._finishing = True
+        if failure is self._leaving is not None:
+            self._leaving.last_id = getattr(self._codec, "last_id", None)
         if self._beating:
             await self._beat_is_over()
         outcome = DONE
         if failure is not None:
             if not self._started and isinstance(failure, self._lets_through):
                 raise failure
-            outcome = report(failure, before_first_byte=not self._started)
+            outcome = report(failure, before_first_byte=not self._started, wanted=failure is self._leaving)
             if not self._started:
                 status, headers, body = refusal_of(outcome, failure)
                 self._started = True
@@ -249,10 +323,11 @@ class Exchange:
         except Exception as error:
             self._lost(error)
         self._sending = False
+        self._busy_with = _NOTHING
 
     def _lost(self, error: Exception) -> None:
         """`send` failed: nobody reads any more."""
-        self._gone = True
+        self._gone = self._halted = True
         if not isinstance(error, OSError):
             self._send_error = error
 
@@ -272,8 +347,27 @@ class Exchange:
         except Exception:
             LOGGER.warning("receive() failed: it cannot be noticed any more that the client leaves", exc_info=True)
             return
-        self._gone = True
+        self._gone = self._halted = True
         self._call_off()
+
+    # -- the end of the process
+
+    def end(self) -> None:
+        """The server stops: end the response, and say so. Called in the event loop, like `cut`."""
+        if self._leaving is not None or self._gone:
+            return
+        self._leaving = StreamDraining("the server stops, and with it this response")
+        self._halted = True
+        run = self._run
+        # Whoever writes looks when that is done: what is half written is not to be lost.
+        if run is not None and not run.closing and not self._sending:
+            self._interrupt.fire()
+
+    def cut(self) -> None:
+        """Leave without a word: the client had its time."""
+        self._gone = self._halted = True
+        self._call_off()
+        break_off(self._wire)
 
     def _call_off(self) -> None:
         """The client has left: end whatever the producer waits for, except the closing of its source.
@@ -282,11 +376,13 @@ class Exchange:
         seconds: it lives in the request's own task, so nobody else can end it.
         """
         run, clock = self._run, self._clock
+        if self._alarm is not None:  # Nobody is there to hear a heartbeat.
+            self._alarm.cancel()
         if run is not None and run.closing:
             return
         self._interrupt.fire()
-        if run is not None and clock is not None:
-            if self._timer is not None:  # Nobody is there to hear a heartbeat.
+        if run is not None:
+            if self._timer is not None:
                 self._timer.cancel()
             self._timer = clock.call_at(clock.now() + run.close_timeout, self._insist)
 
@@ -297,27 +393,45 @@ class Exchange:
             )
             self._call_off()
 
-    # -- heartbeats
+    # -- heartbeats, and the watch over writes
 
-    def _arm(self, clock: Clock) -> None:
+    def _set_alarm(self) -> None:
+        """Look again when the next heartbeat is due, and often enough to see a write that does not end."""
+        now = self._clock.now()
+        times: list[float] = []
         if self._heartbeat is not None:
-            self._last = clock.now()
-            self._timer = clock.call_at(self._last + self._heartbeat, self._tick)
+            times.append((now if self._sending or self._beating else self._last) + self._heartbeat)
+        if self._send_timeout is not None:
+            times.append(now + self._send_timeout * _LOOKS)
+        if times and not self._gone:
+            self._alarm = alarms_of(self._clock).at(min(times), self)
 
-    def _tick(self) -> None:
-        clock = self._clock
-        assert clock is not None
-        assert self._heartbeat is not None
-        now = clock.now()
-        due = self._last + self._heartbeat
-        if now >= due:
-            due = now + self._heartbeat
-            # Who waits for a slow client needs no sign of life: bytes are on their way.
-            if not (self._sending or self._beating or self._gone):
-                self._beating = True
-                self._last = now
-                self._beat = self._backend.spawn(self._send_beat, _nothing, "streamkit heartbeat", self._beat_ended)
-        self._timer = clock.call_at(due, self._tick)
+    def ring(self) -> None:
+        """The time has come; called by the timer that all responses share."""
+        if self._context is None:
+            self._look()
+        else:
+            self._context.run(self._look)
+
+    def _look(self) -> None:
+        now = self._clock.now()
+        # Who waits for a slow client needs no sign of life: bytes are on their way.
+        if self._sending or self._beating:
+            if self._busy_with != self._last:
+                self._busy_with, self._busy_since = self._last, now
+            elif self._send_timeout is not None and now - self._busy_since >= self._send_timeout * (1 - _LOOKS):
+                self._give_up()
+                return
+        elif self._heartbeat is not None and now >= self._last + self._heartbeat * _NEARLY:
+            self._beating = True
+            self._last = now
+            self._beat = self._backend.spawn(self._send_beat, _nothing, "streamkit heartbeat", self._beat_ended)
+        self._set_alarm()
+
+    def _give_up(self) -> None:
+        """The client takes nothing: release the source, and the connection with all that waits in it."""
+        LOGGER.info("a client took nothing for %g s: its stream is ended", self._send_timeout)
+        self.cut()
 
     async def _send_beat(self) -> None:
         try:
@@ -331,11 +445,15 @@ class Exchange:
 
     def _beat_ended(self) -> None:
         self._beating = False
+        self._busy_with = _NOTHING
         self._waiter.wake()
 
     async def _beat_is_over(self) -> None:
+        # The batch at hand is not to be lost when the server stops just now: this counts as writing it.
+        self._sending = True
         while self._beating:
             await self._waiter.wait()
+        self._sending = False
 
     # -- the way out
 
@@ -349,6 +467,10 @@ class Exchange:
 
     def _dismissed(self) -> bool:
         return all(task is None or task.done for task in (self._watcher, self._beat))
+
+
+def _break_if_stuck(wire: Send) -> None:
+    break_off_if_stuck(wire)
 
 
 async def _nothing() -> None:

@@ -40,13 +40,14 @@ import msgspec
 
 from streamkit.dialects.protocol import Dialect
 from streamkit.errors import ConfigError, StreamBusy, UnknownStream
-from streamkit.flow.clock import current_clock
+from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.plan import check_callable, check_count, check_seconds
 from streamkit.flow.tasks import Task, current_backend
 from streamkit.hub.hub import LAG_EVENTS, Generation, Hub, IfExists, StreamStatus
 from streamkit.hub.producing import OnDisconnect
 from streamkit.hub.reading import Policy
 from streamkit.sinks.asgi import Receive, Scope, Send
+from streamkit.sinks.draining import Drain
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.headers import HeadersLike
 from streamkit.sinks.refusals import Refused, refuse, send_json
@@ -59,6 +60,8 @@ __all__ = ["ChatHandler", "ChatRequest", "ChatRoutes", "Refused"]
 T = TypeVar("T")
 
 _LONGEST_ID: Final = 200
+# Seconds after which readers are told to end who have not come to the end that the hub gave their streams.
+_BEHIND_THE_HUB: Final = 0.25
 
 
 class ChatRequest:
@@ -231,6 +234,7 @@ class ChatRoutes:
         self._starts: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._signals: StopSignals | None = None
         self._draining: Task | None = None
+        self._readers = Drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or a server's lifespan events."""
@@ -251,6 +255,7 @@ class ChatRoutes:
         self._drain = None
         if signals is not None:
             signals.leave()
+        self._readers.stop()
         if self._owns_hub:
             await self.hub.aclose()
 
@@ -307,7 +312,7 @@ class ChatRoutes:
         headers = [(b"x-stream-id", name.encode()), (b"location", f"{place}/{name}/stream".encode())]
         try:
             await self._delivery.answer(
-                self.hub, generation.id, request.scope, receive, send, asked=None, after=None, headers=headers
+                self.hub, generation.id, request.scope, receive, send, asked=None, after=None, headers=headers, drain=self._readers
             )
         except Exception as error:
             raise _Started(error) from None
@@ -339,7 +344,9 @@ class ChatRoutes:
             await self._delivery.head(self.hub, id, send, asked=asked, after=after)
             return
         try:
-            await self._delivery.answer(self.hub, id, request.scope, receive, send, asked=asked, after=after, joins=True)
+            await self._delivery.answer(
+                self.hub, id, request.scope, receive, send, asked=asked, after=after, joins=True, drain=self._readers
+            )
         except Exception as error:
             raise _Started(error) from None
 
@@ -394,9 +401,10 @@ class ChatRoutes:
 
     def _watch_signals(self) -> None:
         if self._signals is None and self._drain is not None:
-            self._signals = StopSignals(current_backend(), self._begin_to_drain)
+            clock = current_clock()  # whoever is told of a signal has no context
+            self._signals = StopSignals(current_backend(), lambda: self._begin_to_drain(clock))
 
-    def _begin_to_drain(self) -> None:
+    def _begin_to_drain(self, clock: Clock) -> None:
         drain = self._drain
         if drain is None or self._draining is not None:
             return
@@ -408,6 +416,8 @@ class ChatRoutes:
                 LOGGER.exception("the streams of %r could not be drained", self)
 
         self._draining = current_backend().spawn(main, _nothing, "streamkit drain", _done)
+        # The hub ends the streams, and their readers with them. A reader whose client is slow does not come so far.
+        self._readers.begin(drain + _BEHIND_THE_HUB, clock)
 
 
 class _ClientLeft(Exception):

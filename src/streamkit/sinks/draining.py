@@ -129,12 +129,11 @@ class Drain:
         for callback in self._last_words:
             callback()
         self._last_words.clear()
-        if self._empty is not None or self.members:
-            self._later(CUT_AFTER, self._give_up)
+        self._later(CUT_AFTER, self._give_up)
 
     def _give_up(self) -> None:
         if self.members:
-            LOGGER.warning("%d sources still run %g s after their streams were cut off", len(self.members), CUT_AFTER)
+            LOGGER.warning("%d streams still run their sources %g s after they were cut off", len(self.members), CUT_AFTER)
         if self._empty is not None:
             self._empty.set()
 
@@ -160,8 +159,15 @@ class StandingDrain(Drain):
         """One less. With the last one it is gone, unless it has begun: then there is no next stream either."""
         super().leave(member)
         if not self.members and self.state == "open":
-            self._signals.leave()
-            _STANDING.pop(self._key, None)
+            self._forget()
+
+    def _give_up(self) -> None:
+        super()._give_up()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._signals.leave()
+        _STANDING.pop(self._key, None)
 
 
 # By event loop, only those that have members.

@@ -212,6 +212,7 @@ class HubCodec:
 
     Attributes:
         media_type, headers, heartbeat, stopped_by: As `Codec` has them.
+        last_id: What a client resumes from that has read all of this.
 
     Memory: none of its own, unless it needs an encoder of its own.
     Raises:
@@ -354,6 +355,11 @@ class HubCodec:
             log = self._log
             pen = _Pen(self._dialect, self._name, self._model, 0) if log is None else self._pen_at(log, self._at)
         return self._finished(pen.close(outcome))
+
+    @property
+    def last_id(self) -> str | None:
+        """The token of the last event that was written, or that it was resumed from."""
+        return self._after if self._log is None or not self._at else self._log.token(self._at - 1)
 
     def leave(self) -> None:
         """It reads no more."""

@@ -61,10 +61,11 @@ _STATUSES: Final[Mapping[str, int]] = MappingProxyType(
 Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
-def report(failure: Exception | ErrorEvent, *, before_first_byte: bool) -> Outcome:
+def report(failure: Exception | ErrorEvent, *, before_first_byte: bool, wanted: bool = False) -> Outcome:
     """Log a failure under a new correlation id, and give what may be told of it.
 
-    What the client alone is to blame for is no error of ours, and has no traceback that anybody wants to read.
+    What the client alone is to blame for is no error of ours, and has no traceback that anybody wants to read; nor has what is
+    `wanted`, because this server stops.
     """
     correlation_id = secrets.token_hex(8)
     when = "before its first byte" if before_first_byte else "after it had begun"
@@ -74,6 +75,9 @@ def report(failure: Exception | ErrorEvent, *, before_first_byte: bool) -> Outco
     elif isinstance(failure, UnknownStream | InvalidToken):
         outcome = outcome_of(failure, correlation_id=correlation_id)
         LOGGER.info("a request was refused (code %s, correlation id %s): %s", outcome.code, correlation_id, failure)
+    elif wanted:
+        outcome = outcome_of(failure, correlation_id=correlation_id)
+        LOGGER.info("a stream ended because its server stops (correlation id %s)", correlation_id)
     else:
         outcome = outcome_of(failure, correlation_id=correlation_id)
         LOGGER.error("a stream failed %s (code %s, correlation id %s)", when, outcome.code, correlation_id, exc_info=failure)

@@ -36,6 +36,7 @@ from streamkit.hub.reading import Policy, check_policy
 from streamkit.hub.tokens import parse_token
 from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.codec import dialect_of
+from streamkit.sinks.draining import Drain
 from streamkit.sinks.encodings import HubCodec, NothingMore
 from streamkit.sinks.failures import refusal_of, report
 from streamkit.sinks.headers import HeadersLike, merge_headers
@@ -106,6 +107,7 @@ class Delivery(msgspec.Struct, frozen=True):
         after: str | None,
         joins: bool = False,
         headers: Iterable[tuple[bytes, bytes]] = (),
+        drain: Drain | None = None,
     ) -> None:
         """Answer one request: one that joins, or one that has started the stream."""
         try:
@@ -127,6 +129,8 @@ class Delivery(msgspec.Struct, frozen=True):
                 headers=[*self.raw_headers, *headers],
                 heartbeat=self.heartbeat,
                 lets_through=(NothingMore, UnknownStream, InvalidToken),
+                scope=scope,
+                drain=drain,
             ).answer()
         except NothingMore:
             await _send_nothing(send)
