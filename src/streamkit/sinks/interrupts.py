@@ -47,6 +47,7 @@ class _AsyncioInterrupt:
     async def run(self, main: Main) -> None:
         task = self._task = asyncio.current_task()
         assert task is not None
+        self._fired = 0  # what ended an earlier run is taken back already
         self._before = task.cancelling()
         cancelled: asyncio.CancelledError | None = None
         try:
