@@ -7,7 +7,6 @@ answer them, are aiohttp's: `heartbeat` seconds.
 
 from __future__ import annotations
 
-from asyncio import WriteTransport
 from typing import TYPE_CHECKING, Any, Final
 
 from streamkit import extras
@@ -36,7 +35,7 @@ class AiohttpSocket:
 
     def __init__(self, request: web.Request, response: web.WebSocketResponse, room: int) -> None:
         transport = request.transport
-        if not isinstance(transport, WriteTransport):  # the client is gone already
+        if transport is None:  # the client is gone already
             raise SocketClosed
         transport.set_write_buffer_limits(high=room)
         self._kinds: Any = extras.require("aiohttp", extra="aiohttp", wanted_by=_WANTED_BY).WSMsgType

@@ -10,7 +10,6 @@ Pings, and closing a client that does not answer them, are the library's: `ping_
 
 from __future__ import annotations
 
-from asyncio import WriteTransport
 from typing import TYPE_CHECKING, Final
 
 from streamkit import extras
@@ -40,7 +39,6 @@ class WebsocketsSocket:
         exceptions = extras.require("websockets.exceptions", extra="websockets", wanted_by=_WANTED_BY)
         protocol = extras.require("websockets.protocol", extra="websockets", wanted_by=_WANTED_BY)
         transport = connection.transport
-        assert isinstance(transport, WriteTransport)
         transport.set_write_buffer_limits(high=room)
         self._closed_error: type[Exception] = exceptions.ConnectionClosed
         self._open: object = protocol.State.OPEN
