@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.request import Request, urlopen
@@ -18,7 +20,8 @@ from answers import ARGUMENTS, HALF, REASONING, TEXT, THOUGHT_TEXT, Answers
 from node_clients import NodeSession, node_session
 from served import served, wait_until
 
-from streamkit.dialects.ai_sdk import answer_id
+from streamkit.dialects import CANCELLED, DONE, Outcome
+from streamkit.dialects.ai_sdk import AISDKEncoder, answer_id
 from streamkit.events import (
     Citation,
     Custom,
@@ -228,6 +231,18 @@ def test_text_alone_is_the_same_to_the_last_character(release: int, how: str, te
     assert "text/plain; charset=utf-8" == got["responses"][0]["type"]
 
 
+@pytest.mark.parametrize("protocol", ["data", "text"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_completion_has_the_same_text_and_sees_a_failure(
+    release: int, protocol: str, server: Server, text_server: Server, node: NodeSession
+) -> None:
+    from_, dialect = (server, "ai-sdk") if protocol == "data" else (text_server, "ai-sdk-text")
+    whole = node.call("complete", release=release, url=from_.url("whole", dialect), protocol=protocol)
+    assert {"text": TEXT, "error": None} == whole
+    failing = node.call("complete", release=release, url=from_.url("failing", dialect), protocol=protocol)
+    assert (HALF, "The stream failed." if protocol == "data" else "terminated") == (failing["text"], failing["error"]["message"])
+
+
 @pytest.mark.parametrize("how", ["failing", "torn"])
 @pytest.mark.parametrize("release", RELEASES)
 def test_text_alone_that_fails_is_a_broken_transfer(release: int, how: str, text_server: Server, node: NodeSession) -> None:
@@ -329,6 +344,47 @@ def test_assistant_ui_has_the_parts_that_it_knows(rich: str, node: NodeSession) 
     assert (True, ["page"]) == (calls["broken"]["isError"], calls["web"]["result"])
     assert {"reasoning", "tool-call", "text", "source", "file"} <= {part["type"] for part in message["parts"]}
     assert "High water.Aside. Soon." == got["text"]
+
+
+def any_events(draw: random.Random) -> list[Event]:
+    """Events in an order that no provider would send them in."""
+    events: list[Event] = []
+    for number in range(draw.randrange(25)):
+        id, index = draw.choice(("c1", "c2")), draw.randrange(3)
+        made: list[Event] = [
+            TextDelta(f"<{number}>", index),
+            ReasoningDelta(f"<{number}>", index, signature=draw.choice((None, None, "s"))),
+            ToolCallStart(id, "add"),
+            ToolCallDelta(id, draw.choice(('{"a":', "1}", "?"))),
+            ToolCall(id, "add", draw.choice(('{"a":1}', "", "{")), complete=draw.random() < 0.8, server=draw.random() < 0.2),
+            ToolResult(id, draw.choice((None, 1, "x")), is_error=draw.random() < 0.3),
+            draw.choice((Start(draw.choice((None, "m1")), "m"), Finish(), Usage(1, 2))),
+            draw.choice((Citation("https://a.test"), Citation(title="t"), File("image/png", data=b"x", name="n"), Gap(1))),
+            draw.choice((Custom("x", None), DataDelta(b"x", "audio/pcm"), ReasoningDelta(redacted="r"))),
+        ]
+        events.append(draw.choice(made))
+    return events
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("outcome", [DONE, CANCELLED, Outcome("error", "error", "It failed.")], ids=lambda outcome: outcome.ending)
+def test_any_order_of_events_is_taken_by_the_schema_and_the_rules_of_the_client(
+    release: int, outcome: Outcome, node: NodeSession
+) -> None:
+    draw = random.Random(release)
+    answers = [any_events(draw) for _ in range(150)]
+    streams = []
+    for events in answers:
+        encoder = AISDKEncoder(model="m")
+        frames = [frame for event in events for frame in encoder.encode(event)] + encoder.close(outcome)
+        streams.append([json.loads(frame.data) for frame in frames[:-1]])
+    for events, got in zip(answers, node.call("readAll", release=release, streams=streams), strict=True):
+        assert [] == got["refused"]
+        assert (outcome.message or None) == (got["error"] and got["error"]["message"])
+        for kind, name in ((TextDelta, "text"), (ReasoningDelta, "reasoning")):
+            for index in range(3):
+                said = [event.text for event in events if isinstance(event, kind) and event.index == index and event.text]
+                assert said == [word for word in re.findall("<[0-9]+>", got[name]) if word in said]
 
 
 # ---- resume -------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ The AI SDK's clients find these routes by themselves; they name the chat:
     ChatRoutes(answer, dialect="ai-sdk", id=lambda request: request.json()["id"], if_running="replace")
 
 They keep what they have read and send no resume point, so that in their dialects who joins an answer that is over gets 204: it is
-read with the chat's messages. One that runs comes whole, from its beginning.
+read with the chat's messages. One that runs comes whole, from its beginning. A `Start` with an id of
+`streamkit.dialects.ai_sdk.answer_id` in front lets a page that lost its connection know it again.
 
 Each answer is a stream of a hub: it goes on when its reader has left, unless asked otherwise, and is kept for a while for who
 comes late. Whose a stream is, `owner` says, for each request anew; to everybody else it does not exist.

@@ -42,7 +42,7 @@ from streamkit.sinks.failures import refusal_of, report
 from streamkit.sinks.headers import HeadersLike, merge_headers
 from streamkit.sinks.sse import check_status, own_headers
 
-__all__ = ["Delivery", "HubResponse", "send_refusal", "token_of"]
+__all__ = ["Delivery", "HubResponse", "send_nothing", "send_refusal", "token_of"]
 
 # A resume token has at most 28 characters; what is longer than this was never one, and is not looked at.
 _LONGEST_TOKEN: Final = 64
@@ -112,7 +112,7 @@ class Delivery(msgspec.Struct, frozen=True):
         """Answer one request: one that joins, or one that has started the stream."""
         try:
             if joins and after is None and await self._has_ended(hub, id, asked):
-                await _send_nothing(send)
+                await send_nothing(send)
                 return
         except StreamkitError as error:
             await self.refuse(error, send)
@@ -133,7 +133,7 @@ class Delivery(msgspec.Struct, frozen=True):
                 drain=drain,
             ).answer()
         except NothingMore:
-            await _send_nothing(send)
+            await send_nothing(send)
         except (UnknownStream, InvalidToken) as error:
             await self.refuse(error, send)
         finally:
@@ -150,7 +150,7 @@ class Delivery(msgspec.Struct, frozen=True):
             return
         over = status.state != "running"
         if over and (after == status.token if after is not None else not self._replays_ended):
-            await _send_nothing(send)
+            await send_nothing(send)
             return
         await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -167,7 +167,7 @@ class Delivery(msgspec.Struct, frozen=True):
     async def refuse(self, error: Exception, send: Send) -> None:
         """Answer a request for which there is no stream."""
         if isinstance(error, UnknownStream) and self.missing == 204:
-            await _send_nothing(send)
+            await send_nothing(send)
         else:
             await send_refusal(error, send)
 
@@ -209,7 +209,7 @@ class HubResponse:
     ...     return sent
     >>> import asyncio
     >>> sent = run(main())
-    >>> sent[0]["status"], sent[-2]["body"].splitlines()[-2]
+    >>> sent[0]["status"], sent[-2]["body"].splitlines()[-3]
     (200, b'data: [DONE]')
     """
 
@@ -273,11 +273,11 @@ class HubResponse:
         return f"<HubResponse {self._id!r:.80}>"
 
 
-def token_of(scope: Scope) -> str | None:
+def token_of(scope: Scope, *, longest: int = _LONGEST_TOKEN) -> str | None:
     """Where the client of a request has got to, in its own words, or None.
 
     Raises:
-        InvalidToken: more than one, or what can be none.
+        InvalidToken: more than one, or what can be none: of more than `longest` characters, not ASCII.
 
     >>> token_of({"headers": [(b"last-event-id", b"abc.7")], "query_string": b"after=abc.5"})
     'abc.7'
@@ -289,7 +289,7 @@ def token_of(scope: Scope) -> str | None:
     if not values:
         return None
     token = values.pop()
-    if values or len(token) > _LONGEST_TOKEN or not token.isascii():
+    if values or len(token) > longest or not token.isascii():
         raise _malformed()
     return token.decode("ascii")
 
@@ -317,6 +317,7 @@ async def send_refusal(error: Exception, send: Send) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _send_nothing(send: Send) -> None:
+async def send_nothing(send: Send) -> None:
+    """Answer with 204: there is nothing more."""
     await send({"type": "http.response.start", "status": 204, "headers": list(_NO_CONTENT)})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -108,6 +108,50 @@ async function read({ release, url }) {
     return got;
 }
 
+// useCompletion's: text and errors of either protocol.
+async function complete({ release, url, protocol }) {
+    const got = { text: "", error: null };
+    const ignore = () => {};
+    await RELEASES[release].callCompletionApi({
+        api: url,
+        prompt: "Hi",
+        streamProtocol: protocol,
+        setCompletion: (text) => (got.text = text),
+        setLoading: ignore,
+        setError: (error) => (got.error = error ? failure(error) : null),
+        setAbortController: ignore,
+    });
+    return got;
+}
+
+// Many messages, as chunks, without HTTP: each chunk against the schema, each message by the rules.
+async function readAll({ release, streams }) {
+    const sdk = RELEASES[release];
+    const schema = sdk.asSchema(sdk.uiMessageChunkSchema);
+    const all = [];
+    for (const chunks of streams) {
+        const got = { refused: [], error: null, message: null };
+        for (const chunk of chunks) {
+            const found = await schema.validate(chunk);
+            if (!found.success) got.refused.push(chunk);
+        }
+        try {
+            const stream = new ReadableStream({
+                start(controller) {
+                    for (const chunk of chunks) controller.enqueue(chunk);
+                    controller.close();
+                },
+            });
+            for await (const message of sdk.readUIMessageStream({ stream, terminateOnError: true })) got.message = message;
+        } catch (error) {
+            got.error = failure(error);
+        }
+        const parts = [{ role: "assistant", parts: got.message?.parts ?? [] }];
+        all.push({ ...got, message: undefined, text: textOf(parts), reasoning: textOf(parts, "reasoning") });
+    }
+    return all;
+}
+
 // assistant-ui's.
 async function assistant({ url, stop }) {
     const got = { message: null, data: [], error: null };
@@ -128,4 +172,4 @@ async function assistant({ url, stop }) {
     return { ...got, message: got.message && structuredClone({ ...got.message, parts: got.message.parts }), text: textOf(parts), reasoning: textOf(parts, "reasoning") };
 }
 
-answer({ send, resume, read, assistant });
+answer({ send, resume, read, complete, readAll, assistant });
