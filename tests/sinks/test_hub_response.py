@@ -49,7 +49,7 @@ async def test_a_stream_is_answered_from_its_beginning() -> None:
         client = await get(hub, "x")
     assert (200, COUNTED, True) == (client.status, client.text, client.complete)
     assert "text/event-stream; charset=utf-8" == client.headers["content-type"]
-    assert "no-cache, no-transform" == client.headers["cache-control"]
+    assert "no-cache, no-transform, no-store, private" == client.headers["cache-control"]
 
 
 async def test_last_event_id_and_after_go_on_behind_their_token() -> None:

@@ -126,7 +126,7 @@ def test_the_headers_arrive_and_no_connection_header_is_ours(serve: Serve) -> No
     with httpx.Client() as client:
         got = client.get(serve(bare()))
     assert "text/event-stream; charset=utf-8" == got.headers["content-type"]
-    assert "no-cache, no-transform" == got.headers["cache-control"]
+    assert "no-cache, no-transform, no-store, private" == got.headers["cache-control"]
     assert "no" == got.headers["x-accel-buffering"]
     assert "connection" not in got.headers
 

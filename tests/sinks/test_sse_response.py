@@ -67,7 +67,7 @@ async def test_an_answer_has_the_headers_that_proxies_and_browsers_need() -> Non
     assert 200 == client.status
     assert {
         "content-type": "text/event-stream; charset=utf-8",
-        "cache-control": "no-cache, no-transform",
+        "cache-control": "no-cache, no-transform, no-store, private",
         "x-accel-buffering": "no",
     } == client.headers
     assert client.complete

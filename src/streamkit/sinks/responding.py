@@ -44,8 +44,8 @@ Streamable: TypeAlias = (
 """What `sk.stream` takes."""
 
 _HEADERS: Final = {
-    # No cache may keep it, and no proxy may compress, that is, buffer it.
-    "cache-control": "no-cache, no-transform",
+    # No cache may keep it, of a browser or on the way: an answer is one person's. No proxy may compress, that is, buffer it.
+    "cache-control": "no-cache, no-transform, no-store, private",
     # The same, said to nginx.
     "x-accel-buffering": "no",
 }

@@ -42,7 +42,8 @@ class Response(Responder):
         lets_through: Exceptions of the source that are raised, not answered, when they come before the first item: a
             framework's own HTTP errors.
 
-    Headers: `content-type` of the dialect, `cache-control: no-cache, no-transform`, `x-accel-buffering: no`, the dialect's.
+    Headers: `content-type` of the dialect, `cache-control: no-cache, no-transform, no-store, private`, `x-accel-buffering: no`,
+        the dialect's.
     Memory: what the stream's own buffers hold, and one batch. A client that reads slowly slows the source.
     Cancellation: the source is closed, then the cancel goes on. When the client leaves, the source is closed and the call
         returns. A stream given as a callable serves any number of requests; any other serves one.
