@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import isasyncgenfunction, iscoroutinefunction
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
 
@@ -40,7 +41,6 @@ from streamkit.dialects.protocol import Dialect, Encoder, Framing, OutFrame
 from streamkit.dialects.text import error_fields, utf8
 from streamkit.errors import ConfigError
 from streamkit.events import ErrorEvent, Event
-from streamkit.flow.plan import check_callable, is_async_callable
 
 __all__ = ["Said", "default_ending", "frame", "mapping"]
 
@@ -89,8 +89,9 @@ def mapping(
     for argument, function in (("fn", fn), ("opening", opening), ("ending", ending)):
         if function is None and argument != "fn":
             continue
-        check_callable(f"mapping({argument}=...)", function)
-        if is_async_callable(function):
+        if not callable(function):
+            raise TypeError(f"mapping({argument}=...) takes a callable, got {type(function).__name__}")
+        if iscoroutinefunction(function) or isasyncgenfunction(function):
             raise TypeError(f"mapping({argument}=...) takes a plain function, got an async one: frames are made without waiting")
     if framing not in _MEDIA_TYPES:
         raise ConfigError(f"mapping(framing={framing!r}): 'sse', 'ndjson' or 'text'")

@@ -6,5 +6,7 @@
     hosts       names that a server answers to, so that a foreign name cannot be pointed at it
 
 The wrappers stand in front of any ASGI application, look at the request's headers and at the response's first message, and
-hold nothing of a stream.
+hold nothing of a stream; `refusing` is how they say no.
 """
+
+from __future__ import annotations
