@@ -17,15 +17,16 @@ from typing import Protocol
 import anyio
 
 from streamkit.dialects.outcomes import Outcome
-from streamkit.dialects.websocket.messages import RefusedMessage, Started, write
+from streamkit.dialects.websocket.messages import RefusedMessage, ServerMessage, Started, end_of
 from streamkit.errors import InvalidToken, UnknownStream
 from streamkit.flow.clock import Clock
 from streamkit.flow.tasks import Backend, Task
 from streamkit.hub.hub import LAG_EVENTS, Hub
+from streamkit.hub.reading import View
 from streamkit.sinks.failures import report
 from streamkit.sinks.refusals import Refused
 from streamkit.sinks.websocket.limits import Limits
-from streamkit.sinks.websocket.pieces import Place, end_message
+from streamkit.sinks.websocket.pieces import Place
 from streamkit.sinks.websocket.sockets import Outgoing, Socket, SocketClosed
 
 __all__ = ["Connection", "Reading", "refusal"]
@@ -43,6 +44,10 @@ class Connection(Protocol):
 
     def too_slow(self) -> None:
         """End the connection: its client does not take what it is sent."""
+        ...
+
+    def worded(self, message: ServerMessage, reading: Reading | None = None) -> Outgoing:
+        """A message as the client's protocol has it; `reading` is the one that it is about, if it is about one."""
         ...
 
     async def takes_place(self, reading: Reading) -> None:
@@ -114,7 +119,7 @@ class Reading:
         try:
             self.stream = await self._find(self)
             await self._connection.takes_place(self)
-            self._connection.socket.write(Outgoing(write(Started(self.stream, self.request, self._after))))
+            self._say(Started(self.stream, self.request, self._after))
             self.started = True
             await self._read(self.stream)
         except SocketClosed:
@@ -138,10 +143,9 @@ class Reading:
         self.ended = True
         if self.started:
             assert self.stream is not None
-            self._connection.socket.write(end_message(self.stream, self.last, self.token, outcome))
+            self._say(end_of(self.stream, self.last, self.token, outcome))
         else:
-            told = RefusedMessage(outcome.code or outcome.ending, outcome.message, self.request, self.stream)
-            self._connection.socket.write(Outgoing(write(told)))
+            self._say(RefusedMessage(outcome.code or outcome.ending, outcome.message, self.request, self.stream))
 
     async def is_over(self) -> None:
         """Wait until its task has ended, or it has said its last."""
@@ -162,12 +166,19 @@ class Reading:
             self._unseen -= sent.popleft()[1]
         self._waiter.wake()
 
+    def _say(self, message: ServerMessage) -> None:
+        self._connection.socket.write(self._connection.worded(message, self))
+
+    def _view(self, stream: str) -> View:
+        """What this reader makes of the hub's events."""
+        return Place(stream, self._connection.limits.policy, self._after)
+
     # -- the loop
 
     async def _read(self, stream: str) -> None:
         connection = self._connection
         socket, limits = connection.socket, connection.limits
-        place = Place(stream, limits.policy, self._after)
+        place = self._view(stream)
         source = connection.hub.read(
             stream, place, after=self._after, policy=limits.policy, lag=LAG_EVENTS, errors="yield", asked=(connection.owner,)
         )
@@ -229,8 +240,7 @@ class Reading:
             else:
                 self.ended = True
                 self.refused = isinstance(error, Refused | UnknownStream | InvalidToken)
-                told = refusal(error, self.request, self.stream)
-                self._connection.socket.write(Outgoing(write(told)))
+                self._say(refusal(error, self.request, self.stream))
         except SocketClosed:
             self.ended = True
 

@@ -140,10 +140,9 @@ class Session:
 
     async def run(self) -> None:
         """Serve the client until one side closes. Raises nothing but cancellation."""
-        every = None if self.limits.ack_window is None else ACK_EVERY
         finished = False
         try:
-            self._tell(Hello(VERSION, self.limits.max_message_bytes, every))
+            self._greet()
             await self._interrupt.run(self._listen)
             finished = True
         finally:
@@ -154,6 +153,24 @@ class Session:
                 self.socket.abort()
         if self._goodbye is not None:
             await self._say(self._goodbye)
+
+    # -- the words, which another protocol has others for
+
+    def _greet(self) -> None:
+        """Say what goes before everything else."""
+        every = None if self.limits.ack_window is None else ACK_EVERY
+        self._tell(Hello(VERSION, self.limits.max_message_bytes, every))
+
+    def _hear(self, text: str) -> None:
+        """Obey one message of the client."""
+        self._obey(read_client(text))
+
+    def worded(self, message: ServerMessage, reading: Reading | None = None) -> Outgoing:
+        """See `Connection`."""
+        return Outgoing(write(message))
+
+    def _reading(self, request: str | None, find: Callable[[Reading], Awaitable[str]], after: str | None) -> Reading:
+        return Reading(self, request, find, after)
 
     # -- ending
 
@@ -238,7 +255,7 @@ class Session:
                 elif not self._rate.admits(now):
                     self._leave(1008, "too many messages", _BROKEN)
                 else:
-                    self._obey(read_client(message))
+                    self._hear(message)
                 self._handling = False
         except SocketClosed:
             self._goodbye = None
@@ -297,7 +314,7 @@ class Session:
             told = f"At most {self.limits.max_streams} streams are read at once."
             self._refuse(RefusedMessage("too-many-streams", told, message.request, message.stream))
             return
-        reading = Reading(self, message.request, find, after)
+        reading = self._reading(message.request, find, after)
         self._tasks.add(reading)
 
         def ended() -> None:
@@ -372,7 +389,7 @@ class Session:
             self.too_slow()
             return
         try:
-            self.socket.write(Outgoing(write(message)))
+            self.socket.write(self.worded(message))
         except SocketClosed:
             LOGGER.debug("a client left before it was answered")
 
