@@ -149,7 +149,7 @@ class ChatRoutes:
         ttl: Seconds that an answer is kept after its end; the hub's unless told.
         policy, lag: What a client gets that reads slowly, as for `hub.subscribe`.
         headers, heartbeat, retry, pad, model: Of the responses, as for `HubResponse`.
-        max_body: Most bytes of a start's body: 413.
+        max_body: Most bytes of a start's body: 413. One that is compressed is not opened: 415.
         body_timeout: Seconds until it must have come: 408.
         drain: When the process is told to stop (SIGTERM, SIGINT), nothing more is started, and what runs has so many seconds to
             end; then its readers are told "draining". Without it a server waits for the last answer. None leaves it to the
@@ -360,7 +360,7 @@ class ChatRoutes:
         """All of it.
 
         Raises:
-            Refused: it is too large, or does not come.
+            Refused: it is too large, compressed, or does not come.
             _ClientLeft: before it was complete.
         """
         too_large = Refused(413, f"The body is larger than {self._max_body} bytes.")
@@ -368,6 +368,9 @@ class ChatRoutes:
             # More digits than any length has are not made a number: that costs their square.
             if name == b"content-length" and value.isdigit() and (len(value) > 18 or int(value) > self._max_body):
                 raise too_large
+            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                # A small one may stand for an enormous one; RFC 9110, section 12.5.3, has a header to say so.
+                raise Refused(415, "A compressed body is not taken.", headers={"accept-encoding": "identity"})
         chunks: list[bytes] = []
 
         async def read() -> None:
