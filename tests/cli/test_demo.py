@@ -151,6 +151,16 @@ def test_an_empty_question_is_told_in_one_line(capsys: pytest.CaptureFixture[str
     assert 'streamkit: the question is empty: --question "What is a buffer?"\n' == capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dialect", ["htmx", "ndjson", "text", "ag-ui"])
+def test_a_dialect_that_is_not_read_over_sse_is_told_before_anything_is_served(
+    dialect: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 1 == main(["demo", "--once", "--port", "0", "--dialect", dialect])
+    out, error = capsys.readouterr()
+    assert "" == out
+    assert f"which '{dialect}' is not made for: --dialect native" in error
+
+
 def test_a_missing_extra_is_told_as_its_pip_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert 1 == main(["demo", "--once", "--port", "0"])

@@ -20,6 +20,7 @@ from streamkit.cli.endpoint import listen, make_app, serving
 from streamkit.cli.printing import Printer
 from streamkit.clients.decoding import decode
 from streamkit.clients.models import model
+from streamkit.dialects import registry
 from streamkit.errors import ConfigError, SourceError
 from streamkit.events import Event, Message, Stats
 from streamkit.extras import require
@@ -37,12 +38,15 @@ def run_demo(options: argparse.Namespace) -> int:
     """Run the demo to its end, or until Ctrl-C; the exit code.
 
     Raises:
-        ConfigError: no question, or no loopback socket.
+        ConfigError: no question, a dialect that is not read over SSE, or no loopback socket.
         MissingExtra: the packages of the extra `demo` are not installed.
     """
     typed = Options(**vars(options))
     if not typed.question.strip():
         raise ConfigError('the question is empty: --question "What is a buffer?"')
+    dialect = registry.get(typed.dialect)
+    if dialect.decoder is None or dialect.framing != "sse":
+        raise ConfigError(f"the demo reads over SSE what it serves, which {typed.dialect!r} is not made for: --dialect native")
     return asyncio.run(_demo(typed, stays=not typed.once and sys.stdin.isatty() and sys.stdout.isatty()))
 
 
