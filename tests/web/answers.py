@@ -109,11 +109,13 @@ class Answers:
     Attributes:
         asked: The method of each request, by key.
         closed: Which sources were closed: their keys.
+        compressed: Whether the bodies were, by key.
     """
 
     def __init__(self, **options: Any) -> None:
         self.asked: dict[str, list[str]] = defaultdict(list)
         self.closed: set[str] = set()
+        self.compressed: dict[str, set[bool]] = defaultdict(set)
         self._options: dict[str, Any] = {"heartbeat": HEARTBEAT, "retry": RETRY, "model": "m", **options}
         self._lock = threading.Lock()
 
@@ -124,7 +126,15 @@ class Answers:
         dialect = next((name for path, name in PATHS.items() if scope["path"].endswith(path)), "native")
         response = sse.Response(self._source(how, key), dialect, **self._options)
         wire = {"bytewise": _bytewise, "torn": _torn, "cut": _cut}.get(how)
-        await response(scope, receive, wire(send) if wire else send)
+        await response(scope, receive, self._noting(key, wire(send) if wire else send))
+
+    def _noting(self, key: str, send: Any) -> Any:
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self.compressed[key].add(any(name == b"content-encoding" for name, _ in message["headers"]))
+            await send(message)
+
+        return sending
 
     async def _source(self, how: str, key: str) -> AsyncIterator[Event | str]:
         try:
@@ -153,7 +163,7 @@ class _Torn(Exception):
 def _torn(send: Any) -> Any:
     async def sending(message: Any) -> None:
         await send(message)
-        if HALF.encode() in message.get("body", b""):
+        if message.get("body"):  # the first write: the half, whatever it was made into
             raise _Torn
 
     return sending
@@ -162,7 +172,7 @@ def _torn(send: Any) -> Any:
 def _cut(send: Any) -> Any:
     async def sending(message: Any) -> None:
         await send(message)
-        if HALF.encode() in message.get("body", b""):
+        if message.get("body"):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             raise OSError("the client has left")
 

@@ -129,7 +129,7 @@ def httpx2_lines(url: str, got: Got, enough: Callable[[], None]) -> None:
             response.read()
             response.raise_for_status()
         for line in response.iter_lines():
-            assert line == "" or line.startswith(("data: ", ": hb", "retry: ")), line
+            assert line == "" or line.startswith(("data: ", ":", "retry: ")), line
             if line.startswith("data: "):
                 _native_event(line[6:], got)
             enough()
