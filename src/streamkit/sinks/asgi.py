@@ -282,8 +282,9 @@ class Exchange:
 
     async def _finish(self, failure: Exception | ErrorEvent | None) -> None:
         self._finishing = True
-        if failure is self._leaving is not None:
-            self._leaving.last_id = getattr(self._codec, "last_id", None)
+        leaving = self._leaving
+        if leaving is not None and failure is leaving:
+            leaving.last_id = getattr(self._codec, "last_id", None)
         if self._beating:
             await self._beat_is_over()
         outcome = DONE

@@ -1,13 +1,16 @@
 """Breaking a connection off whose client does not read.
 
 ASGI has no word for it: an application that returns leaves the server to flush what the client does not take, which never ends. So
-the transport behind `send` is looked up where the server's own objects show it: uvicorn's, and those of hypercorn on asyncio.
-Everywhere else nothing is found, and the kernel must do it (see `streamkit.sinks.sockets`).
+the transport behind `send` is looked up where the server's own objects show it: those of uvicorn and of hypercorn, on asyncio and
+on trio. Everywhere else nothing is found, and the kernel must do it (see `streamkit.sinks.sockets`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from streamkit.sinks.asgi_types import Send
@@ -22,7 +25,7 @@ def break_off(send: Send) -> bool:
     """Reset the connection behind `send`, with whatever was not sent; whether that could be done."""
     transport = _transport_of(send)
     if transport is None:
-        return False
+        return _shut_down(send)
     transport.abort()
     return True
 
@@ -36,12 +39,30 @@ def break_off_if_stuck(send: Send) -> bool:
     return True
 
 
-def _transport_of(send: object) -> asyncio.WriteTransport | None:
+def _owners_of(send: object) -> Iterator[object]:
+    """The object that `send` is a method of, the one whose `send` that object calls, and so on."""
     step = send
     for _ in range(_MOST_STEPS):
         owner: object = getattr(step, "__self__", None)
+        yield owner
+        step = getattr(owner, "send", None)
+
+
+def _transport_of(send: object) -> asyncio.WriteTransport | None:
+    for owner in _owners_of(send):
         transport: object = getattr(owner, "transport", None) or getattr(getattr(owner, "writer", None), "transport", None)
         if callable(getattr(transport, "abort", None)) and callable(getattr(transport, "get_write_buffer_size", None)):
             return transport  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # a transport by what it can do
-        step = getattr(owner, "send", None)
     return None
+
+
+def _shut_down(send: object) -> bool:
+    """The same on trio: whoever waits to write into the socket is told that it is closed."""
+    for owner in _owners_of(send):
+        stream: object = getattr(owner, "stream", None)
+        shut: object = getattr(getattr(getattr(stream, "transport_stream", stream), "socket", None), "shutdown", None)
+        if callable(shut):
+            with suppress(OSError):  # it is gone already
+                shut(socket.SHUT_RDWR)
+            return True
+    return False

@@ -24,10 +24,11 @@ after `drain` and one second. See `streamkit.sinks.draining`.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
@@ -211,7 +212,7 @@ class Connections:
         if key is not None:
             check_callable("Connections(key=...)", key)
         for name, path in {"health": health, "ready": ready}.items():
-            if path is not None and (not isinstance(path, str) or not path.startswith("/")):
+            if path is not None and not str(path).startswith("/"):
                 raise ConfigError(f"Connections({name}={path!r}): a path begins with a slash")
         self._limits = Limits(
             total=total, per_key=per_key, per_address=per_address, requests=requests, window=window, retry_after=retry_after
@@ -307,7 +308,7 @@ class Connections:
             key = None
             if self._key is not None:
                 found: Any = self._key(scope)
-                key = _checked_key(await found if isinstance(found, Awaitable) else found)
+                key = _checked_key(await found if inspect.isawaitable(found) else found)
             return self._claimed(address, key, str(scope["type"]), str(scope.get("path", "")), cut)
         except BaseException:
             self._limits.leave(None, address)
@@ -345,7 +346,7 @@ class Connections:
         protocol: str = "",
         path: str = "",
         cut: Callable[[], None] | None = None,
-    ) -> Iterator[Connection]:
+    ) -> Generator[Connection]:
         """Count one connection of another kind for as long as the block lasts: of aiohttp, `websockets`, gRPC.
 
         Args:

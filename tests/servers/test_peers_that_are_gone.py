@@ -1,0 +1,99 @@
+"""Clients that read nothing and clients whose link is dead, on our socket: released by the kernel, and soon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+from running import running, wait_until
+
+from streamkit.sinks.sockets import serve_socket
+
+STALLED_S = 2.0
+SERVER = "uvicorn uvloop httptools"
+
+
+def test_http_03_a_client_that_stops_reading_a_stream_of_tokens_is_noticed_by_its_shut_window(tmp_path: Path) -> None:
+    # Some 4 kB a second: `send` never waits, so nothing in the process could notice.
+    with running(SERVER, tmp_path, serve_socket(stalled=STALLED_S, idle=1.0)) as server, ExitStack() as clients:
+        for _ in range(10):
+            clients.enter_context(server.connect("/endless", receive_buffer=2048))
+        wait_until(lambda: server.open_streams() == 10)
+        wait_until(lambda: server.noted("endless closed") == 10, 20)
+
+
+class Link(msgspec.Struct):
+    """A cable to another machine: a pair of virtual devices, one of them in a network namespace of its own."""
+
+    namespace: str
+    device: str
+    near: str
+    here: str
+
+    def cut(self) -> None:
+        ip("-n", self.namespace, "link", "set", self.device, "down")
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    if shutil.which("ip") is None:
+        pytest.skip("HTTP-04 needs the command ip (iproute2) for a link that can be cut")
+    link = Link(f"streamkit-{os.getpid()}", f"skf{os.getpid()}", f"skn{os.getpid()}", "10.203.77.1")
+    try:
+        ip("netns", "add", link.namespace)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"HTTP-04 needs the right to make a network namespace: {error.stderr.decode().strip()}")
+    try:
+        ip("link", "add", link.near, "type", "veth", "peer", "name", link.device, "netns", link.namespace)
+        ip("addr", "add", f"{link.here}/30", "dev", link.near)
+        ip("link", "set", link.near, "up")
+        ip("-n", link.namespace, "addr", "add", "10.203.77.2/30", "dev", link.device)
+        ip("-n", link.namespace, "link", "set", link.device, "up")
+        yield link
+    finally:
+        subprocess.run(["ip", "link", "del", link.near], check=False, capture_output=True, timeout=10)
+        ip("netns", "del", link.namespace)
+
+
+FAR_CLIENT = """
+import socket, sys
+clients = []
+for path in ["/endless", "/waiting"] * 10:
+    client = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
+    client.sendall(b"GET %b HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n" % path.encode())
+    clients.append(client)
+print("connected", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_http_04_clients_whose_link_is_dead_are_released_whether_their_streams_tick_or_are_idle(link: Link, tmp_path: Path) -> None:
+    listening = serve_socket(link.here, stalled=STALLED_S, idle=1.0)
+    with running(SERVER, tmp_path, listening) as server:
+        far = subprocess.Popen(
+            ["ip", "netns", "exec", link.namespace, sys.executable, "-c", FAR_CLIENT, server.host, str(server.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with far:
+            assert far.stdout is not None
+            assert b"connected\n" == far.stdout.readline()
+            wait_until(lambda: server.open_streams() == 20)
+            link.cut()
+            begun = time.monotonic()
+            wait_until(lambda: server.noted("endless closed") + server.noted("waiting closed") == 20, 20)
+            assert time.monotonic() - begun >= STALLED_S / 2  # and not because the link told anybody
+            assert 0 == server.open_streams()
+            far.kill()
