@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import streamkit as sk
 from streamkit.sinks import http, sse
+from streamkit.sinks.chats import ChatRoutes
 from streamkit.sinks.compression import CODINGS, Compression, compressor, installed, negotiated
 from streamkit.sinks.resuming import HubResponse
 from streamkit.testing import VirtualClock, timed
@@ -211,3 +212,18 @@ def test_without_optional_packages_there_is_gzip(monkeypatch: pytest.MonkeyPatch
         assert "<Compression gzip of print>" == repr(Compression(print))  # type: ignore[arg-type]
     finally:
         installed.cache_clear()
+
+
+async def test_a_hubs_responses_and_a_chats_routes_compress_too() -> None:
+    takes = {"accept-encoding": "gzip"}
+    async with sk.Hub() as hub:
+        await hub.start("x", ["Hi"])
+        client = await Client(headers=takes).call(HubResponse(hub, "x", compress=True))
+        assert b'"Hi"' in b"".join(opened("gzip", *client.writes))
+    async with ChatRoutes(lambda request: ["Hello"], compress=["br"], drain=None) as routes:
+        client = await Client(method="POST", headers={"accept-encoding": "br, gzip"}).call(routes)
+        assert b'"Hello"' in b"".join(opened("br", *client.writes))
+        client = await Client(path=f"/{client.headers['x-stream-id']}", headers={"accept-encoding": "br"}).call(routes)
+        assert "content-encoding" not in client.headers  # a status is short, and has a length
+    with pytest.raises(sk.ConfigError, match="compress"):
+        HubResponse(sk.Hub(), "x", compress=["lzma"])

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from streamkit.dialects.protocol import Dialect
 from streamkit.extras import require
-from streamkit.hub.hub import LAG_EVENTS, Hub
-from streamkit.hub.reading import Policy
+from streamkit.hub.hub import Hub
 from streamkit.sinks import http, sse
-from streamkit.sinks.headers import HeadersLike
 from streamkit.sinks.responding import Responder, Streamable, StreamOptions
-from streamkit.sinks.resuming import HubResponse
+from streamkit.sinks.resuming import DeliveryOptions, HubResponse
 
 require("starlette", extra="demo", wanted_by="streamkit.integrations.starlette")
 
@@ -40,7 +38,7 @@ __all__ = ["EventStreamResponse", "HubStreamResponse", "StreamResponse"]
 class _Streamed(Response):
     """An ASGI response of ours, with the status, the headers and the background task of Starlette's."""
 
-    def __init__(self, streamed: Responder, status_code: int, background: BackgroundTask | None) -> None:
+    def __init__(self, streamed: Responder | HubResponse, status_code: int, background: BackgroundTask | None) -> None:
         self._streamed = streamed
         self.status_code = status_code
         self.background = background
@@ -117,14 +115,14 @@ class StreamResponse(_Streamed):
         super().__init__(streamed, status_code, background)
 
 
-class HubStreamResponse(Response):
+class HubStreamResponse(_Streamed):
     """`streamkit.sinks.resuming.HubResponse` for an endpoint to return: a hub's stream, from where the client has got to.
 
     Args:
-        hub, id, dialect, after, owner, policy, lag, heartbeat, retry, pad, model, missing: As `HubResponse` has them.
+        hub, id, dialect, after, owner, missing: As `HubResponse` has them.
         status_code: The status, unless there is no such stream, or nothing more of it.
-        headers: Further headers; `response.headers` and `set_cookie` may still change them.
         background: Runs when the response has ended, however it did; not when the request was cancelled.
+        options: The others of `HubResponse`. `response.headers` and `set_cookie` may still change `headers`.
 
     Raises:
         ConfigError, LocalProtocolError, TypeError: as `HubResponse`.
@@ -141,43 +139,10 @@ class HubStreamResponse(Response):
         *,
         after: str | None = None,
         owner: str | None = None,
-        policy: Policy = "lag",
-        lag: int = LAG_EVENTS,
-        status_code: int = 200,
-        headers: HeadersLike | None = None,
-        background: BackgroundTask | None = None,
-        heartbeat: float | None = 15.0,
-        retry: int | None = None,
-        pad: int | None = None,
-        model: str | None = None,
         missing: Literal[204, 404] = 404,
+        status_code: int = 200,
+        background: BackgroundTask | None = None,
+        **options: Unpack[DeliveryOptions],
     ) -> None:
-        self._answer = HubResponse(
-            hub,
-            id,
-            dialect,
-            after=after,
-            owner=owner,
-            policy=policy,
-            lag=lag,
-            status=status_code,
-            headers=headers,
-            heartbeat=heartbeat,
-            retry=retry,
-            pad=pad,
-            model=model,
-            missing=missing,
-        )
-        self.status_code = status_code
-        self.background = background
-        self.body = b""
-        self.raw_headers = self._answer.raw_headers
-        self.media_type = dict(self.raw_headers)[b"content-type"].decode("latin-1")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, then run the background task."""
-        self._answer.status = self.status_code
-        self._answer.raw_headers = self.raw_headers
-        await self._answer(scope, receive, send)
-        if self.background is not None:
-            await self.background()
+        streamed = HubResponse(hub, id, dialect, after=after, owner=owner, missing=missing, status=status_code, **options)
+        super().__init__(streamed, status_code, background)

@@ -48,6 +48,7 @@ from streamkit.hub.hub import LAG_EVENTS, Generation, Hub, IfExists, StreamStatu
 from streamkit.hub.producing import OnDisconnect
 from streamkit.hub.reading import Policy
 from streamkit.sinks.asgi import Receive, Scope, Send
+from streamkit.sinks.compression import Compress, compressed_for
 from streamkit.sinks.draining import Drain
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.headers import HeadersLike
@@ -148,7 +149,7 @@ class ChatRoutes:
         on_disconnect: Whether an answer goes on when its readers have left, or ends as cancelled with the last one.
         ttl: Seconds that an answer is kept after its end; the hub's unless told.
         policy, lag: What a client gets that reads slowly, as for `hub.subscribe`.
-        headers, heartbeat, retry, pad, model: Of the responses, as for `HubResponse`.
+        headers, heartbeat, retry, pad, compress, model: Of the responses, as for `HubResponse`.
         max_body: Most bytes of a start's body: 413. One that is compressed is not opened: 415.
         body_timeout: Seconds until it must have come: 408.
         drain: When the process is told to stop (SIGTERM, SIGINT), nothing more is started, and what runs has so many seconds to
@@ -189,6 +190,7 @@ class ChatRoutes:
         heartbeat: float | None = 15.0,
         retry: int | None = None,
         pad: int | None = None,
+        compress: Compress = False,
         model: str | None = None,
         max_body: int = 1 << 20,
         body_timeout: float = 30.0,
@@ -213,6 +215,7 @@ class ChatRoutes:
             heartbeat=heartbeat,
             retry=retry,
             pad=pad,
+            compress=compress,
             model=model,
             policy=policy,
             lag=lag,
@@ -272,6 +275,7 @@ class ChatRoutes:
     # -- the routes
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        send = compressed_for(scope, send, self._delivery.compress)
         path = _path_in(scope)
         request = ChatRequest(scope, path)
         try:

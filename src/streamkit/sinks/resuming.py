@@ -23,7 +23,7 @@ A connection that is cut between two frames of one event gets the first of them 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict, Unpack
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -36,19 +36,33 @@ from streamkit.hub.reading import Policy, check_policy
 from streamkit.hub.tokens import parse_token
 from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.codec import dialect_of
+from streamkit.sinks.compression import Compress, check_compress, compressed_for
 from streamkit.sinks.draining import Drain
 from streamkit.sinks.encodings import HubCodec, NothingMore
 from streamkit.sinks.failures import refusal_of, report
 from streamkit.sinks.headers import HeadersLike, merge_headers
 from streamkit.sinks.sse import check_status, own_headers
 
-__all__ = ["Delivery", "HubResponse", "send_nothing", "send_refusal", "token_of"]
+__all__ = ["Delivery", "DeliveryOptions", "HubResponse", "send_nothing", "send_refusal", "token_of"]
 
 # A resume token has at most 28 characters; what is longer than this was never one, and is not looked at.
 _LONGEST_TOKEN: Final = 64
 _LONGEST_QUERY: Final = 65_536
 _MOST_FIELDS: Final = 100
 _NO_CONTENT: Final = ((b"cache-control", b"no-store"),)
+
+
+class DeliveryOptions(TypedDict, total=False):
+    """How a stream of a hub is written; `HubResponse` tells what each means."""
+
+    policy: Policy
+    lag: int
+    headers: HeadersLike | None
+    heartbeat: float | None
+    retry: int | None
+    pad: int | None
+    compress: Compress
+    model: str | None
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -60,6 +74,7 @@ class Delivery(msgspec.Struct, frozen=True):
     heartbeat: float | None
     retry: int | None
     pad: int | None
+    compress: Compress
     model: str | None
     policy: Policy
     lag: int
@@ -70,30 +85,32 @@ class Delivery(msgspec.Struct, frozen=True):
         dialect: str | Dialect,
         *,
         status: int = 200,
-        headers: HeadersLike | None,
-        heartbeat: float | None,
-        retry: int | None,
-        pad: int | None,
-        model: str | None,
-        policy: Policy,
-        lag: int,
+        headers: HeadersLike | None = None,
+        heartbeat: float | None = 15.0,
+        retry: int | None = None,
+        pad: int | None = None,
+        compress: Compress = False,
+        model: str | None = None,
+        policy: Policy = "lag",
+        lag: int = LAG_EVENTS,
         missing: Literal[204, 404] = 404,
     ) -> Delivery:
         """The same, as a user gave it.
 
         Raises:
-            ConfigError, LocalProtocolError, TypeError: arguments that cannot work.
+            ConfigError, LocalProtocolError, MissingExtra, TypeError: arguments that cannot work.
         """
         check_status(status)
         check_policy(policy, "yield")
         if heartbeat is not None:
             check_seconds("HubResponse", "heartbeat", heartbeat)
+        check_compress("HubResponse", compress)
         if missing not in (204, 404):
             raise ConfigError(f"missing={missing!r}: a stream that is not there is answered with 204 or 404")
         codec = HubCodec("", dialect, retry=retry, pad=pad)
         own = own_headers(codec.media_type, tuple(codec.headers.items()))
         raw = merge_headers(own, headers)
-        return Delivery(dialect, status, raw, heartbeat, retry, pad, model, policy, lag, missing)
+        return Delivery(dialect, status, raw, heartbeat, retry, pad, compress, model, policy, lag, missing)
 
     async def answer(
         self,
@@ -183,7 +200,7 @@ class HubResponse:
             its query.
         owner: Whose stream the caller takes it for, as for `hub.subscribe`.
         policy, lag: What this client gets if it is slow, as for `hub.subscribe`.
-        status, headers, heartbeat, retry, pad: As for `sse.Response`.
+        status, headers, heartbeat, retry, pad, compress: As for `sse.Response`.
         model: The answer's model for dialects that have one, where no `Start` event brings it; its id is the stream's.
         missing: What a client is told for which there is no such stream: 404, or 204, on which an `EventSource` and other
             clients that resume give up quietly. With 204 a GET without a token gets that for a stream that is over, in dialects
@@ -221,34 +238,17 @@ class HubResponse:
         *,
         after: str | None = None,
         owner: str | None = None,
-        policy: Policy = "lag",
-        lag: int = LAG_EVENTS,
         status: int = 200,
-        headers: HeadersLike | None = None,
-        heartbeat: float | None = 15.0,
-        retry: int | None = None,
-        pad: int | None = None,
-        model: str | None = None,
         missing: Literal[204, 404] = 404,
+        **options: Unpack[DeliveryOptions],
     ) -> None:
         self._hub = hub
         self._id = id
         self._after = after
         self._owner = owner
-        self._delivery = Delivery.checked(
-            dialect,
-            status=status,
-            headers=headers,
-            heartbeat=heartbeat,
-            retry=retry,
-            pad=pad,
-            model=model,
-            policy=policy,
-            lag=lag,
-            missing=missing,
-        )
+        self._delivery = Delivery.checked(dialect, status=status, missing=missing, **options)
         # It says here what is wrong with the rest, and reads nothing.
-        hub.subscribe(id, policy=policy, lag=lag, owner=owner)
+        hub.subscribe(id, policy=self._delivery.policy, lag=self._delivery.lag, owner=owner)
         self.status = status
         self.raw_headers = self._delivery.raw_headers
 
@@ -256,6 +256,7 @@ class HubResponse:
         """Answer one request."""
         if scope["type"] != "http":
             raise ConfigError(f"HubResponse answers HTTP requests, and this scope is {scope['type']!r}: route only those to it")
+        send = compressed_for(scope, send, self._delivery.compress)
         asked = (self._owner,)
         try:
             after = token_of(scope) if self._after is None else self._after
