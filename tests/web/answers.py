@@ -123,8 +123,7 @@ class Answers:
         _, how, key, *_path = scope["path"].split("/")
         with self._lock:
             self.asked[key].append(scope["method"])
-        dialect = next((name for path, name in PATHS.items() if scope["path"].endswith(path)), "native")
-        response = sse.Response(self._source(how, key), dialect, **self._options)
+        response = sse.Response(self._source(how, key), _dialect_of(scope), **self._options)
         wire = {"bytewise": _bytewise, "torn": _torn, "cut": _cut}.get(how)
         await response(scope, receive, self._noting(key, wire(send) if wire else send))
 
@@ -143,6 +142,10 @@ class Answers:
         finally:
             with self._lock:
                 self.closed.add(key)
+
+
+def _dialect_of(scope: Any) -> str:
+    return next((name for path, name in PATHS.items() if scope["path"].endswith(path)), "native")
 
 
 def _bytewise(send: Any) -> Any:
@@ -202,10 +205,10 @@ class Kept:
         self.text = "".join(self.pieces)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        name = scope["path"].strip("/")
+        name = scope["path"].split("/")[1]
         await self.hub.start(name, lambda: self._source(name))
         allowed = {"access-control-allow-origin": "*"}
-        response = HubResponse(self.hub, name, heartbeat=HEARTBEAT, retry=RETRY, headers=allowed)
+        response = HubResponse(self.hub, name, _dialect_of(scope), model="m", heartbeat=HEARTBEAT, retry=RETRY, headers=allowed)
         await response(scope, receive, self._tearing(send) if self.torn < self._tears else send)
 
     def _tearing(self, send: Any) -> Any:

@@ -63,3 +63,17 @@ def test_fetch_event_source_2_resumes_what_was_torn_in_the_data_of_events_and_no
     assert kept.text == got["text"]
     assert [frame.data for frame in whole] == [data for _, data in without_repeats(got["frames"])]
     assert ("end", None) == (got["finish"], got["error"])
+
+
+def test_one_generation_with_ids_on_its_frames_is_read_by_all_clients_at_once(node: NodeSession) -> None:
+    clients = [
+        *("openaiChatRaw", "openaiChatStream", "ai6Compatible", "ai7Compatible", "openaiResponsesRaw", "openaiResponsesStream"),
+        *("anthropicRaw", "anthropicStream", "eventSource", "parser", "microsoft"),
+    ]
+    kept = Kept()
+    with served(kept) as url:
+        asked = [node.ask(client, url=f"{url}/whole", method="POST") for client in clients]
+        got = dict(zip(clients, (node.result(one) for one in asked), strict=True))
+    assert dict.fromkeys(clients, kept.text) == {client: one["text"] for client, one in got.items()}
+    assert dict.fromkeys(clients) == {client: one["error"] for client, one in got.items()}
+    assert ["whole"] == kept.runs
