@@ -4,6 +4,7 @@
     session            one connection: what the client asks for, what it is told, and the way out
     generations        starts answers, by name or without one
     reading            one stream on its way to one client
+    cohorts            those who read the same and are at the same place
     pieces             a hub's events as messages, made once for all who read them
     limits             what a client may do
     requests           who asks, as applications see it

@@ -7,6 +7,7 @@ answer them, are aiohttp's: `heartbeat` seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from streamkit import extras
@@ -55,6 +56,16 @@ class AiohttpSocket:
         if self._response.closed or self._closing():
             raise SocketClosed
         self._write(message.framed or message.frame())
+
+    def offer(self, messages: Sequence[Outgoing], most: int) -> bool:
+        """See `Socket`."""
+        if self._response.closed or self._closing():
+            raise SocketClosed
+        if self._pending() > most:
+            return False
+        for message in messages:
+            self._write(message.framed or message.frame())
+        return True
 
     async def send(self, message: Outgoing) -> None:
         """See `Socket`."""

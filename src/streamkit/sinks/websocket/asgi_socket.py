@@ -11,6 +11,7 @@ connection of a client that does not answer. It has no way to drop a connection 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from streamkit.flow.tasks import Task, current_backend
@@ -67,6 +68,14 @@ class AsgiSocket:
             self._put({"type": "websocket.send", "bytes": message.payload}, size)
         else:
             self._put({"type": "websocket.send", "text": message.text}, size)
+
+    def offer(self, messages: Sequence[Outgoing], most: int) -> bool:
+        """See `Socket`."""
+        if self.pending > most:
+            return False
+        for message in messages:
+            self.write(message)
+        return True
 
     async def send(self, message: Outgoing) -> None:
         """See `Socket`."""

@@ -18,9 +18,11 @@ from streamkit.dialects.websocket.messages import end_of, write, write_data, wri
 from streamkit.errors import LocalProtocolError
 from streamkit.events import DataDelta, ErrorEvent, Event, Finish
 from streamkit.hub.log import Log
+from streamkit.hub.policies import Slice, conflated, newest
 from streamkit.hub.reading import Policy
 from streamkit.hub.tokens import parse_token
 from streamkit.sinks.failures import report, told_once
+from streamkit.sinks.websocket.cohorts import Cohort
 from streamkit.sinks.websocket.sockets import Outgoing
 
 __all__ = ["Pieces", "Place", "end_message"]
@@ -119,29 +121,61 @@ class Place:
         stream: Its name.
         policy: Of the reader.
         after: The token that it resumes from, or None.
+
+    Attributes:
+        next: The offset of the first event that it has not had.
+        behind: Whether the hub's reader has missed what was sent meanwhile, so that it gives that again.
+        cohort: Those that read the same by the same policy, once it has read something.
     """
 
-    __slots__ = ("_after", "_next", "_pieces", "_policy", "_stream")
+    __slots__ = ("_after", "_pieces", "_policy", "_stream", "behind", "cohort", "next")
 
     def __init__(self, stream: str, policy: Policy, after: str | None) -> None:
         self._stream = stream
         self._policy: Policy = policy
         self._after = after
-        self._next = 0
         self._pieces: Pieces | None = None
+        self.next = 0
+        self.behind = False
+        self.cohort: Cohort | None = None
 
     def __call__(self, log: Log, events: Sequence[Event], offsets: Sequence[int], /) -> Sequence[Outgoing]:
         """See `View`. Once per slice and reader."""
         pieces = self._pieces
         if pieces is None:
             pieces = self._pieces = Pieces.of(log, self._stream, self._policy)
+            self.cohort = Cohort.of(log, self._policy)
             if self._after is not None:
-                self._next = log.position(*parse_token(self._after))
-        first, last = self._next, offsets[-1]
-        self._next = last + 1
+                self.next = log.position(*parse_token(self._after))
+        first, last = self.next, offsets[-1]
+        if self.behind:
+            if last < first and not log.over:
+                return ()
+            self.behind = False
+            events, offsets = self._from_here(log, events, offsets)
+        self.next = max(first, last + 1)
         if pieces.last == last and pieces.first == first:
             return pieces.messages
         return pieces.make(log, first, events, offsets)
+
+    def _from_here(self, log: Log, events: Sequence[Event], offsets: Sequence[int]) -> Slice:
+        """Of a slice that begins with what it has had already, the rest."""
+        first, last = self.next, offsets[-1]
+        if last < first:
+            return events, offsets
+        if last < log.base:
+            return self._reduced(*log.below(first))
+        rest = log.buffer[first - log.base : last + 1 - log.base]
+        return self._reduced(rest, range(first, last + 1))
+
+    def _reduced(self, events: Sequence[Event], offsets: Sequence[int]) -> Slice:
+        match self._policy:
+            case "conflate":
+                return conflated(events, offsets)
+            case "latest":
+                return newest(events, offsets, self.next)
+            case _:
+                return events, offsets
 
 
 def _token(log: Log, offset: int) -> str | None:

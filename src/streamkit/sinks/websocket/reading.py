@@ -5,13 +5,14 @@
         └── error ──> over  └── left, or the connection ends ──> over, and whoever ended it says so
 
 A reading writes at once as long as the client keeps up. If it does not, `slow` says what happens: the reading waits for the
-socket, and what the hub has meanwhile is given by the hub's policy; or the connection ends. Nobody else waits for it.
+socket, and what the hub has meanwhile is given by the hub's policy; or the connection ends. Nobody else waits for it. Readings that
+are at the same place of a stream are served by one of them: see `cohorts`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import anyio
@@ -25,6 +26,7 @@ from streamkit.hub.hub import LAG_EVENTS, Hub
 from streamkit.hub.reading import View
 from streamkit.sinks.failures import report
 from streamkit.sinks.refusals import Refused
+from streamkit.sinks.websocket.cohorts import Cohort
 from streamkit.sinks.websocket.limits import Limits
 from streamkit.sinks.websocket.pieces import Place
 from streamkit.sinks.websocket.sockets import Outgoing, Socket, SocketClosed
@@ -70,6 +72,7 @@ class Reading:
         started: Whether the client was told that it begins, and so is owed an end.
         ended: Whether it was told the end, or has left: nothing more is sent.
         refused: Whether it never began, by the client's fault.
+        socket, most: Where it writes, and how many bytes may be pending there.
         before: The reading of the same name that it waits for, or None.
         last, token: Of the last event that was sent.
     """
@@ -79,14 +82,17 @@ class Reading:
         "_connection",
         "_find",
         "_over",
+        "_place",
         "_sent",
         "_unseen",
         "_waiter",
         "before",
         "ended",
         "last",
+        "most",
         "refused",
         "request",
+        "socket",
         "started",
         "stream",
         "task",
@@ -106,6 +112,9 @@ class Reading:
         self.ended = False
         self.refused = False
         self.before: Reading | None = None
+        self._place: Place | None = None
+        self.socket = connection.socket
+        self.most = connection.limits.max_pending_bytes
         self._over: anyio.Event | None = None
         self.last = -1
         self.token = after
@@ -126,6 +135,12 @@ class Reading:
             self.ended = True
         except Exception as error:
             self._fail(error)
+
+    def quit(self) -> None:
+        """Read no more, and say no more."""
+        self._step_down()
+        self.ended = True
+        self.stop()
 
     def stop(self) -> None:
         """Read no more."""
@@ -177,34 +192,78 @@ class Reading:
 
     async def _read(self, stream: str) -> None:
         connection = self._connection
-        socket, limits = connection.socket, connection.limits
-        place = self._view(stream)
+        limits = connection.limits
+        view = self._view(stream)
+        place = self._place = view if isinstance(view, Place) else None
         source = connection.hub.read(
-            stream, place, after=self._after, policy=limits.policy, lag=LAG_EVENTS, errors="yield", asked=(connection.owner,)
+            stream, view, after=self._after, policy=limits.policy, lag=LAG_EVENTS, errors="yield", asked=(connection.owner,)
         )
         self._find = _found  # what it holds is needed no more: there may be thousands
-        # Once per message and client: plain and by hand (benchmarks/bench_websocket.py).
-        put, most, window = socket.write, limits.max_pending_bytes, limits.ack_window
-        async with source.open() as run:
-            del source, place
-            async for messages in run.lists():
-                for message in messages:
-                    if self.ended:  # it was left, and the cancel has not come yet
+        window = limits.ack_window
+        try:
+            async with source.open() as run:
+                del source, view
+                async for messages in run.lists():
+                    cohort = None if place is None else place.cohort
+                    if place is not None and cohort is not None and cohort.leader is self:
+                        cohort.serve(messages, place.next)
+                    if not await self._send_all(messages, window):
                         return
-                    if window is not None and not await self._admitted(message, window):
-                        return
-                    if message.last is not None:
-                        self.last, self.token = message.last, message.token
-                    if socket.pending <= most:
-                        put(message)
-                    elif limits.slow == "disconnect":
-                        connection.too_slow()
-                        return
-                    else:
-                        await self._patiently(socket.send(message))
-                    if message.ends:
-                        self.ended = True
-                        return
+                    # Whoever is asked to acknowledge is at a place of its own.
+                    if place is not None and cohort is not None and cohort.leader is not self and window is None:
+                        if place.next > cohort.next and cohort.leader is not None:
+                            await connection.backend.checkpoint()  # woken before the one that leads: it comes in this turn
+                        if cohort.may_lead(place.next):
+                            cohort.lead(self, place.next, self.last, self.token)
+                        elif cohort.leader is not None and cohort.next == place.next:
+                            await self._follow(cohort)
+                            if self.ended:
+                                return
+        finally:
+            self._step_down()
+
+    async def _send_all(self, messages: Sequence[Outgoing], window: int | None) -> bool:
+        """Send what was read; whether there is more to come."""
+        connection, socket, most = self._connection, self.socket, self.most
+        for message in messages:
+            if self.ended:  # it was left, and the cancel has not come yet
+                return False
+            if window is not None and not await self._admitted(message, window):
+                return False
+            if message.last is not None:
+                self.last, self.token = message.last, message.token
+            if socket.pending <= most:
+                socket.write(message)
+            elif connection.limits.slow == "disconnect":
+                connection.too_slow()
+                return False
+            else:
+                self._step_down()
+                await self._patiently(socket.send(message))
+            if message.ends:
+                self.ended = True
+                return False
+        return True
+
+    async def _follow(self, cohort: Cohort) -> None:
+        """Leave the rest to who leads, until this is on its own again, leads itself, or has ended."""
+        assert self._place is not None
+        self._place.behind = True
+        cohort.join(self)
+        while self in cohort:
+            await self._waiter.wait()
+
+    def released(self, cohort: Cohort) -> None:
+        """See `Member`."""
+        assert self._place is not None
+        self._place.next = cohort.next
+        self.last, self.token = cohort.last, cohort.token
+        self._waiter.wake()
+
+    def _step_down(self) -> None:
+        """Nobody else waits for this one's client."""
+        if self._place is not None and self._place.cohort is not None:
+            self._place.cohort.leave(self)
 
     async def _admitted(self, message: Outgoing, window: int) -> bool:
         """Wait until the client has seen enough of what it was sent."""

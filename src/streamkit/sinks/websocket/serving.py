@@ -142,6 +142,8 @@ class WebSocketRoutes:
     <WebSocketRoutes of <lambda>, 0 open>
     """
 
+    _session: type[Session] = Session
+
     def __init__(
         self,
         handler: SocketHandler,
@@ -262,7 +264,8 @@ class WebSocketRoutes:
             "ping_interval": self._heartbeat,
             "ping_timeout": self._heartbeat,
             "close_timeout": self._limits.close_timeout,
-            "subprotocols": [SUBPROTOCOL],
+            # By itself the library refuses a client that offers none, as most pages do.
+            "select_subprotocol": _select_subprotocol,
             "process_request": self._process_request,
         }
 
@@ -302,11 +305,16 @@ class WebSocketRoutes:
         """How many connections are open."""
         return len(self._sessions)
 
+    @property
+    def reading(self) -> int:
+        """How many streams are read or being started, on all connections."""
+        return sum(session.reading for session in self._sessions)
+
     def __bool__(self) -> bool:
         return True
 
     def __repr__(self) -> str:
-        return f"<WebSocketRoutes of {self._name}, {len(self)} open{', draining' if self._draining else ''}>"
+        return f"<{type(self).__name__} of {self._name}, {len(self)} open{', draining' if self._draining else ''}>"
 
     # -- who may come in
 
@@ -342,7 +350,7 @@ class WebSocketRoutes:
 
     async def _run(self, socket: Socket, admitted: _Admitted) -> None:
         """One connection that was accepted."""
-        session = Session(socket, self._generations, self._limits, admitted.request, admitted.owner, admitted.expires_in)
+        session = self._session(socket, self._generations, self._limits, admitted.request, admitted.owner, admitted.expires_in)
         self._sessions.add(session)
         connection = connection_in(admitted.request.scope)
         standing = None if connection is not None else standing_drain(session.backend, session.clock)
@@ -479,6 +487,10 @@ async def serve(connection: Any, handler: SocketHandler, hub: Hub | None = None,
     finally:
         if hub is None:
             await routes.hub.aclose()
+
+
+def _select_subprotocol(connection: object, offered: Iterable[str]) -> str | None:
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None
 
 
 def _unknown(connection: object) -> TypeError:

@@ -138,6 +138,11 @@ class Session:
         if limits.silence is not None:
             self._at(self._heard + limits.silence, "silence", self._listen_for_life)
 
+    @property
+    def reading(self) -> int:
+        """How many streams are read for the client, or being started."""
+        return len(self._tasks)
+
     async def run(self) -> None:
         """Serve the client until one side closes. Raises nothing but cancellation."""
         finished = False
@@ -350,8 +355,7 @@ class Session:
         reading = self._readings.get(message.stream)
         if reading is None:  # it has ended meanwhile, which its client could not know
             return
-        reading.ended = True
-        reading.stop()
+        reading.quit()
 
     def _cancel(self, message: Cancel) -> None:
         if len(self._cancels) >= self.limits.max_streams:

@@ -1,15 +1,17 @@
 """What a session asks of a transport, and one message on its way there.
 
     write(message)     now, whatever is pending already         the usual path: no await, no copy
+    offer(messages)    the same for several, if few bytes are pending
     send(message)      the same, and wait until there is room   for clients that are slow
 
-A transport keeps the order of both. `pending` counts what was written and has not left the process: bytes in the buffer of a
+A transport keeps the order of all three. `pending` counts what was written and has not left the process: bytes in the buffer of a
 transport of asyncio, or those of messages that an ASGI server has not taken yet.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 __all__ = ["Outgoing", "Socket", "SocketClosed"]
@@ -86,6 +88,14 @@ class Socket(Protocol):
 
     def write(self, message: Outgoing) -> None:
         """Send without waiting.
+
+        Raises:
+            SocketClosed: nobody is there.
+        """
+        ...
+
+    def offer(self, messages: Sequence[Outgoing], most: int) -> bool:
+        """Send all of these without waiting, unless more than `most` bytes are pending: then nothing, and False.
 
         Raises:
             SocketClosed: nobody is there.

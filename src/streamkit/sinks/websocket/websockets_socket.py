@@ -10,6 +10,7 @@ Pings, and closing a client that does not answer them, are the library's: `ping_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from streamkit import extras
@@ -58,6 +59,16 @@ class WebsocketsSocket:
         if self._protocol.state is not self._open:
             raise SocketClosed
         self._write(message.framed or message.frame())
+
+    def offer(self, messages: Sequence[Outgoing], most: int) -> bool:
+        """See `Socket`."""
+        if self._protocol.state is not self._open:
+            raise SocketClosed
+        if self._pending() > most:
+            return False
+        for message in messages:
+            self._write(message.framed or message.frame())
+        return True
 
     async def send(self, message: Outgoing) -> None:
         """See `Socket`."""
