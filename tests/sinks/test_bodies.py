@@ -10,7 +10,9 @@ import anyio
 import pytest
 
 import streamkit as sk
+from streamkit.flow.tasks import current_backend
 from streamkit.sinks.bodies import BlockingBody, Body
+from streamkit.sinks.draining import standing_drain
 from streamkit.testing import VirtualClock, assert_no_leaks, timed
 from streamkit.wire.inflate import inflater_for
 
@@ -172,6 +174,28 @@ async def test_an_item_that_cannot_be_written_ends_it_with_an_error() -> None:
     assert b'"b"' not in chunks
     assert b'"type":"error"' in chunks
     assert 1 == source.closed
+
+
+@pytest.mark.parametrize("heartbeat", [None, 15.0])
+async def test_when_the_process_stops_the_client_is_told_and_the_source_closed(
+    heartbeat: float | None, clock: VirtualClock
+) -> None:
+    backend = current_backend()
+    # On trio a source that is read by this very task can be left between two items only.
+    waits = backend.name != "trio" or heartbeat is not None
+    source = Source("a", endless=True) if waits else Source("a", "b")
+    body = Body(sk.stream(source.events), heartbeat=heartbeat)
+    first = await anext(body)
+    standing_drain(backend, clock).begin(5 if waits else 0, clock)
+    if not waits:
+        await clock.sleep(0.1)
+    chunks = b"".join([chunk async for chunk in body])
+    assert b'"a"' in first
+    assert b'"b"' not in chunks
+    assert b'"code":"draining"' in chunks
+    assert 1 == source.closed
+    assert (5.0 if waits else 0.1) == clock.now()
+    await clock.sleep(2)  # the drain itself is over
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])

@@ -13,6 +13,8 @@ Who does what:
     ...
     aclose(), or the end          source closed, then the last chunk
 
+When the process stops, the client is told "draining" like that of any other response (`draining`), and the source is closed.
+
 A chunk is never empty: some servers end a body with one. A failure is told in the words of the format and never raised; where
 the format has none, StreamInterrupted is raised behind the last chunk, on which a server breaks the transfer off.
 
@@ -25,16 +27,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from types import TracebackType
 from typing import Final, Self, Unpack, cast
 
-from streamkit.dialects.outcomes import DONE
+from streamkit.dialects.outcomes import DONE, Outcome
 from streamkit.dialects.protocol import Dialect
-from streamkit.errors import StreamInterrupted
+from streamkit.errors import StreamDraining, StreamInterrupted
 from streamkit.events import ErrorEvent
+from streamkit.flow.runs import Run
 from streamkit.flow.streams import stream as stream_of
 from streamkit.operators.timing import heartbeat as heartbeat_op
 from streamkit.sinks.compression import compressor, negotiated, offered
+from streamkit.sinks.draining import standing_drain
 from streamkit.sinks.failures import Refusal, refusal_of, report
 from streamkit.sinks.headers import merge_headers
 from streamkit.sinks.http import writer_of
+from streamkit.sinks.interrupts import interrupt_for
 from streamkit.sinks.responding import Options, ResponseOptions, Streamable, StreamOptions, own_headers
 
 __all__ = ["BlockingBody", "Body", "BodyOptions"]
@@ -152,9 +157,11 @@ class Body:
         codec = self._codec
         failure: Exception | ErrorEvent | None = None
         spoke = False
+        reads: _Reads | None = None
         try:
             async with self._stream.open() as run:
-                async for batch in run.lists():
+                reads = _Reads(run, beside=self._beats)
+                while (batch := await reads.next()) is not None:
                     items = [item for item in batch if item is not _BEAT] if self._beats else batch
                     body = codec.encode(items) if items else codec.heartbeat
                     if codec.stopped_by is not None and not body:
@@ -168,36 +175,91 @@ class Body:
                         break
         except Exception as error:
             failure = error
-        failure = failure or codec.stopped_by
+        finally:
+            if reads is not None:
+                reads.leave()
+        failure = failure or codec.stopped_by or (reads.leaving if reads is not None else None)
+        if failure is not None and not spoke:
+            if isinstance(failure, self._lets_through):
+                raise failure
+            if self._refuses:
+                self.refusal = refusal_of(report(failure, before_first_byte=True), failure)
+                return
+        last, outcome = self._end(failure, spoke)
+        if last:
+            yield last
+        if outcome is not None:
+            raise StreamInterrupted(
+                f"a response was left unfinished, because its format has no word for a failure "
+                f"(code {outcome.code}, correlation id {outcome.correlation_id})"
+            )
+
+    def _end(self, failure: Exception | ErrorEvent | None, spoke: bool) -> tuple[bytes, Outcome | None]:
+        """The last chunk; and the outcome, if it could not be told."""
+        codec = self._codec
         outcome = DONE
         if failure is not None:
-            if not spoke and isinstance(failure, self._lets_through):
-                raise failure
-            outcome = report(failure, before_first_byte=not spoke)
-            if self._refuses and not spoke:
-                self.refusal = refusal_of(outcome, failure)
-                return
-        last = codec.open()
+            outcome = report(failure, before_first_byte=not spoke, wanted=isinstance(failure, StreamDraining))
+        head = codec.open()
         try:
             end = codec.close(outcome)
         except Exception as error:  # what the encoder had held back cannot be written
             outcome = report(error, before_first_byte=False)
             end = codec.close(outcome)
         untold = outcome.failed and not end
-        last = self._written(last + end, over=not untold)
-        if last:
-            yield last
-        if untold:
-            raise StreamInterrupted(
-                f"a response was left unfinished, because its format has no word for a failure "
-                f"(code {outcome.code}, correlation id {outcome.correlation_id})"
-            )
+        return self._written(head + end, over=not untold), outcome if untold else None
 
     def _written(self, body: bytes, *, over: bool = False) -> bytes:
         if self._compressor is None:
             return body
         data = self._compressor.write(body) if body else b""
         return data + self._compressor.close() if over else data
+
+
+class _Reads:
+    """What one run gives, until the process stops; a member of the event loop's `Drain`.
+
+    Args:
+        run: The run, open.
+        beside: Whether its source is in a task of its own, so that a wait for it can be ended on trio, too: there no scope may be
+            around a source.
+    """
+
+    def __init__(self, run: Run[object], *, beside: bool) -> None:
+        self.leaving: StreamDraining | None = None
+        self._run = run
+        self._lists = run.lists()
+        self._batch: list[object] | None = None
+        self._interrupt = interrupt_for(run.backend) if beside or run.backend.name != "trio" else None
+        self._drain = standing_drain(run.backend, run.clock)
+        self._drain.join(self)
+
+    async def next(self) -> list[object] | None:
+        """What is ready next; None when there is no more, or no more is to be read."""
+        self._batch = None
+        if self.leaving is None:
+            if self._interrupt is None:
+                await self._read()
+            else:
+                await self._interrupt.run(self._read)
+        return self._batch
+
+    async def _read(self) -> None:
+        self._batch = await anext(self._lists, None)
+
+    def leave(self) -> None:
+        """It is over."""
+        self._drain.leave(self)
+
+    def end(self) -> None:
+        """The process stops: end a wait for the source. One that is being closed is left in peace."""
+        self.leaving = self.leaving or StreamDraining("the server stops, and with it this response")
+        if self._interrupt is not None and not self._run.closing:
+            self._interrupt.fire()
+
+    def cut(self) -> None:
+        """The client had its time: whoever iterates must leave by himself."""
+        self.end()
 
 
 class BlockingBody:
