@@ -11,10 +11,12 @@ import pytest
 from asgi_client import App, Client
 
 import streamkit as sk
+from streamkit.dialects.native import NativeDecoder
 from streamkit.hub.hub import Hub
 from streamkit.sinks import http, sse
 from streamkit.sinks.resuming import HubResponse
 from streamkit.testing import VirtualClock, assert_no_leaks, timed
+from streamkit.wire.sse import Frame
 
 pytestmark = pytest.mark.anyio
 
@@ -387,3 +389,12 @@ async def test_a_whole_text_of_a_hub_is_finished() -> None:
         await hub.start("x", ["a", "b"])
         client = await Client().call(HubResponse(hub, "x", "text"))
         assert (b"ab", True) == (client.body, client.complete)
+
+
+async def test_our_own_reader_reads_ndjson_with_signs_of_life_in_it(clock: VirtualClock) -> None:
+    client = await Client().call(http.Response(timed(20.0, "a", 25.0, "b", 12.0), "ndjson", heartbeat=10))
+    assert b" " == client.writes[0]
+    decoder = NativeDecoder()
+    events = decoder.decode_many([Frame("message", line) for line in client.body.decode().split("\n")[:-1]]) + decoder.finish()
+    assert [sk.TextDelta("a"), sk.TextDelta("b"), sk.Finish("stop")] == events
+    assert 57.0 == clock.now()
