@@ -24,6 +24,7 @@ import httpx2
 import openai
 import pytest
 from asgi_client import App
+from node_clients import node_program
 from served import BrokenWire, broken_wire, served, wait_until
 
 import streamkit as sk
@@ -141,7 +142,6 @@ def test_fifty_torn_connections_by_our_own_client(tests_own_seed: int) -> None:
     assert app.text == text_of(frames, "native"), tests_own_seed
 
 
-NODE = shutil.which("node")
 EVENT_SOURCE = """
 const source = new EventSource(process.argv[1]);
 let text = "", opened = 0;
@@ -160,20 +160,11 @@ source.onerror = () => {
 """
 
 
-def has_event_source() -> bool:
-    if NODE is None:
-        return False
-    asked = [NODE, "--experimental-eventsource", "-p", "typeof EventSource"]
-    return b"function" in subprocess.run(asked, capture_output=True, check=False, timeout=30).stdout
-
-
-@pytest.mark.skipif(not has_event_source(), reason="there is no node with an EventSource")
 def test_an_event_source_comes_through_torn_connections_and_stops_at_204() -> None:
-    assert NODE is not None
     app = Generations(600, live=200, retry=1)
     # Behind the head of the answer: that of node gives up, without a word, on a head that is torn.
     with served(app) as url, broken_wire(url, seed=4, tears=20, least_bytes=500) as wire:
-        command = [NODE, "--experimental-eventsource", "-e", EVENT_SOURCE, f"{wire.url}/native"]
+        command = [str(node_program()), "--experimental-eventsource", "-e", EVENT_SOURCE, f"{wire.url}/native"]
         done = subprocess.run(command, capture_output=True, check=True, timeout=60)
         told = json.loads(done.stdout)
         assert 20 == wire.torn

