@@ -97,3 +97,28 @@ def test_http_04_clients_whose_link_is_dead_are_released_whether_their_streams_t
             assert time.monotonic() - begun >= STALLED_S / 2  # and not because the link told anybody
             assert 0 == server.open_streams()
             far.kill()
+
+
+def test_http_02_clients_that_read_nothing_weigh_little_and_are_released(tmp_path: Path) -> None:
+    with running(SERVER, tmp_path, serve_socket(stalled=STALLED_S)) as server, ExitStack() as clients:
+        before = resident(server.process.pid)
+        for _ in range(40):
+            clients.enter_context(server.connect("/flood", receive_buffer=4096))
+        most = 0
+
+        def all_released() -> bool:
+            nonlocal most
+            most = max(most, resident(server.process.pid) - before + 40 * KERNEL_BYTES)
+            return server.noted("flood closed") == 40
+
+        wait_until(all_released)
+        assert most / 40 <= 256 * 1024
+        wait_until(lambda: server.open_streams() == 0)
+
+
+# What waits in the kernel for one client: SO_SNDBUF, doubled by Linux.
+KERNEL_BYTES = 128 * 1024
+
+
+def resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -50,7 +50,7 @@ from streamkit.flow.streams import Stream
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
 from streamkit.sinks.alarms import Alarm, alarms_of
 from streamkit.sinks.asgi_types import Message, RawHeaders, Receive, Scope, Send
-from streamkit.sinks.breaking import break_off, break_off_if_stuck
+from streamkit.sinks.breaking import break_off, break_off_if_stuck, hold_back
 from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
 from streamkit.sinks.draining import Drain, standing_drain
@@ -192,6 +192,7 @@ class Exchange:
         if self._heartbeat is not None:
             self._context = contextvars.copy_context()
         self._set_alarm()
+        hold_back(self._wire)
         leave = self._join()
         try:
             await self._interrupt.run(self._produce)

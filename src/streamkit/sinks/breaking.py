@@ -1,8 +1,9 @@
-"""Breaking a connection off whose client does not read.
+"""The connection behind `send`: how much may wait in it, and how it is broken off when its client does not read.
 
-ASGI has no word for it: an application that returns leaves the server to flush what the client does not take, which never ends. So
-the transport behind `send` is looked up where the server's own objects show it: those of uvicorn and of hypercorn, on asyncio and
-on trio. Everywhere else nothing is found, and the kernel must do it (see `streamkit.sinks.sockets`).
+ASGI has no word for either. A server's transport takes 64 KiB before `send` waits, which may be a thousand writes of one token,
+at ten times their weight; and an application that returns leaves the server to flush what the client does not take, which never
+ends. So the transport is looked up where the server's own objects show it: those of uvicorn and of hypercorn, on asyncio and on
+trio. Everywhere else nothing is found, and the kernel must do it (see `streamkit.sinks.sockets`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,20 @@ from typing import Final
 
 from streamkit.sinks.asgi_types import Send
 
-__all__ = ["break_off", "break_off_if_stuck"]
+__all__ = ["break_off", "break_off_if_stuck", "hold_back"]
 
 # From the callable that an application is given to the object that has the socket.
 _MOST_STEPS: Final = 4
+
+# Bytes that wait in the process before `send` does.
+_MOST_WAITING: Final = 4096
+
+
+def hold_back(send: Send) -> None:
+    """Have `send` wait once a few thousand bytes wait here because the kernel takes no more."""
+    transport = _transport_of(send)
+    if transport is not None:
+        transport.set_write_buffer_limits(high=_MOST_WAITING)
 
 
 def break_off(send: Send) -> bool:

@@ -57,7 +57,8 @@ def serve_socket(
     It does not block, can be inherited by a child (uvicorn's `--fd`), and belongs to the caller. Options that a system does not
     have are left out: on anything but Linux half-open clients are held for longer.
 
-    Memory: of one client that reads nothing, about twice `send_buffer` in the kernel, and what the server holds back itself.
+    Memory: of one client that reads nothing, at most about twice `send_buffer` in the kernel, and what waits in the process, which
+    our responses keep small. A client that does not read is seen once its own receive buffer is full: what lies there is its own.
     Raises:
         ConfigError, TypeError: arguments that cannot work.
         OSError: the address is taken, or not this machine's.
