@@ -67,7 +67,8 @@ class StreamsServicer:
         on_disconnect: What becomes of a kept stream when its readers have left, as for `hub.start`.
 
     Attributes:
-        open: How many calls are being answered.
+        open: How many turns run.
+        refusing: Whether new calls are refused, because it drains.
 
     Memory: per call a task and what the run of its stream holds; 16 pieces of input; messages are cut at 1 MiB between events.
     Cancellation: when a client leaves, its deadline is over or the server stops, the source is called off, once, and never while
@@ -108,6 +109,11 @@ class StreamsServicer:
     def open(self) -> int:
         """See the class."""
         return len(self._turns)
+
+    @property
+    def refusing(self) -> bool:
+        """See the class."""
+        return self._draining
 
     def handlers(self) -> Any:
         """A `grpc.GenericRpcHandler`, for `server.add_generic_rpc_handlers((...,))`."""
@@ -241,7 +247,7 @@ class StreamsServicer:
         try:
             await conversation.run(self._wire, self._grpc.aio.EOF)
         except RemoteProtocolError as error:
-            await conversation.leave("left")
+            await conversation.leave("broken")
             await self._fail(BadRequestError(str(error)), context)
         except asyncio.CancelledError:
             await conversation.leave("left")

@@ -28,7 +28,8 @@ from streamkit.sinks.failures import LOGGER
 
 __all__ = ["Collecting", "Copying", "Taking", "Turn", "Why", "Write", "Writing"]
 
-Why: TypeAlias = Literal["left", "cancelled", "draining"]
+Why: TypeAlias = Literal["left", "cancelled", "draining", "broken"]
+"""The client has left, it said cancel, the server drains, or what the client sent cannot be read."""
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 # What is sent at once is cut at this size: gRPC's readers refuse messages above 4 MiB unless told.
@@ -196,6 +197,7 @@ class Turn:
         "_timer",
         "_waiter",
         "_write",
+        "_writing",
         "began",
         "failure",
         "lost",
@@ -208,6 +210,7 @@ class Turn:
         self._into = into
         self._begun = False
         self._ending = False  # The source is closed.
+        self._writing = False  # A message is on its way out.
         self._run: Run[Any] | None = None
         self._timer: Timer | None = None
         self.began = False
@@ -255,9 +258,14 @@ class Turn:
             if why == "left":  # the end itself waits for a client that is not there
                 self._task.cancel()
             return
-        if self.why is None or why == "left":
+        called_off = self.why is not None
+        if not called_off or why == "left":
             self.why = why
-        if self._begun:  # a task that is cancelled before its first step never takes it
+        if called_off and not (self._writing and why == "left"):  # it is on its way, perhaps inside the source's own `finally`
+            return
+        # A task that is cancelled before its first step never takes it. And a message that is given up half-way leaves gRPC in the
+        # middle of an operation, in which no status can be sent: the turn sees by itself that it is over when the message is out.
+        if self._begun and not (self._writing and why != "left"):
             self._task.cancel()
         if run is not None:
             self._insist_later(run)
@@ -270,10 +278,12 @@ class Turn:
 
     def _insist(self) -> None:
         run = self._run
-        if run is not None and not run.closing and not self._task.done():
+        if run is None or run.closing or self._task.done():
+            return
+        if not self._writing:
             LOGGER.warning("a source did not end within %g s after it was called off, and is cancelled again", run.close_timeout)
             self._task.cancel()
-            self._insist_later(run)
+        self._insist_later(run)
 
     async def _main(self) -> None:
         self._begun = True
@@ -282,7 +292,7 @@ class Turn:
         self._ending = True
         if self._timer is not None:
             self._timer.cancel()
-        if self.failure is None and not self.lost and not self._into.finished and self.why != "draining":
+        if self.failure is None and not self.lost and not self._into.finished and self.why in (None, "cancelled"):
             await self._say_end()
 
     async def _produce(self) -> None:
@@ -296,6 +306,7 @@ class Turn:
                         break
                     self.began = True
                     body = take(batch)
+                    self._writing = True
                     try:
                         if body.__class__ is bytes:
                             if body:
@@ -306,6 +317,7 @@ class Turn:
                     except Exception:
                         self.lost = True
                         break
+                    self._writing = False
                     if into.stopped_by is not None:
                         self.failure = into.stopped_by
                         break

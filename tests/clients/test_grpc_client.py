@@ -1,0 +1,295 @@
+"""The gRPC client against servers that are not ours: what it takes for an end, for a failure, and for a cut."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import Any
+
+import pytest
+from event_loops import asyncio_only
+
+import streamkit as sk
+from streamkit.clients.grpc_client import GrpcClient, Stop, Turned
+from streamkit.dialects.grpc.messages import wire
+from streamkit.dialects.grpc.schema import SERVICE
+from streamkit.dialects.grpc.statuses import STATUS_NUMBERS, error_of_status, status_of, trailers_of
+from streamkit.dialects.outcomes import MESSAGES, Outcome, outcome_of
+from streamkit.errors import (
+    AuthError,
+    BadRequestError,
+    ConfigError,
+    InvalidToken,
+    LocalProtocolError,
+    OverloadedError,
+    RateLimitError,
+    RemoteProtocolError,
+    SourceError,
+    StreamDraining,
+    StreamInterrupted,
+    StreamkitError,
+    StreamTimeout,
+    StreamTruncated,
+    UnknownStream,
+)
+from streamkit.events import Event, Finish, Message, TextDelta
+
+grpc: Any = import_module("grpc")
+grpc_aio: Any = import_module("grpc.aio")
+
+
+@asynccontextmanager
+async def foreign(messages: Sequence[bytes], status: str = "OK", trailers: Any = ()) -> AsyncIterator[GrpcClient]:
+    """A server by other hands that sends these messages and ends so."""
+
+    async def stream(request: bytes, context: Any) -> None:
+        for message in messages:
+            await context.write(message)
+        context.set_trailing_metadata(trailers)
+        if status != "OK":
+            await context.abort(grpc.StatusCode[status], "their secret=hunter2hunter2 words", trailers)
+
+    server = grpc_aio.server()
+    methods = {"Stream": grpc.unary_stream_rpc_method_handler(stream)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with GrpcClient(f"127.0.0.1:{port}") as client:
+            yield client
+    finally:
+        await server.stop(0)
+
+
+def said(*events: Event) -> bytes:
+    return wire().events(events)
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_ok_with_a_finish_is_an_end() -> None:
+    async with foreign([said(TextDelta("a"), Finish("length"))]) as client:
+        assert [TextDelta("a"), Finish("length")] == await client.stream("x").collect()
+
+
+@pytest.mark.anyio
+@asyncio_only
+@pytest.mark.parametrize(
+    "messages",
+    [[], [said(TextDelta("a"))], [said(TextDelta("a"), TextDelta("b", 0, 1), Finish())]],
+    ids=["nothing", "no finish", "one of two choices"],
+)
+async def test_ok_without_the_finish_of_what_spoke_is_a_cut(messages: list[bytes]) -> None:
+    async with foreign(messages) as client:
+        with pytest.raises(StreamTruncated) as caught:
+            await client.stream("x").collect()
+    assert isinstance(caught.value.partial, Message)
+    assert ("a" if messages else "") == caught.value.partial.text
+
+
+STATUSES = [
+    ("CANCELLED", StreamInterrupted),
+    ("UNKNOWN", SourceError),
+    ("INVALID_ARGUMENT", BadRequestError),
+    ("DEADLINE_EXCEEDED", SourceError),
+    ("NOT_FOUND", UnknownStream),
+    ("ALREADY_EXISTS", BadRequestError),
+    ("PERMISSION_DENIED", AuthError),
+    ("RESOURCE_EXHAUSTED", RateLimitError),
+    ("FAILED_PRECONDITION", BadRequestError),
+    ("ABORTED", SourceError),
+    ("OUT_OF_RANGE", BadRequestError),
+    ("UNIMPLEMENTED", BadRequestError),
+    ("INTERNAL", SourceError),
+    ("UNAVAILABLE", StreamTruncated),
+    ("DATA_LOSS", SourceError),
+    ("UNAUTHENTICATED", AuthError),
+]
+
+
+@pytest.mark.anyio
+@asyncio_only
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+async def test_every_status_of_grpc_is_an_error_of_ours_with_what_came(status: str, kind: type[StreamkitError]) -> None:
+    async with foreign([said(TextDelta("a"))], status) as client:
+        with pytest.raises(StreamkitError) as caught:
+            await client.stream("x").collect()
+    assert kind is type(caught.value)
+    assert isinstance(caught.value.partial, Message)
+    assert "a" == caught.value.partial.text
+    assert "hunter2" not in str(caught.value)
+
+
+def test_every_status_of_grpc_is_known_by_its_number() -> None:
+    assert {code.name: code.value[0] for code in grpc.StatusCode} == dict(STATUS_NUMBERS)
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_a_message_that_is_none_is_a_remote_protocol_error() -> None:
+    async with foreign([said(TextDelta("a")), b"\xff\xff\xff"]) as client:
+        with pytest.raises(RemoteProtocolError) as caught:
+            await client.stream("x").collect()
+    assert "a" == caught.value.partial.text  # type: ignore[attr-defined]
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_nobody_there_is_overloaded_and_may_be_tried_again() -> None:
+    async with GrpcClient("127.0.0.1:1") as client:
+        for asking in (client.stream("x").collect(), client.complete("x"), client.send(["x"]), client.cancel("x")):
+            with pytest.raises(OverloadedError) as caught:
+                await asking
+            assert caught.value.retryable
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_waiting_for_a_server_ends_with_the_deadline() -> None:
+    async with GrpcClient("127.0.0.1:1", wait_for_ready=True, deadline=0.2) as client:
+        with pytest.raises(StreamTimeout):
+            await client.complete("x")
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_a_stream_can_be_run_again_and_asks_again() -> None:
+    async with foreign([said(TextDelta("a"), Finish())]) as client:
+        stream = client.stream("x")
+        assert ["a", "a"] == [await stream.join(), await stream.join()]
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_a_channel_that_was_given_stays_open() -> None:
+    async with foreign([said(TextDelta("a"), Finish())]) as client, grpc_aio.insecure_channel(client._peer) as channel:
+        for _ in range(2):
+            async with GrpcClient(channel) as other:
+                assert "a" == await other.stream("x").join()
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_a_failing_source_of_input_is_what_the_caller_sees() -> None:
+    from streamkit.sinks.grpc.serving import GrpcServer
+
+    async def typed() -> AsyncIterator[str]:
+        yield "a"
+        raise ZeroDivisionError("mine")
+
+    async with GrpcServer(lambda request: request.inputs) as server, GrpcClient(f"127.0.0.1:{server.port}") as client:
+        with pytest.raises(ZeroDivisionError):
+            await client.send(typed())
+        with pytest.raises(ZeroDivisionError):
+            await client.converse(typed()).collect()
+        with pytest.raises(LocalProtocolError):
+            await client.converse([object()]).collect()
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("target", "wrong", "kind"),
+    [
+        ("", {}, ConfigError),
+        (5, {}, TypeError),
+        ("a:1", {"deadline": 0}, ConfigError),
+        ("a:1", {"deadline": float("nan")}, ConfigError),
+        ("a:1", {"deadline": True}, TypeError),
+        ("a:1", {"max_message_bytes": 0}, ConfigError),
+    ],
+)
+def test_wrong_arguments_are_said_at_the_call(target: Any, wrong: dict[str, Any], kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        GrpcClient(target, **wrong)
+
+
+def test_wrong_input_is_said_at_the_call() -> None:
+    client = GrpcClient("127.0.0.1:1")
+    with pytest.raises(TypeError, match="None is none"):
+        client.stream(None)
+    with pytest.raises(LocalProtocolError):
+        client.stream({"a": object()})
+    with pytest.raises(ConfigError):
+        client.stream("x", deadline=-1)
+    for wrong in (-1, True, 1.5):
+        with pytest.raises((ConfigError, TypeError)):
+            Turned(wrong, "x")  # type: ignore[arg-type]
+        with pytest.raises((ConfigError, TypeError)):
+            Stop(turn=wrong)  # type: ignore[arg-type]
+
+
+# ---- statuses, there and back
+
+
+@pytest.mark.parametrize("code", sorted(MESSAGES))
+def test_every_outcome_comes_back_as_the_error_that_it_was(code: str) -> None:
+    outcome = Outcome("error", code, MESSAGES[code], True, 1.5, "abc")
+    status, message = status_of(outcome)
+    trailers = trailers_of(outcome, status, message, last_token="e.7")
+    error = error_of_status(status, message, trailers, began=True, deadline=None, peer="them")
+    assert MESSAGES[code] in str(error)
+    if isinstance(error, SourceError):
+        assert (code, True, 1.5, "abc") == (error.code, error.retryable, error.retry_after, error.request_id)
+    elif isinstance(error, StreamDraining):
+        assert "e.7" == error.last_id
+    else:
+        assert isinstance(error, (StreamTruncated, StreamInterrupted, UnknownStream, InvalidToken, RemoteProtocolError))
+
+
+@pytest.mark.parametrize("wait", [float("nan"), float("inf"), -1.0, None])
+def test_a_wait_that_is_none_is_not_told(wait: float | None) -> None:
+    outcome = outcome_of(RateLimitError("x", retry_after=wait))
+    names = {name for name, _ in trailers_of(outcome, *status_of(outcome))}
+    assert {"streamkit-code", "streamkit-retryable", "grpc-status-details-bin"} == names
+
+
+def test_a_wait_of_years_is_one_that_grpc_can_say() -> None:
+    outcome = outcome_of(RateLimitError("x", retry_after=1e12))
+    trailers = dict(trailers_of(outcome, *status_of(outcome)))
+    assert int(str(trailers["grpc-retry-pushback-ms"])) < 2**31
+
+
+@pytest.mark.parametrize("trailer", ["", "soon", "nan", "-5", "1e999", "x" * 5000])
+def test_a_wait_that_cannot_be_read_is_none(trailer: str) -> None:
+    trailers = (("streamkit-code", "rate-limited"), ("streamkit-retry-after", trailer))
+    error = error_of_status("RESOURCE_EXHAUSTED", "x", trailers, began=False, deadline=None, peer="them")
+    assert isinstance(error, RateLimitError)
+    assert error.retry_after is None
+
+
+def test_other_languages_read_the_details_as_googles_own_types() -> None:
+    """google.rpc.Status and its details, built here from their published field numbers."""
+    pb: Any = import_module("google.protobuf.descriptor_pb2")
+    pools: Any = import_module("google.protobuf.descriptor_pool")
+    factory: Any = import_module("google.protobuf.message_factory")
+    file = pb.FileDescriptorProto(name="status.proto", package="g", syntax="proto3")
+    text, number, message, repeated = 9, 5, 11, 3
+    for name, fields in {
+        "Any": [("type_url", 1, text, ""), ("value", 2, 12, "")],
+        "Status": [("code", 1, number, ""), ("message", 2, text, ""), ("details", 3, message, ".g.Any")],
+        "ErrorInfo": [("reason", 1, text, ""), ("domain", 2, text, "")],
+        "Duration": [("seconds", 1, 3, ""), ("nanos", 2, number, "")],
+        "RetryInfo": [("retry_delay", 1, message, ".g.Duration")],
+    }.items():
+        made = file.message_type.add(name=name)
+        for field, at, kind, of in fields:
+            made.field.add(name=field, number=at, type=kind, type_name=of or None, label=repeated if field == "details" else 1)
+    pool = pools.DescriptorPool()
+    pool.Add(file)
+
+    def parsed(name: str, data: bytes) -> Any:
+        return factory.GetMessageClass(pool.FindMessageTypeByName(f"g.{name}")).FromString(data)
+
+    outcome = outcome_of(sk.RateLimitError("secret", retry_after=2.5), correlation_id="abc")
+    name, words = status_of(outcome)
+    status = parsed("Status", dict(trailers_of(outcome, name, words))["grpc-status-details-bin"])  # type: ignore[arg-type]
+    assert (8, words) == (status.code, status.message)
+    info, retry = status.details
+    assert "type.googleapis.com/google.rpc.ErrorInfo" == info.type_url
+    assert ("RATE_LIMITED", "streamkit") == (parsed("ErrorInfo", info.value).reason, parsed("ErrorInfo", info.value).domain)
+    assert "type.googleapis.com/google.rpc.RetryInfo" == retry.type_url
+    delay = parsed("RetryInfo", retry.value).retry_delay
+    assert (2, 500_000_000) == (delay.seconds, delay.nanos)

@@ -1,0 +1,83 @@
+"""A gRPC server and a client of it in one event loop, and sources that tell what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import Any
+
+from streamkit.clients.grpc_client import GrpcClient
+from streamkit.sinks.grpc.servicer import GrpcHandler, StreamsServicer
+from streamkit.sinks.grpc.serving import GrpcServer
+
+# They have no types that a checker could know.
+grpc: Any = import_module("grpc")
+grpc_aio: Any = import_module("grpc.aio")
+
+__all__ = ["Told", "grpc", "grpc_aio", "pair", "until"]
+
+LIMIT_S = 20.0
+
+
+@asynccontextmanager
+async def pair(
+    handler: GrpcHandler | StreamsServicer, *, client: dict[str, Any] | None = None, **server: Any
+) -> AsyncIterator[tuple[GrpcServer, GrpcClient]]:
+    """Both, open."""
+    async with (
+        GrpcServer(handler, **server) as serving,
+        GrpcClient(f"127.0.0.1:{serving.port}", **(client or {})) as asking,
+    ):
+        yield serving, asking
+
+
+async def until(so: Callable[[], object]) -> None:
+    """Wait for something that others do; the time is a bound and no measure."""
+    async with asyncio.timeout(LIMIT_S):
+        while not so():  # noqa: ASYNC110  # others do it, and tell nobody
+            await asyncio.sleep(0.001)
+
+
+class Told:
+    """A source that says when it has begun and when its `finally` ran.
+
+    Args:
+        items: What it gives; then it waits for ever, unless it is to end or fail.
+        ends: Whether it ends behind them.
+        error: What it fails with behind them.
+        clean_up: Awaited in its `finally`.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Any] = (),
+        *,
+        ends: bool = False,
+        error: Exception | None = None,
+        clean_up: Callable[[], Any] | None = None,
+    ) -> None:
+        self._items = items
+        self._ends = ends
+        self._error = error
+        self._clean_up = clean_up
+        self.given = 0
+        self.begun = 0
+        self.closed = 0
+
+    async def items(self) -> AsyncIterator[Any]:
+        """One run."""
+        self.begun += 1
+        try:
+            for item in self._items:
+                self.given += 1
+                yield item
+            if self._error is not None:
+                raise self._error
+            if not self._ends:
+                await asyncio.Event().wait()
+        finally:
+            if self._clean_up is not None:
+                await self._clean_up()
+            self.closed += 1
