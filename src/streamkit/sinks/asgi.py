@@ -165,7 +165,8 @@ class Exchange:
         self._clock: Clock = current_clock(self._backend)
         self._connection = None if scope is None else connection_in(scope)
         self._send_timeout = SEND_TIMEOUT if self._connection is None else self._connection.send_timeout
-        self._wire = wire or send
+        # Other streams share a connection of HTTP/2: it is not this one's to break off.
+        self._wire = wire or send if scope is None or scope.get("http_version") in (None, "1.0", "1.1") else None
         self._drain = drain
         self._run: Run[object] | None = None
         self._context: contextvars.Context | None = None
@@ -192,7 +193,8 @@ class Exchange:
         if self._heartbeat is not None:
             self._context = contextvars.copy_context()
         self._set_alarm()
-        hold_back(self._wire)
+        if self._wire is not None:
+            hold_back(self._wire)
         leave = self._join()
         try:
             await self._interrupt.run(self._produce)
@@ -216,7 +218,7 @@ class Exchange:
 
         def leave() -> None:
             drain.leave(self)
-            if self._leaving is not None:
+            if self._leaving is not None and self._wire is not None:
                 # What it said last may lie here for ever, and hold up the server.
                 drain.at_cut(partial(_break_if_stuck, self._wire))
 
@@ -369,7 +371,8 @@ class Exchange:
         """Leave without a word: the client had its time."""
         self._gone = self._halted = True
         self._call_off()
-        break_off(self._wire)
+        if self._wire is not None:
+            break_off(self._wire)
 
     def _call_off(self) -> None:
         """The client has left: end whatever the producer waits for, except the closing of its source.
