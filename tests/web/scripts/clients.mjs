@@ -10,8 +10,8 @@ import { createParser } from "eventsource-parser";
 import OpenAI from "openai";
 import { answer, failure } from "./session.mjs";
 
-// What fetch-event-source thinks that it runs in.
-globalThis.window ??= globalThis;
+// What fetch-event-source thinks that it runs in; without the document in the window that others know a browser by.
+globalThis.window ??= { fetch, setTimeout, clearTimeout };
 globalThis.document ??= { hidden: false, addEventListener() {}, removeEventListener() {} };
 
 const openai = (url) => new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
