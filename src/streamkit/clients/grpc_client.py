@@ -24,7 +24,7 @@ from streamkit.dialects.grpc.messages import Piece, Wire, wire
 from streamkit.dialects.grpc.schema import SERVICE
 from streamkit.dialects.grpc.statuses import error_of_status
 from streamkit.errors import ConfigError, StreamkitError, StreamTruncated
-from streamkit.events import Event, Finish, Message, TextDelta
+from streamkit.events import Event, Finish, Message
 from streamkit.extras import require
 from streamkit.flow.plan import check_count, check_seconds
 from streamkit.flow.runs import Run
@@ -387,11 +387,12 @@ class _Reading:
             if not events:
                 continue
             so_far.add(events, len(data))
+            event: Any  # which type it has is asked by hand: `__class__ is` is 3x isinstance
             for event in events:
-                if isinstance(event, Finish):
+                if event.__class__ is Finish:
                     self._finished.add((turn, event.choice))
-                elif event.__class__ is TextDelta:
-                    self._spoke.add((turn, event.choice))
+                elif (choice := getattr(event, "choice", None)) is not None:
+                    self._spoke.add((turn, choice))
             yield [(turn, event) for event in events] if self._with_turns else events
 
     def _check_end(self) -> None:

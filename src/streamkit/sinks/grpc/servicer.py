@@ -313,7 +313,7 @@ class StreamsServicer:
         self, failure: Exception | ErrorEvent, context: CallContext, token: str = "", *, began: bool = False
     ) -> NoReturn:
         """End the call with the status of a failure."""
-        if isinstance(failure, self._grpc.aio.AbortError):  # the handler ended the call by itself
+        if isinstance(failure, Exception) and isinstance(failure, self._grpc.aio.AbortError):  # the handler ended it by itself
             raise failure
         if isinstance(failure, Refused):
             status = status_of_http(failure.status)

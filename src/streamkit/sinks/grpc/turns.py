@@ -310,7 +310,7 @@ class Turn:
                     try:
                         if body.__class__ is bytes:
                             if body:
-                                await write(body)
+                                await write(body)  # pyright: ignore[reportArgumentType]  # asked by hand, as it is once per message
                         else:
                             for message in cast("list[bytes]", body):
                                 await write(message)
