@@ -46,7 +46,7 @@ def client_at(address: str | None = "192.0.2.1", **more: Any) -> Client:
 
 async def until(so: Any) -> None:
     with anyio.fail_after(10):
-        while not so():  # noqa: ASYNC110  # whatever it is
+        while not so():  # whatever it is
             await anyio.lowlevel.checkpoint()
 
 
@@ -322,3 +322,37 @@ async def test_a_response_is_served_behind_it_as_without_it() -> None:
 
     client = await client_at().call(Connections().wrap(sse.Response(answer)))
     assert "Hi" == client.text
+
+
+# ---- leaving
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+@pytest.mark.parametrize("how", ["leaves", "is cancelled", "fails to be sent to"])
+async def test_http_05_whatever_ends_it_at_any_write_the_source_is_closed_and_nothing_stays_counted(step: int, how: str) -> None:
+    closed: list[int] = []
+
+    async def answer() -> AsyncIterator[str]:
+        try:
+            for letter in "abcdef":
+                yield letter
+                await anyio.lowlevel.checkpoint()
+        finally:
+            closed.append(1)
+
+    def on_send(number: int) -> None:
+        if number == step:
+            match how:
+                case "leaves":
+                    client.leave()
+                case "is cancelled":
+                    scope.cancel()
+                case _:
+                    raise ConnectionResetError
+
+    connections, client = Connections(total=1, per_address=1), client_at(on_send=on_send)
+    with anyio.CancelScope() as scope:
+        await client.call(connections.wrap(sse.Response(answer)))
+    assert [1] == closed
+    assert 0 == len(connections)
+    assert 200 == (await client_at().call(connections.wrap(sse.Response(["next"])))).status
