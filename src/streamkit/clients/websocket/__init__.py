@@ -1,3 +1,6 @@
-"""Reading streams over a WebSocket: `connection` is what users call, `dialling` opens, `reading` keeps one stream's place."""
+"""Streams of a streamkit server over a WebSocket: `connect`."""
 
 from __future__ import annotations
+
+from streamkit.clients.websocket.connection import WebSocketClient as WebSocketClient
+from streamkit.clients.websocket.connection import connect as connect
