@@ -4,8 +4,9 @@
 
 CPU time of the server's process per token, threads of gRPC's own included; the client is another process, reads bytes and parses
 nothing. The peer is grpcio as its guide has it: an async generator that yields a message with the token, and the one that writes it
-with `context.write` where that is cheaper. All stand on one server, in turns. The rows with n pending have a `sk.buffer(2 * n)`
-behind the source: its reader takes what is there, and of a full buffer one half, so that the source goes on meanwhile.
+with `context.write` where that is cheaper. All stand on one server, in turns. What is pending comes of a source
+that reads several tokens at once, as a provider's does, or of a `sk.buffer(2 * n)` behind one that gives one at a time: of a full
+buffer the writer takes one half, so that the source goes on meanwhile.
 
 The last row is the client: CPU of this process per event, against one that reads the same messages with the generated class.
 """
@@ -24,6 +25,7 @@ from typing import Any, TypeAlias
 import streamkit as sk
 from streamkit.clients.grpc_client import GrpcClient
 from streamkit.dialects.grpc.schema import schema
+from streamkit.flow.sources import Feed, Source
 from streamkit.sinks.grpc.requests import GrpcRequest
 from streamkit.sinks.grpc.serving import GrpcServer
 
@@ -46,7 +48,13 @@ def rows(rounds: int, loop: str = "asyncio") -> list[Row]:
         ]
 
 
-OURS = {"1": ("1 pending", 0.95), "8": ("4 pending", 3.0), "64": ("32 pending", 3.0)}
+OURS = {
+    "one": ("1 pending", 0.95),
+    "read": ("4 pending, of one read", 3.0),
+    "buffer": ("8 pending, of a buffer", 3.0),
+    "large": ("32 pending, of a buffer", 3.0),
+}
+BUFFERS = {"buffer": 16, "large": 64}
 PEERS = ("Yield", "Write")
 
 
@@ -95,12 +103,12 @@ async def _client_row(port: int, rounds: int) -> Row:
         async def read_plainly() -> int:
             call = channel.unary_stream("/streamkit.v1.Streams/Stream", response_deserializer=events.FromString)
             texts = []
-            async for message in call(_request("1", EVENTS)):
+            async for message in call(_request("one", EVENTS)):
                 texts += [event.text_delta.text for event in message.events]
             return len(texts) - 1
 
         async def read_ours() -> int:
-            return len(await client.stream(f"1 {EVENTS}").collect()) - 1
+            return len(await client.stream(f"one {EVENTS}").collect()) - 1
 
         for _ in range(rounds):
             ours = min(ours, await _cost(read_ours))
@@ -175,10 +183,24 @@ async def _tokens(count: int) -> AsyncIterator[sk.TextDelta]:
         yield sk.TextDelta(TOKEN)
 
 
+async def _reads(count: int) -> AsyncIterator[list[sk.TextDelta]]:
+    """The same, four at a time: what a provider's answer is whose network reads bring four."""
+    batch: list[sk.TextDelta] = []
+    async for token in _tokens(count):
+        batch.append(token)
+        if len(batch) == 4:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def _answer(request: GrpcRequest) -> sk.Stream[sk.TextDelta]:
     pending, events = str(request.input).split()
+    if pending == "read":
+        return sk.Stream(Source("reads", lambda run: Feed(_reads(int(events)), shape="lists")))
     stream = sk.stream(_tokens(int(events)))
-    return stream if pending == "1" else stream | sk.buffer(int(pending))
+    return stream if pending == "one" else stream | sk.buffer(BUFFERS[pending])
 
 
 def _add_peer(server: Any) -> None:

@@ -16,13 +16,14 @@ def test_every_row_says_what_was_measured_against_whom(monkeypatch: pytest.Monke
     assert spec.loader is not None
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
-    for name, small in (("EVENTS", 200), ("STREAMS", 3), ("EVENTS_EACH", 40)):
+    for name, small in (("EVENTS", 2000), ("STREAMS", 3), ("EVENTS_EACH", 40)):
         monkeypatch.setattr(bench, name, small)
     rows = bench.rows(1)
-    assert 7 == len(rows)
-    assert [0.95, 3.0, 3.0, 0.95, 3.0, 3.0, None] == [row["hold"] for row in rows]
+    assert 9 == len(rows)
+    assert [0.95, 3.0, 3.0, 3.0, 0.95, 3.0, 3.0, 3.0, None] == [row["hold"] for row in rows]
     for row in rows:
         assert {"bound", "what", "ours", "peer", "peer_name", "unit", "ratio", "hold"} == set(row)
         assert row["ours"] > 0
         assert pytest.approx(row["peer"] / row["ours"]) == row["ratio"]
     assert "1 pending (1.0 a message)" in rows[0]["what"]
+    assert "4 pending, of one read (4.0 a message)" in rows[1]["what"]

@@ -7,3 +7,5 @@
 
 Nothing else of streamkit knows of this, and none of it is imported before somebody serves or calls gRPC.
 """
+
+from __future__ import annotations

@@ -6,3 +6,5 @@ servicer     the methods of the service
 kept         streams of a hub as encoded messages
 serving      a server with health and reflection, and how it drains
 """
+
+from __future__ import annotations
