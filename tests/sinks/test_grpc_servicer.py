@@ -411,16 +411,18 @@ async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str) ->
 @pytest.mark.parametrize("method", ["Send", "Converse"])
 async def test_bytes_that_are_no_input_end_the_call_and_close_the_source(method: str) -> None:
     source = Told(["a"])
-    async with pair(lambda request: source.items()) as (server, _):
-        async with grpc_aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            call = channel.stream_stream(PATH + method)()
-            await call.write(wire().input("hi"))
-            await until(lambda: source.given)
-            await call.write(b"\xff\xff\xff")
-            with suppress(grpc_aio.AioRpcError):  # the status comes behind the messages
-                while await call.read() is not grpc_aio.EOF:
-                    continue
-            assert "INVALID_ARGUMENT" == (await call.code()).name
+    async with (
+        pair(lambda request: source.items()) as (server, _),
+        grpc_aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        call = channel.stream_stream(PATH + method)()
+        await call.write(wire().input("hi"))
+        await until(lambda: source.given)
+        await call.write(b"\xff\xff\xff")
+        with suppress(grpc_aio.AioRpcError):  # the status comes behind the messages
+            while await call.read() is not grpc_aio.EOF:
+                continue
+        assert "INVALID_ARGUMENT" == (await call.code()).name
     assert 1 == source.closed
 
 
@@ -549,13 +551,15 @@ async def test_lim_10_a_deadline_that_has_passed_closes_the_source() -> None:
 
 async def test_lim_10_a_reset_stream_closes_the_source() -> None:
     source = Told(["a"])
-    async with pair(lambda request: source.items()) as (server, _):
-        async with grpc_aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            call = channel.unary_stream(PATH + "Stream")(ask())
-            await call.read()
-            call.cancel()  # RST_STREAM
-            assert "CANCELLED" == (await call.code()).name
-            await until(lambda: source.closed)
+    async with (
+        pair(lambda request: source.items()) as (server, _),
+        grpc_aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        call = channel.unary_stream(PATH + "Stream")(ask())
+        await call.read()
+        call.cancel()  # RST_STREAM
+        assert "CANCELLED" == (await call.code()).name
+        await until(lambda: source.closed)
 
 
 async def test_lim_10_a_connection_that_is_reset_closes_the_source_and_is_no_end() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
 
 import pytest
 from event_loops import ASYNCIO_LOOPS
-from grpc_pair import grpc_aio, pair
+from grpc_pair import grpc_aio, pair, until
 
 import streamkit as sk
 from streamkit.clients.grpc_client import GrpcClient
+from streamkit.dialects.grpc.messages import wire
 from streamkit.dialects.grpc.schema import SERVICE
 from streamkit.errors import ConfigError, MissingExtra
 from streamkit.sinks.grpc.servicer import StreamsServicer
@@ -123,6 +126,7 @@ async def test_trio_is_told_that_grpc_runs_on_asyncio_only() -> None:
         ({"grace": -1}, ConfigError),
         ({"grace": float("nan")}, ConfigError),
         ({"grace": True}, TypeError),
+        ({"limit": 0}, ConfigError),
         ({"max_message_bytes": 0}, ConfigError),
         ({"max_message_bytes": True}, TypeError),
         ({"max_calls": 0}, ConfigError),
@@ -151,6 +155,32 @@ def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch: pytest.Mon
         with pytest.raises((MissingExtra, ImportError)) as caught:
             make()
         assert "streamkit-ai[grpc]" in str(caught.value)
+
+
+@asyncio_loops
+async def test_a_client_that_does_not_read_holds_up_neither_its_source_nor_the_end() -> None:
+    given = closed = 0
+
+    async def endless(request: Any) -> AsyncIterator[str]:
+        nonlocal given, closed
+        try:
+            while True:
+                given += 1
+                yield "x" * 200_000
+        finally:
+            closed += 1
+
+    async with pair(endless, limit=0.3) as (server, _), grpc_aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        channel.unary_stream(f"/{SERVICE}/Stream")(wire().request("x"))
+        await until(lambda: given)
+        before = -1
+        while before != given:  # until nothing goes out any more
+            before = given
+            await asyncio.sleep(0.2)
+        assert 0 == closed
+        await server.drain()
+        await until(lambda: closed)
+    assert (1, 0) == (closed, server.servicer.open)
 
 
 SERVER = """

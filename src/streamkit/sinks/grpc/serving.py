@@ -42,8 +42,6 @@ _KEEPALIVE: Final[Mapping[str, int]] = MappingProxyType(
         "grpc.so_reuseport": 0,
     }
 )
-# Seconds that calls get to be told that the server drains, and their sources to close.
-_LAST_SECONDS: Final = 5.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -55,6 +53,7 @@ class GrpcServer:
         address: Where to listen. Port 0 is any that is free: see `port`.
         credentials: Of `grpc.ssl_server_credentials(...)`; None is plain text.
         grace: Seconds that open calls get to end by themselves when it drains. 0 tells them at once.
+        limit: Seconds that it takes at most after that: for clients to be told, and sources to close. Who does not read is cut off.
         max_message_bytes: The largest message that a client may send.
         max_calls: Most calls at once; more are refused with RESOURCE_EXHAUSTED. None sets no bound.
         reflection: Whether tools may ask what it serves (grpcurl and the like).
@@ -68,7 +67,7 @@ class GrpcServer:
         server: The `grpc.aio` server, once it is open.
         servicer: What answers.
 
-    Memory: see `StreamsServicer`; gRPC holds 64 KiB to 4 MiB for each client that does not read.
+    Memory: see `StreamsServicer`; for a client that does not read the sockets hold some 6 MiB.
     Cancellation: leaving drains, whatever it is left by.
     Raises:
         ConfigError, TypeError: arguments that cannot work, at the call; on trio, when it is opened: gRPC runs on asyncio only.
@@ -93,6 +92,7 @@ class GrpcServer:
         on_disconnect: OnDisconnect = "continue",
         credentials: object = None,
         grace: float = 0.0,
+        limit: float = 5.0,
         max_message_bytes: int = 4_194_304,
         max_calls: int | None = None,
         reflection: bool = True,
@@ -111,6 +111,7 @@ class GrpcServer:
             raise TypeError(f"GrpcServer(address=...) takes a str such as '127.0.0.1:50051', got {type(address).__name__}")
         if grace != 0 or isinstance(grace, bool):
             check_seconds("GrpcServer", "grace", grace)
+        check_seconds("GrpcServer", "limit", limit)
         check_count("GrpcServer", "max_message_bytes", max_message_bytes, 1)
         if max_calls is not None:
             check_count("GrpcServer", "max_calls", max_calls, 1)
@@ -120,6 +121,7 @@ class GrpcServer:
         self._address = address
         self._credentials = credentials
         self._grace = grace
+        self._limit = limit
         self._max_calls = max_calls
         self._reflection = reflection
         self._interceptors = tuple(interceptors)
@@ -200,7 +202,7 @@ class GrpcServer:
                 await self._wait_for_calls(self._grace)
         finally:
             self.servicer.drain()
-            await asyncio.shield(self.server.stop(_LAST_SECONDS))
+            await asyncio.shield(self.server.stop(self._limit))
 
     async def _wait_for_calls(self, seconds: float) -> None:
         clock = current_clock(current_backend())
