@@ -209,6 +209,13 @@ class NativeEncoder:
         except LocalProtocolError as error:
             raise LocalProtocolError(f"a {event.type} event cannot be written: {error}") from None
 
+    def text_line(self, event: TextDelta) -> bytes:
+        """A text delta's only frame, which has no name: its data. See `TextLines` in `streamkit.dialects.protocol`."""
+        try:
+            return dump(event)
+        except LocalProtocolError as error:
+            raise LocalProtocolError(f"a {event.type} event cannot be written: {error}") from None
+
     def close(self, outcome: Outcome) -> list[OutFrame]:
         """`finish`, if nobody said one, and `end`; or the error."""
         if self._closed:

@@ -32,9 +32,9 @@ import msgspec
 
 from streamkit.dialects.outcomes import Outcome
 from streamkit.errors import StreamkitError
-from streamkit.events import Event
+from streamkit.events import Event, TextDelta
 
-__all__ = ["Decoder", "DecoderFactory", "Dialect", "Encoder", "EncoderFactory", "Framing", "InFrame", "OutFrame"]
+__all__ = ["Decoder", "DecoderFactory", "Dialect", "Encoder", "EncoderFactory", "Framing", "InFrame", "OutFrame", "TextLines"]
 
 Framing: TypeAlias = Literal["sse", "ndjson", "eventstream", "text"]
 """The wire grammar whose frames a dialect reads and writes."""
@@ -117,6 +117,21 @@ class Encoder(Protocol):
 
     def close(self, outcome: Outcome) -> list[OutFrame]:
         """What was held back, and the terminal frame of `outcome`. A second call gives nothing."""
+        ...
+
+
+class TextLines(Protocol):
+    """What an `Encoder` has besides if each text delta is one frame without a name, whatever came before.
+
+    Most writes are one text delta: a sink that asks for its line saves the lists and frames between.
+    """
+
+    def text_line(self, event: TextDelta) -> bytes:
+        """The `data` of the only frame that `encode` gives for this event.
+
+        Raises:
+            LocalProtocolError: as `encode`.
+        """
         ...
 
 

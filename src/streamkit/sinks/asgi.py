@@ -201,11 +201,14 @@ class Exchange:
             if self._leaving is not None and not self._finishing and not self._gone:
                 await self._interrupt.run(partial(self._finish, self._leaving))
         finally:
-            leave()
             for timer in (self._timer, self._alarm):
                 if timer is not None:
                     timer.cancel()
-            await self._dismiss()
+            try:
+                await self._dismiss()
+            finally:
+                # Behind the wait, so that many short responses at once set up one drain (bench_sinks).
+                leave()
         if self._send_error is not None:
             raise self._send_error
 

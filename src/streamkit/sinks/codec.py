@@ -15,10 +15,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome
-from streamkit.dialects.protocol import Dialect, Encoder, Framing, OutFrame
+from streamkit.dialects.protocol import Dialect, Encoder, Framing, OutFrame, TextLines
 from streamkit.dialects.registry import get
 from streamkit.errors import ConfigError, LocalProtocolError
 from streamkit.events import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta
@@ -88,12 +88,14 @@ class Codec:
     """
 
     __slots__ = (
+        "_around",
         "_encode",
         "_encoder",
         "_frame",
         "_opened",
         "_pad",
         "_retry",
+        "_text_line",
         "cancelled",
         "headers",
         "heartbeat",
@@ -126,6 +128,9 @@ class Codec:
         self._encoder: Encoder = found.encoder(id=id, model=model, created=int(time.time()) if created is None else created)
         self._encode = self._encoder.encode
         self._frame = _FRAMES[framing]
+        self._around = _AROUND.get(framing, b"")
+        lines = cast("TextLines", self._encoder) if self._around and hasattr(self._encoder, "text_line") else None
+        self._text_line = None if lines is None else lines.text_line
         self._retry = retry_field(retry)
         self._pad = pad
         self._opened = False
@@ -144,21 +149,22 @@ class Codec:
 
     def encode(self, batch: Iterable[object]) -> bytes:
         """The bytes of items that are sent together. Never raises for what the items are: see `stopped_by`."""
-        # The hot loop of every response (benchmarks/bench_sinks.py).
-        encode = self._encode
-        frames: list[OutFrame] = []
+        # The hot loop of every response (benchmarks/bench_sinks.py): of a text delta no list and no frame are made.
+        line = self._text_line
+        parts: list[bytes] = []
         try:
             for item in batch:
-                frames += encode(item if isinstance(item, TextDelta) else self._admit(item))
+                if not isinstance(item, TextDelta):
+                    self._write(self._encode(self._admit(item)), parts)
+                elif line is not None:
+                    parts.append(self._around % line(item))
+                else:
+                    self._write(self._encode(item), parts)
         except _Stop as stop:
             self.stopped_by = stop.event
         except Exception as error:  # the item's fault: what stood before it is still sent
             self.stopped_by = error
-        try:
-            body = self._frame(frames)
-        except LocalProtocolError as error:  # an encoder that breaks its contract: the same
-            self.stopped_by = error
-            body = self._written_before_failing(frames)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         if self._retry:
             body = self._with_retry(body)
         return self._padded(body) if self._pad else body
@@ -197,14 +203,13 @@ class Codec:
     def _padded(self, body: bytes) -> bytes:
         return padded(body, self._pad) if self._pad else body
 
-    def _written_before_failing(self, frames: list[OutFrame]) -> bytes:
-        out: list[bytes] = []
-        for frame in frames:
-            try:
-                out.append(self._frame([frame]))
-            except LocalProtocolError:
-                break
-        return b"".join(out)
+    def _write(self, frames: list[OutFrame], parts: list[bytes]) -> None:
+        try:
+            parts.append(self._frame(frames))
+        except LocalProtocolError:  # an encoder that breaks its contract: what stands before that frame is written
+            for frame in frames:
+                parts.append(self._frame([frame]))
+            raise
 
 
 class _Stop(Exception):
@@ -286,6 +291,8 @@ def _text(frames: list[OutFrame]) -> bytes:
 _FRAMES: Final[Mapping[Framing, Callable[[list[OutFrame]], bytes]]] = MappingProxyType(
     {"sse": _sse, "ndjson": _ndjson, "text": _text}
 )
+# What stands around the data of a frame that has no name and one line.
+_AROUND: Final[Mapping[Framing, bytes]] = MappingProxyType({"sse": b"data: %b\n\n", "ndjson": b"%b\n"})
 # JSON may have space before it (RFC 8259, section 2), so the line that follows is the same to every reader; an empty line is
 # an error to those that parse each.
 _SIGNS_OF_LIFE: Final[Mapping[Framing, bytes]] = MappingProxyType({"ndjson": b" "})

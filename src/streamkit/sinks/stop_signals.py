@@ -43,8 +43,10 @@ class StopSignals:
         server = signal.getsignal(signal.SIGTERM)
         # Without a server the default is to end at once, and nothing can be drained. SIGINT is an event loop's own, too, which
         # looks whether its handler is still there: it is watched only where the server has both.
+        if not callable(server):
+            return
         for number in _SIGNALS:
-            if callable(server) and signal.getsignal(number) == server:
+            if number is signal.SIGTERM or signal.getsignal(number) == server:
                 self._before[number] = server
                 self._handlers[number] = self._handle
                 signal.signal(number, self._handlers[number])
