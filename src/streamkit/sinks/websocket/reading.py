@@ -230,16 +230,18 @@ class Reading:
                 return False
             if window is not None and not await self._admitted(message, window):
                 return False
-            if message.last is not None:
-                self.last, self.token = message.last, message.token
-            if socket.pending <= most:
-                socket.write(message)
-            elif connection.limits.slow == "disconnect":
+            slow = socket.pending > most
+            if slow and connection.limits.slow == "disconnect":
                 connection.too_slow()
                 return False
-            else:
+            if slow:
                 self._step_down()
+            if message.last is not None:
+                self.last, self.token = message.last, message.token
+            if slow:  # a cancel ends the wait alone
                 await self._patiently(socket.send(message))
+            else:
+                socket.write(message)
             if message.ends:
                 self.ended = True
                 return False

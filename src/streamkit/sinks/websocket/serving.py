@@ -122,7 +122,7 @@ class WebSocketRoutes:
         max_messages_per_second: Of the client, as many again at once: 1008.
         max_streams: Most that one connection reads at once.
         max_refusals: Messages of one connection that may be refused before it is closed: 1008.
-        stall_timeout: Seconds that a client may take nothing at all while something waits for it: 1013.
+        stall_timeout: Seconds that a message may wait until the client takes something: 1013.
         silence: Seconds without any message of the client after which it is closed, for clients that send `ping`; None waits.
         heartbeat: Seconds between the pings of aiohttp, and of `websockets_options`; ASGI servers have their own.
         close_timeout: Seconds for the closing handshake; then the connection is dropped.

@@ -125,8 +125,8 @@ class Session:
         self._tasks: set[Reading] = set()
         self._cancels: set[Task] = set()
         self._goodbye: Goodbye | None = None
-        # Readings that were stopped and whose clients are to be told so.
-        self._owed: tuple[Reading, ...] = ()
+        # Readings that were stopped and whose client is to be told so.
+        self._owed: list[Reading] = []
         self._draining = False
         self._handling = False
         self._refusals = limits.max_refusals
@@ -235,8 +235,7 @@ class Session:
 
     async def _stop_all(self) -> None:
         """End all tasks, whatever cancels this one meanwhile."""
-        self._owed = tuple(self._tasks)
-        for reading in self._owed:
+        for reading in self._tasks:
             reading.stop()
         for task in list(self._cancels):
             task.cancel()
@@ -342,6 +341,8 @@ class Session:
     def _over(self, reading: Reading) -> None:
         """Its task has ended."""
         self._tasks.discard(reading)
+        if not reading.ended:
+            self._owed.append(reading)
         if reading.stream is not None and self._readings.get(reading.stream) is reading:
             del self._readings[reading.stream]
         reading.tell_over()
