@@ -26,7 +26,7 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 # Types are in the source; what an attribute means is on the page.
 napoleon_attr_annotations = False
-ONE_LINERS = re.compile(r"(Memory|Memory and cancellation|Cancellation|Headers)(?=:? )")
+ONE_LINERS = re.compile(r"(?:(Memory|Cancellation|Headers)(?:(?:,| and) (?:Memory|[Cc]ancellation))*)(?=:? )")
 # reST ends a name in backticks at a space alone: `Tool`s is a plural all the same.
 PLURALS = re.compile(r"(?<=\w`)(?=s\b)")
 
@@ -38,7 +38,7 @@ def one_liners(app: object, what: str, name: str, obj: object, options: object, 
     for line in lines:
         found = ONE_LINERS.match(line)
         if found:
-            out += ["", f"**{found[1]}**{line[found.end() :]}"]
+            out += ["", f"**{found[0]}**{line[found.end() :]}"]
         elif inside and line.startswith(" "):
             out.append(line.strip())
         elif inside and line:
