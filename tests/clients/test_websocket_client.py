@@ -639,6 +639,15 @@ async def test_closing_the_client_ends_those_who_read_and_leaves_no_task() -> No
         assert f"<WebSocketClient {server.url}, closed>" == repr(client)
 
 
+async def test_two_tasks_may_close_a_client_at_once() -> None:
+    async with scripted(serving(2)) as server:
+        client = client_of(server)
+        async with client:
+            assert text(2) == await client.send("Hi").join()
+            await asyncio.gather(client.aclose(), client.aclose(), client.aclose())
+            assert not client.connected
+
+
 async def test_a_client_can_be_entered_again_and_not_twice_at_once() -> None:
     async with scripted(serving(2)) as server:
         client = client_of(server)

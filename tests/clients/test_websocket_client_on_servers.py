@@ -137,10 +137,11 @@ async def test_a_changed_input_interrupts_the_answer_that_runs() -> None:
             await asyncio.sleep(3600)
 
     async with serving(answer) as (_, url), client_of(url) as client, client_of(url) as other:
-        async with client.send("first", stream="chat-1") as events:
-            assert TextDelta("first") == await anext(events)
+        events = client.send("first", stream="chat-1")
+        async with events as first:
+            assert TextDelta("first") == await anext(first)
             assert "second" == await other.send("second", stream="chat-1", if_running="interrupt").join()
-            assert Finish("cancelled") == [event async for event in events][-1]
+            assert Finish("cancelled") == [event async for event in first][-1]
 
 
 async def test_a_server_that_drains_tells_its_client_which_goes_on_with_another_one() -> None:

@@ -71,7 +71,7 @@ class Carrier:
         self.over = False
         self.fault: Exception | None = None
         self.changed = backend.waiter()
-        self.ended = backend.waiter()
+        self.ended = backend.crowd()
         self.line: Line | None = None
         self._dialler = dialler
         self._backoff = backoff

@@ -231,7 +231,7 @@ class WebSocketClient:
             return
         if task is not None and not carrier.over:
             task.cancel()
-        await carrier.backend.finish(carrier.ended.wait, lambda: carrier.over)
+        await carrier.backend.finish(carrier.ended.seat, lambda: carrier.over)
         self._carrier = None
 
     async def __aenter__(self) -> Self:
