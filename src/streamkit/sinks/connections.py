@@ -286,8 +286,10 @@ class Connections:
             return
 
         async def main() -> None:
-            await app({**scope, _KEY: connection}, receive, send)
+            await app(scope, receive, send)
 
+        # A copy would be as much memory as all the rest of this layer.
+        scope[_KEY] = connection
         try:
             await interrupt.run(main)
         finally:

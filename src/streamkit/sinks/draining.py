@@ -3,7 +3,7 @@
     open      anything may join
     draining  nothing new is let in; what runs may end by itself
     told      each member is asked to end: it says "draining" to its client, and closes its source
-    cut       who has not left half a second later is ended without a word: its client reads nothing
+    cut       who has not left half a second later, when nobody leaves any more, is ended without a word: its client reads nothing
 
 A `Drain` only counts and tells: what it means to end, the members know. One that stands for itself is kept for each event loop, so
 that a response to which nobody gave another is told, too, when the process gets SIGTERM; it is there only while it has members.
@@ -54,12 +54,14 @@ class Drain:
     Memory: an entry per member. One event loop's, and not to be used from another thread.
     """
 
-    __slots__ = ("_at", "_clock", "_empty", "_last_words", "_timer", "members", "state")
+    __slots__ = ("_at", "_clock", "_empty", "_last_words", "_left", "_looked", "_timer", "members", "state")
 
     def __init__(self) -> None:
         self.members: dict[Member, None] = {}
         self.state: State = "open"
         self._at = 0.0
+        self._left = 0
+        self._looked = False
         self._clock: Clock | None = None
         self._timer: Timer | None = None
         self._empty: anyio.Event | None = None
@@ -118,7 +120,19 @@ class Drain:
             LOGGER.info("%d open streams are told that the server stops", len(self.members))
         for member in tuple(self.members):
             member.end()
-        self._later(CUT_AFTER, self._cut)
+        self._count()
+
+    def _count(self) -> None:
+        self._left = len(self.members)
+        self._later(CUT_AFTER / 2, self._look)
+
+    def _look(self) -> None:
+        """Ten thousand need a while to say what they have to say: nobody is cut off as long as others still leave."""
+        if self._looked and len(self.members) == self._left:
+            self._cut()
+        else:
+            self._looked = True
+            self._count()
 
     def _cut(self) -> None:
         self.state = "cut"
