@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from streamkit.clients.recordings import replay as replay
     from streamkit.clients.request import Request as Request
     from streamkit.clients.request import Turn as Turn
+    from streamkit.dialects.own_frames import mapping as mapping
     from streamkit.errors import AuthError as AuthError
     from streamkit.errors import BadRequestError as BadRequestError
     from streamkit.errors import BufferFull as BufferFull
@@ -177,6 +178,8 @@ if TYPE_CHECKING:
     from streamkit.operators.transform import stage as stage
     from streamkit.operators.transform import tap as tap
     from streamkit.sinks.chats import ChatRoutes as ChatRoutes
+    from streamkit.sinks.connections import Connections as Connections
+    from streamkit.sinks.websocket.serving import WebSocketRoutes as WebSocketRoutes
     from streamkit.stages.code_blocks import CodeBlock as CodeBlock
     from streamkit.stages.counting import TokenCounter as TokenCounter
     from streamkit.stages.growing import Parsed as Parsed
@@ -198,6 +201,7 @@ _HOMES = {
     "streamkit.clients.openai": "from_openai",
     "streamkit.clients.recordings": "body record replay",
     "streamkit.clients.request": "Request Turn",
+    "streamkit.dialects.own_frames": "mapping",
     "streamkit.errors": (
         "AuthError BadRequestError BufferFull ConfigError ContentBlockedError CorruptEntry Fenced InvalidToken LocalProtocolError "
         "MissingExtra OverloadedError ProtocolError RateLimitError ReaderLagged RemoteProtocolError SinkClosed SourceError "
@@ -247,6 +251,8 @@ _HOMES = {
     "streamkit.operators.tool_calls": "partial_json run_tools",
     "streamkit.operators.transform": "enumerate filter flat_map map operator pairwise scan stage tap",
     "streamkit.sinks.chats": "ChatRoutes",
+    "streamkit.sinks.connections": "Connections",
+    "streamkit.sinks.websocket.serving": "WebSocketRoutes",
     "streamkit.stages.code_blocks": "CodeBlock",
     "streamkit.stages.counting": "TokenCounter",
     "streamkit.stages.growing": "Parsed",
