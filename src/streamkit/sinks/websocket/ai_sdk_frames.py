@@ -220,7 +220,8 @@ class AISDKWebSocketRoutes(WebSocketRoutes):
 
     The `SocketRequest` of a start has the whole frame as its `input`: "messages", "id", "trigger", "messageId", "headers", "body"
     and "metadata", none of which is checked beyond being JSON. Its "headers" are what the page says, not what the browser says: who
-    somebody is comes from the handshake (`owner`).
+    somebody is comes from the handshake (`owner`). A page sends all messages of its chat with each new one, files included: give
+    `max_message_bytes` room for that, or the connection is closed with 1009.
 
     >>> AISDKWebSocketRoutes(lambda request: ["You said ", str(len(request.input["messages"])), " things."])
     <AISDKWebSocketRoutes of <lambda>, 0 open>
