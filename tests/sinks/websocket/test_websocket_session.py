@@ -176,7 +176,7 @@ async def test_who_leaves_is_told_nothing_more_and_the_answer_goes_on() -> None:
             await one.told("started")
         talk.say("x")
         for one in (peer, other):
-            await one.until(lambda one=one: one.text("a") == "x")
+            await one.has("a", "x")
         peer.say("leave", stream="a")
         peer.say("ping", request="p")
         await peer.told("pong", request="p")
@@ -207,11 +207,11 @@ async def test_followers_go_on_when_the_one_that_reads_for_all_leaves() -> None:
         talk.say("0")
         await turns_until(lambda: len(peers) == 4)
         for peer in peers.values():
-            await peer.until(lambda peer=peer: peer.text("a") == "0")
+            await peer.has("a", "0")
         for number in range(3):
             talk.say(str(number + 1))
             for peer in [peers[left] for left in range(number, 4)]:
-                await peer.until(lambda peer=peer, number=number: peer.text("a").endswith(str(number + 1)))
+                await peer.has("a", str(number + 1))
             leaving[number].set()
         talk.say("4")
         talk.end()
@@ -387,11 +387,11 @@ async def test_a_slow_client_gets_what_its_policy_says_and_others_are_not_slowed
                 await one.told("started")
             talk.say("start,")
             for one in (slow_one, quick):
-                await one.until(lambda one=one: one.text("a") == "start,")
+                await one.has("a", "start,")
             slow_one.stall()
             for number in range(50):
                 talk.say(f"{number},")
-                await quick.until(lambda number=number: quick.text("a").endswith(f"{number},"))
+                await quick.has("a", f"{number},")
             talk.end()
             await quick.told("end")
             slow_one.read_on()

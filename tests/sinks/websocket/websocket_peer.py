@@ -96,6 +96,10 @@ class Peer:
                 self._changed = anyio.Event()
                 await self._changed.wait()
 
+    async def has(self, stream: str, end: str) -> None:
+        """Wait until the text of a stream ends so."""
+        await self.until(lambda: self.text(stream).endswith(end))
+
     async def told(self, type: str, count: int = 1, **fields: Any) -> dict[str, Any]:
         """The message of this type and with these fields that came as number `count`, once it has come."""
 

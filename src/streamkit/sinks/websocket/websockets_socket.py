@@ -23,6 +23,9 @@ __all__ = ["WebsocketsSocket"]
 
 _WANTED_BY: Final = "streamkit.sinks.websocket"
 
+# Of one message; clients that cut theirs do so by size, and none of ours is large.
+_MOST_FRAGMENTS: Final = 1024
+
 
 class WebsocketsSocket:
     """See `Socket`.
@@ -79,10 +82,20 @@ class WebsocketsSocket:
 
     async def receive(self) -> str | bytes:
         """See `Socket`."""
+        # A message in any number of empty fragments has no bytes that the library would count.
+        parts: list[str | bytes] = []
         try:
-            return await self._connection.recv()
+            async for part in self._connection.recv_streaming():
+                parts.append(part)
+                if len(parts) > _MOST_FRAGMENTS:
+                    await self._connection.close(1008, "too many fragments")
+                    raise SocketClosed
         except self._closed_error:
             raise SocketClosed from None
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        return "".join(parts) if isinstance(first, str) else b"".join(parts)  # type: ignore[arg-type]
 
     async def close(self, code: int, reason: str) -> None:
         """See `Socket`."""
