@@ -1,10 +1,11 @@
-"""The SSE sink beside a raw ASGI app and sse-starlette: encoding, end to end on uvicorn, idle connections, leaving.
+"""The HTTP sinks beside raw ASGI apps and sse-starlette: encoding, end to end on uvicorn, idle connections, leaving.
 
     python benchmarks/bench_sinks.py [rounds] [asyncio|uvloop]
 
 End to end is CPU time of the server's process per event: client and server are two processes, and
 what the client costs is not counted. The raw app sends one hand-encoded frame per event, and so do
-all others unless the row says that they coalesce. Each round asks every app once, in turn. The server's
+all others unless the row says that they coalesce; in the rows of formats, ids and gzip the raw app writes these by hand, too. Each
+round asks every app once, in turn. The paced rows are as streams of models are: each token is waited for. The server's
 HTTP parser is whichever uvicorn finds, and the rows name it: with httptools the server itself costs a
 third of what it costs with h11, so that ours weighs three times as much.
 """
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +27,18 @@ from time import process_time_ns
 from typing import Any, TypeAlias
 
 import streamkit as sk
-from streamkit.sinks import sse
+from streamkit.sinks import http, sse
 from streamkit.sinks.codec import Codec
+from streamkit.sinks.replaying import ResumableResponse
 
 Row: TypeAlias = dict[str, object]
 
 EVENTS = 20_000
 STREAMS = 200
 EVENTS_EACH = 200
+PACED = 100
+PACED_EVENTS = 200
+PER_SECOND = 100
 IDLE = 500
 IDLE_BYTES = 20_480
 CLOSED_MS = 5.0
@@ -48,6 +54,8 @@ def rows(rounds: int, loop: str = "asyncio") -> list[Row]:
     with _server(loop) as port:
         out += _end_to_end(port, rounds, "1 stream", 1, EVENTS, 0.75)
         out += _end_to_end(port, rounds, f"{STREAMS} streams", STREAMS, EVENTS_EACH, 0.8)
+        out += _paced_rows(port, rounds)
+        out += [_format(port, rounds, *named) for named in FORMATS]
         out.append(_disconnect(port, rounds))
     return out + _idle(loop)
 
@@ -89,8 +97,39 @@ def _per_event(rounds: int, work: Callable[[], None]) -> float:
 
 
 def _end_to_end(port: int, rounds: int, what: str, streams: int, events: int, hold: float) -> list[Row]:
+    best = _best(port, rounds, ["raw", "ours", "starlette", "together", "coalesced", "sse-starlette"], streams, events)
+    raw, peer = best["raw"], best.get("sse-starlette")
+    bare = f"raw ASGI, {_parser()}"
+    return [
+        _row(f"end to end, {what}", best["ours"], raw, bare, "us/event", raw / best["ours"], hold),
+        _row(f"end to end, {what}, Starlette", best["starlette"], raw, bare, "us/event", raw / best["starlette"], None),
+        _row(f"end to end, {what}, ready together", best["together"], raw, bare, "us/event", raw / best["together"], None),
+        _row(f"end to end, {what}, coalesced", best["coalesced"], raw, bare, "us/event", raw / best["coalesced"], 2.5),
+        _row(
+            f"end to end, {what}", best["ours"], peer, _named(peer), "us/event", None if peer is None else peer / best["ours"], None
+        ),
+    ]
+
+
+def _paced_rows(port: int, rounds: int) -> list[Row]:
+    best = _best(port, rounds, ["raw-paced", "paced", "sse-starlette-paced"], PACED, PACED_EVENTS)
+    ours, raw, peer = best["paced"], best["raw-paced"], best.get("sse-starlette-paced")
+    what = f"{PACED} streams at {PER_SECOND} tokens/s, heartbeat, watchdog, ids, 3 operators"
+    return [
+        _row(what, ours, raw, f"raw ASGI with ids, {_parser()}", "us/token", ours / raw, 1.5, "most"),
+        _row(what, ours, peer, _named(peer), "us/token", None if peer is None else ours / peer, 0.85, "most"),
+    ]
+
+
+def _format(port: int, rounds: int, what: str, ours: str, raw: str) -> Row:
+    best = _best(port, rounds, [raw, ours], 1, EVENTS)
+    return _row(
+        f"end to end, 1 stream, {what}", best[ours], best[raw], "the same by hand", "us/event", best[raw] / best[ours], None
+    )
+
+
+def _best(port: int, rounds: int, apps: list[str], streams: int, events: int) -> dict[str, float]:
     best: dict[str, float] = {}
-    apps = list(APPS)
     for round_ in range(rounds):
         # Another one first each time: who comes after a pause pays for cold caches.
         turn = round_ % len(apps)
@@ -98,16 +137,11 @@ def _end_to_end(port: int, rounds: int, what: str, streams: int, events: int, ho
             cost = asyncio.run(_cost(port, app, streams, events))
             if cost is not None:
                 best[app] = min(best.get(app, cost), cost)
-    raw, peer = best["raw"], best.get("sse-starlette")
-    named = "sse-starlette" if peer is not None else "sse-starlette (not installed)"
-    bare = f"raw ASGI, {_parser()}"
-    return [
-        _row(f"end to end, {what}", best["ours"], raw, bare, "us/event", raw / best["ours"], hold),
-        _row(f"end to end, {what}, Starlette", best["starlette"], raw, bare, "us/event", raw / best["starlette"], None),
-        _row(f"end to end, {what}, ready together", best["together"], raw, bare, "us/event", raw / best["together"], None),
-        _row(f"end to end, {what}, coalesced", best["coalesced"], raw, bare, "us/event", raw / best["coalesced"], 2.5),
-        _row(f"end to end, {what}", best["ours"], peer, named, "us/event", None if peer is None else peer / best["ours"], None),
-    ]
+    return best
+
+
+def _named(peer: float | None) -> str:
+    return "sse-starlette" if peer is not None else "sse-starlette (not installed)"
 
 
 async def _cost(port: int, app: str, streams: int, events: int) -> float | None:
@@ -117,16 +151,18 @@ async def _cost(port: int, app: str, streams: int, events: int) -> float | None:
     after = float(await _get(port, "/cpu"))
     if any(body == b"missing" for body in bodies):
         return None
+    if "gzip" in app:
+        bodies = [_gunzipped(body) for body in bodies]
     if not all(body.count(b"jumps") == events for body in bodies):
         raise RuntimeError(f"{app} lost events: {bodies[0][-200:]!r}")
     return (after - before) * 1e6 / (streams * events)
 
 
 async def _get(port: int, path: str) -> bytes:
-    """The body, chunk sizes and all: what they cost the client is nobody's figure."""
+    """The body, chunk sizes and all: what it costs the client is nobody's figure."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=1 << 20)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: bench\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n".encode())
         pieces = []
         while piece := await reader.read(1 << 18):
             pieces.append(piece)
@@ -134,6 +170,16 @@ async def _get(port: int, path: str) -> bytes:
         writer.close()
     _, _, body = b"".join(pieces).partition(b"\r\n\r\n")
     return body
+
+
+def _gunzipped(body: bytes) -> bytes:
+    plain = zlib.decompressobj(31)
+    found = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        found.append(plain.decompress(body[: int(size, 16)]))
+        body = body[int(size, 16) + 2 :]
+    return b"".join(found)
 
 
 # ---- leaving
@@ -164,10 +210,9 @@ def _idle(loop: str) -> list[Row]:
     peer = _idle_bytes(loop, "sse-starlette-wait")
     assert ours is not None
     assert raw is not None
-    named = "sse-starlette" if peer is not None else "sse-starlette (not installed)"
     what, unit = "idle connection, all of it", "bytes"
     return [
-        _row(what, ours, peer, named, unit, None if peer is None else peer / ours, IDLE_BYTES, "figure"),
+        _row(what, ours, peer, _named(peer), unit, None if peer is None else peer / ours, IDLE_BYTES, "figure"),
         _row(what, ours, raw, f"raw ASGI, {_parser()}", unit, raw / ours, None),
     ]
 
@@ -270,21 +315,109 @@ async def _one_then_wait() -> AsyncIterator[str]:
         _closed_at = time.monotonic()
 
 
+async def _paced_tokens(count: int) -> AsyncIterator[tuple[int, str]]:
+    for number in range(count):
+        await asyncio.sleep(1 / PER_SECOND)
+        yield number, TOKEN
+
+
 def _raw(count: int) -> Any:
     """As bare as can be: no disconnect, no heartbeat, no end but the body's; the frame is written by hand."""
+    return _by_hand(lambda: _tokens(count), _frame)
 
+
+def _frame(event: sk.TextDelta) -> bytes:
+    return ('data: {"type":"text-delta","text":' + json.dumps(event.text) + "}\n\n").encode()
+
+
+def _by_hand(items: Callable[[], AsyncIterator[Any]], written: Callable[[Any], bytes], *headers: tuple[bytes, bytes]) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-        async for event in _tokens(count):
-            body = ('data: {"type":"text-delta","text":' + json.dumps(event.text) + "}\n\n").encode()
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        head = [(b"content-type", b"text/event-stream"), *headers]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        async for item in items():
+            await send({"type": "http.response.body", "body": written(item), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     return app
 
 
+def _raw_paced(count: int) -> Any:
+    return _by_hand(lambda: _paced_tokens(count), _frame_with_id)
+
+
+def _frame_with_id(pair: tuple[int, str]) -> bytes:
+    return ('data: {"type":"text-delta","text":' + json.dumps(pair[1]) + f"}}\nid: {pair[0]}\n\n").encode()
+
+
+async def _pairs(count: int) -> AsyncIterator[tuple[int, str]]:
+    for number in range(count):
+        yield number, TOKEN
+
+
+def _raw_ids(count: int) -> Any:
+    return _by_hand(lambda: _pairs(count), _frame_with_id)
+
+
+def _raw_ndjson(count: int) -> Any:
+    return _by_hand(
+        lambda: _tokens(count), lambda event: ('{"type":"text-delta","text":' + json.dumps(event.text) + "}\n").encode()
+    )
+
+
+def _raw_text(count: int) -> Any:
+    return _by_hand(lambda: _tokens(count), lambda event: event.text.encode())
+
+
+async def _chunks(count: int) -> AsyncIterator[bytes]:
+    data = TOKEN.encode()
+    for _ in range(count):
+        yield data
+
+
+def _raw_bytes(count: int) -> Any:
+    return _by_hand(lambda: _chunks(count), lambda data: data)
+
+
+def _raw_gzip(count: int) -> Any:
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+
+    def packed(event: sk.TextDelta) -> bytes:
+        return packer.compress(_frame(event)) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+    return _by_hand(lambda: _tokens(count), packed, (b"content-encoding", b"gzip"))
+
+
 def _ours(count: int) -> Any:
     return sse.Response(sk.stream(_tokens(count)))
+
+
+def _paced(count: int) -> Any:
+    def resume(after: str | None) -> sk.Stream[tuple[int, sk.TextDelta]]:
+        told = sk.stream(_paced_tokens(count)).filter(lambda pair: pair[1]).map(lambda pair: (pair[0], sk.TextDelta(pair[1])))
+        return told | sk.timeout(idle=60)
+
+    return ResumableResponse(resume)
+
+
+def _ids(count: int) -> Any:
+    async def resume(after: str | None) -> AsyncIterator[tuple[int, sk.TextDelta]]:
+        async for number, text in _pairs(count):
+            yield number, sk.TextDelta(text)
+
+    return ResumableResponse(resume)
+
+
+def _sse_starlette_paced(count: int) -> Any:
+    try:
+        from sse_starlette import EventSourceResponse
+    except ImportError:
+        return _missing
+
+    async def values() -> AsyncIterator[dict[str, str]]:
+        async for number, text in _paced_tokens(count):
+            yield {"data": json.dumps({"type": "text-delta", "text": text}), "id": str(number)}
+
+    return EventSourceResponse(values())
 
 
 def _together(count: int) -> Any:
@@ -344,7 +477,27 @@ APPS: dict[str, Callable[[int], Any]] = {
     "together": _together,
     "coalesced": _coalesced,
     "sse-starlette": _sse_starlette,
+    "paced": _paced,
+    "raw-paced": _raw_paced,
+    "sse-starlette-paced": _sse_starlette_paced,
+    "ids": _ids,
+    "raw-ids": _raw_ids,
+    "ndjson": lambda count: http.Response(sk.stream(_tokens(count)), "ndjson"),
+    "raw-ndjson": _raw_ndjson,
+    "text": lambda count: http.Response(sk.stream(_tokens(count)), "text"),
+    "raw-text": _raw_text,
+    "bytes": lambda count: http.Response(sk.stream(_chunks(count)), "bytes"),
+    "raw-bytes": _raw_bytes,
+    "gzip": lambda count: sse.Response(sk.stream(_tokens(count)), compress=["gzip"]),
+    "raw-gzip": _raw_gzip,
 }
+FORMATS = (
+    ("ResumableResponse", "ids", "raw-ids"),
+    ("NDJSON", "ndjson", "raw-ndjson"),
+    ("text", "text", "raw-text"),
+    ("bytes", "bytes", "raw-bytes"),
+    ("gzip, each event flushed", "gzip", "raw-gzip"),
+)
 WAITING: dict[str, Any] = {"wait": _wait, "raw-wait": _raw_wait, "sse-starlette-wait": _sse_starlette_wait}
 
 
