@@ -197,9 +197,11 @@ class Exchange:
             hold_back(self._wire)
         leave = self._join()
         try:
-            await self._interrupt.run(self._produce)
+            with self._interrupt:
+                await self._produce()
             if self._leaving is not None and not self._finishing and not self._gone:
-                await self._interrupt.run(partial(self._finish, self._leaving))
+                with self._interrupt:
+                    await self._finish(self._leaving)
         finally:
             for timer in (self._timer, self._alarm):
                 if timer is not None:
@@ -215,7 +217,9 @@ class Exchange:
     def _join(self) -> Callable[[], None]:
         """Be told when the process stops; gives what takes that back."""
         if self._connection is not None:
-            return self._connection.on_drain(self.end)
+            # A connection is one request: once this is over, nobody tells it anything.
+            self._connection.on_drain(self.end)
+            return _stay
         drain = self._drain or standing_drain(self._backend, self._clock)
         drain.join(self)
 
@@ -479,6 +483,10 @@ class Exchange:
 
 def _break_if_stuck(wire: Send) -> None:
     break_off_if_stuck(wire)
+
+
+def _stay() -> None:
+    """There is nothing to take back."""
 
 
 async def _nothing() -> None:

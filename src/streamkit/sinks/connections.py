@@ -30,6 +30,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
@@ -110,11 +111,10 @@ class Connection:
             callback()
             return _nothing_to_take_back
         self._callbacks = (*self._callbacks, callback)
+        return partial(self._take_back, callback)
 
-        def take_back() -> None:
-            self._callbacks = tuple(other for other in self._callbacks if other is not callback)
-
-        return take_back
+    def _take_back(self, callback: Callable[[], None]) -> None:
+        self._callbacks = tuple(other for other in self._callbacks if other is not callback)
 
     @property
     def draining(self) -> bool:
@@ -279,32 +279,25 @@ class Connections:
         backend = self._here()
         interrupt = interrupt_for(backend)
         try:
-            connection = await self._admitted(scope, send, interrupt)
+            connection = await self._admitted(scope, partial(_break_and_fire, send, interrupt))
         except Refused as refused:
             self._count(refused)
             await refuse(refused, scope, receive, send)
             return
 
-        async def main() -> None:
-            await app(scope, receive, send)
-
         # A copy would be as much memory as all the rest of this layer.
         scope[_KEY] = connection
         try:
-            await interrupt.run(main)
+            with interrupt:
+                await app(scope, receive, send)
         finally:
             self._leave(connection)
             if connection.told:
                 # What it said last may lie here for ever, and hold up the server.
                 self._drain.at_cut(lambda: _break_if_stuck(send))
 
-    async def _admitted(self, scope: Scope, send: Send, interrupt: Interrupt) -> Connection:
+    async def _admitted(self, scope: Scope, cut: Callable[[], None]) -> Connection:
         address = peer_address(scope, self._proxies)
-
-        def cut() -> None:
-            break_off(send)
-            interrupt.fire()
-
         self._enter(address)
         try:
             key = None
@@ -487,6 +480,11 @@ def _check_finite(name: str, seconds: object) -> None:
     check_seconds("Connections", name, seconds)
     if seconds == float("inf"):
         raise ConfigError(f"Connections({name}=inf): None is for ever")
+
+
+def _break_and_fire(send: Send, interrupt: Interrupt) -> None:
+    break_off(send)
+    interrupt.fire()
 
 
 def _break_if_stuck(send: Send) -> None:

@@ -12,6 +12,7 @@ because the source is closed inside.
 from __future__ import annotations
 
 import asyncio
+from types import TracebackType
 from typing import Protocol
 
 import anyio
@@ -22,9 +23,17 @@ __all__ = ["Interrupt", "interrupt_for"]
 
 
 class Interrupt(Protocol):
-    """`run(main)` in the current task, until it ends or `fire` is called from another task."""
+    """A block of the current task that runs until it ends, or until `fire` is called from another task.
 
-    async def run(self, main: Main) -> None: ...
+    A context manager without a coroutine of its own, because ten thousand open connections have ten thousand of them.
+    """
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool: ...
+    async def run(self, main: Main) -> None:
+        """The same around a coroutine function."""
+        ...
+
     def fire(self) -> None: ...
     def is_stray(self, error: BaseException) -> bool:
         """Whether this is a cancellation that nobody asked this task for: one that leaked out of another task."""
@@ -44,22 +53,22 @@ class _AsyncioInterrupt:
         self._fired = 0
         self._before = 0
 
-    async def run(self, main: Main) -> None:
+    def __enter__(self) -> None:
         task = self._task = asyncio.current_task()
         assert task is not None
-        self._fired = 0  # what ended an earlier run is taken back already
+        self._fired = 0
         self._before = task.cancelling()
-        cancelled: asyncio.CancelledError | None = None
-        try:
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        task, self._task = self._task, None
+        assert task is not None
+        for _ in range(self._fired):
+            task.uncancel()
+        return isinstance(error, asyncio.CancelledError) and self._fired > 0 and task.cancelling() <= self._before
+
+    async def run(self, main: Main) -> None:
+        with self:
             await main()
-        except asyncio.CancelledError as error:
-            cancelled = error
-        finally:
-            self._task = None
-            for _ in range(self._fired):
-                task.uncancel()
-        if cancelled is not None and (not self._fired or task.cancelling() > self._before):
-            raise cancelled
 
     def fire(self) -> None:
         if self._task is not None:
@@ -79,8 +88,16 @@ class _ScopeInterrupt:
     def __init__(self) -> None:
         self._scope: anyio.CancelScope | None = None
 
+    def __enter__(self) -> None:
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        assert self._scope is not None
+        return bool(self._scope.__exit__(kind, error, trace))
+
     async def run(self, main: Main) -> None:
-        with anyio.CancelScope() as self._scope:
+        with self:
             await main()
 
     def fire(self) -> None:
