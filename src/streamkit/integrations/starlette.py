@@ -72,6 +72,9 @@ class EventStreamResponse(_Streamed):
     'no'
     """
 
+    # What FastAPI documents; an object has its own.
+    media_type = "text/event-stream"
+
     def __init__(
         self,
         stream: Streamable,
