@@ -15,6 +15,7 @@ from websocket_peer import Mailbox, connected
 import streamkit as sk
 from streamkit.errors import ConfigError
 from streamkit.flow.clock import current_clock
+from streamkit.sinks.connections import Connections
 from streamkit.sinks.refusals import Refused
 from streamkit.sinks.websocket import SocketRequest, WebSocketRoutes
 from streamkit.testing import VirtualClock
@@ -344,6 +345,19 @@ async def test_draining_tells_every_reading_its_token_and_closes_with_1001() -> 
             await back.told("end")
 
             assert " and more" == back.text("a")
+
+
+async def test_a_connections_around_the_routes_says_when_they_drain() -> None:
+    talk = Talk()
+    connections = Connections(drain=None)
+    async with routes_of(lambda request: talk) as routes, connected(connections.wrap(routes)) as peer:
+        peer.say("send", stream="a", input=None)
+        talk.say("kept")
+        await peer.has("a", "kept")
+        await connections.drain(0)
+        end = await peer.told("end")
+
+        assert ("draining", 1001, 0) == (end["ending"], peer.closed, len(connections))
 
 
 async def test_a_drain_with_a_limit_lets_answers_end_by_themselves() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from streamkit.sinks.websocket import WebSocketRoutes
+from streamkit.sinks.connections import App
 
 __all__ = ["Mailbox", "Peer", "connected"]
 
@@ -126,7 +126,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected(routes: WebSocketRoutes, *, headers: dict[str, str] | None = None, query: str = "") -> AsyncIterator[Peer]:
+async def connected(app: App, *, headers: dict[str, str] | None = None, query: str = "") -> AsyncIterator[Peer]:
     """A client that is connected for the length of the block; the server's side has ended behind it."""
     peer = Peer()
     scope: Any = {
@@ -137,8 +137,12 @@ async def connected(routes: WebSocketRoutes, *, headers: dict[str, str] | None =
         "subprotocols": ["streamkit.v1"],
         "extensions": {},
     }
+
+    async def serve() -> None:
+        await app(scope, peer.receive, peer.send)
+
     async with anyio.create_task_group() as group:
-        group.start_soon(routes, scope, peer.receive, peer.send)
+        group.start_soon(serve)
         yield peer
         peer.read_on()
         peer.leave()

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -257,12 +258,18 @@ def write_events(stream: str, first: int, last: int, token: str, events: Sequenc
     except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
         body = dump(list(events))  # without halves of characters, or with the error in our words
     return b'{"type":"events","stream":%b,"first":%d,"last":%d,"token":"%b","events":%b}' % (
-        dump(stream),
+        _name(stream),
         first,
         last,
         token.encode(),
         body,
     )
+
+
+@lru_cache(256)
+def _name(stream: str) -> bytes:
+    """A stream's name as JSON, which each of its messages holds."""
+    return dump(stream)
 
 
 def write_data(stream: str, first: int, last: int, token: str, event: DataDelta) -> bytes:
