@@ -110,9 +110,9 @@ class Cohort:
                     full.append(member)
             if full:
                 self._release(full)
-        last, token = _last_of(messages)
-        if last is not None:
-            self.last, self.token = last, token
+        for message in messages:
+            if message.last is not None:
+                self.last, self.token = message.last, message.token
         self.next = place
         if messages and messages[-1].ends:
             for member in members:
@@ -123,10 +123,3 @@ class Cohort:
         for member in members:
             del self._members[member]
             member.released(self)
-
-
-def _last_of(messages: Sequence[Outgoing]) -> tuple[int | None, str | None]:
-    for message in reversed(messages):
-        if message.last is not None:
-            return message.last, message.token
-    return None, None
