@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from streamkit.sinks.refusals import send_json
 
 DRAIN_S = 0.5
 SEND_TIMEOUT_S = 1.0
+
+# No server outlives its tests, also if those are killed.
+leftover = threading.Timer(120.0, os._exit, args=(1,))
+leftover.daemon = True
+leftover.start()
 
 connections = Connections(drain=DRAIN_S, send_timeout=SEND_TIMEOUT_S)
 

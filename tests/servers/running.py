@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -94,6 +95,12 @@ class Running(msgspec.Struct):
         return time.monotonic() - begun
 
 
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is gone: PR_SET_PDEATHSIG of prctl(2)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def read_answer(client: socket.socket) -> bytes:
     """All bytes of a chunked answer, or up to its length, or to the end of the connection."""
     got = b""
@@ -144,6 +151,7 @@ def running(name: str, folder: Path, listening: socket.socket | None = None, **e
             [sys.executable, *command],
             cwd=HERE,
             env={**os.environ, "MATRIX_LOG": str(log), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", **environment},
+            preexec_fn=end_with_parent,  # the child runs nothing else of this process
             pass_fds=() if listening is None else (fd,),
             stdout=told,
             stderr=told,
