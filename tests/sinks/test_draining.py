@@ -309,6 +309,71 @@ async def test_sigterm_tells_every_open_stream_with_or_without_connections(
     await connections.aclose()
 
 
+async def test_a_server_that_would_close_websockets_with_1012_is_told_when_they_have_said_draining(
+    clock: VirtualClock, server: Server
+) -> None:
+    connections, leaving = Connections(), anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        connection = connection_in(scope)
+        assert connection is not None
+        connection.on_drain(leaving.set)
+        await leaving.wait()
+        assert [] == server.got
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_websocket, connections.wrap(app))
+        await until(lambda: len(connections) == 1)
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: connections.draining)
+        await clock.sleep(4.9)
+        assert ([], False) == (server.got, leaving.is_set())
+        await clock.sleep(0.2)
+        await until(lambda: not len(connections))
+        assert [signal.SIGTERM] == server.got
+    await clock.sleep(2.0)
+    await connections.aclose()
+
+
+async def test_a_websocket_that_does_not_leave_holds_the_server_up_no_longer_than_the_cut(
+    clock: VirtualClock, server: Server
+) -> None:
+    connections, closed = Connections(drain=1.0), anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await receive()
+        finally:
+            with anyio.CancelScope(shield=True):  # a clean-up that takes its time
+                await closed.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_websocket, connections.wrap(app))
+        await until(lambda: len(connections) == 1)
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: connections.draining)
+        await clock.sleep(1.4)
+        assert [] == server.got
+        await clock.sleep(0.2)
+        assert ([signal.SIGTERM], 1) == (server.got, len(connections))
+        await clock.sleep(1.0)
+        closed.set()
+    await connections.aclose()
+
+
+async def _websocket(app: App) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({"type": "websocket", "path": "/"}, receive, send)
+    assert [] == sent
+
+
 async def test_the_handler_is_there_only_while_a_stream_is_open(clock: VirtualClock, server: Server) -> None:
     client = Client()
     async with anyio.create_task_group() as tasks:

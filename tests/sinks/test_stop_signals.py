@@ -90,3 +90,64 @@ async def test_outside_of_the_main_thread_nothing_is_watched(server: Server) -> 
 
     await anyio.to_thread.run_sync(elsewhere)
     assert server.handle == signal.getsignal(signal.SIGTERM)
+
+
+class Held:
+    """Something that the server would close before it is told."""
+
+    def __init__(self) -> None:
+        self.here = True
+        self.told = anyio.Event()
+        self.signals = StopSignals(current_backend(), self.told.set, lambda: self.here)
+
+    def gone(self) -> None:
+        self.here = False
+        self.signals.release()
+
+    async def is_told(self) -> None:
+        with anyio.fail_after(10):
+            await self.told.wait()
+
+
+async def test_a_server_that_closes_websockets_at_once_is_told_when_they_have_said_goodbye(server: Server) -> None:
+    held = Held()
+    signal.raise_signal(signal.SIGTERM)
+    await held.is_told()
+    held.signals.release()  # too early
+    assert [] == server.got
+    held.gone()
+    held.gone()
+    assert [signal.SIGTERM] == server.got
+    held.signals.leave()
+
+
+async def test_a_second_signal_waits_for_nobody(server: Server) -> None:
+    held = Held()
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    assert [signal.SIGINT, signal.SIGINT] == server.got
+    held.gone()
+    held.signals.leave()
+    assert [signal.SIGINT, signal.SIGINT] == server.got
+
+
+async def test_whoever_watches_no_more_holds_nobody_up(server: Server) -> None:
+    held = Held()
+    signal.raise_signal(signal.SIGTERM)
+    held.signals.leave()
+    assert [signal.SIGTERM] == server.got
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_two_are_told_at_once_and_the_server_when_both_let_go(server: Server, first: int) -> None:
+    both = [Held(), Held()]
+    signal.raise_signal(signal.SIGTERM)
+    for held in both:
+        await held.is_told()
+    both[first].gone()
+    assert [] == server.got
+    both[1 - first].gone()
+    assert [signal.SIGTERM] == server.got
+    for held in reversed(both):
+        held.signals.leave()
+    assert server.handle == signal.getsignal(signal.SIGTERM)

@@ -424,7 +424,8 @@ class Connections:
             if signals is not None:
                 signals.leave()
         if self._signals is None and (seconds := self._seconds) is not None:
-            self._signals = StopSignals(backend, lambda: self._begin(seconds))
+            self._signals = StopSignals(backend, lambda: self._begin(seconds), lambda: self._drain.holding)
+            self._drain.release = self._signals.release
         return backend
 
     def _enter(self, address: str | None) -> None:
@@ -447,7 +448,7 @@ class Connections:
             send_timeout=self._send_timeout,
             cut=cut,
         )
-        self._drain.join(connection)
+        self._drain.join(connection, holds=protocol == "websocket")
         return connection
 
     def _leave(self, connection: Connection) -> None:

@@ -50,14 +50,17 @@ class Drain:
     Attributes:
         members: Who has joined and not left, in the order of coming.
         state: How far it has come.
+        release: Called when nobody holds the server any more; see `join`.
 
     Memory: an entry per member. One event loop's, and not to be used from another thread.
     """
 
-    __slots__ = ("_at", "_clock", "_empty", "_last_words", "_left", "_looked", "_timer", "members", "state")
+    __slots__ = ("_at", "_clock", "_empty", "_holding", "_last_words", "_left", "_looked", "_timer", "members", "release", "state")
 
     def __init__(self) -> None:
         self.members: dict[Member, None] = {}
+        self._holding: set[Member] = set()
+        self.release: Callable[[], None] | None = None
         self.state: State = "open"
         self._at = 0.0
         self._left = 0
@@ -68,15 +71,25 @@ class Drain:
         # What is left to do for members that have left: their last bytes may lie in the process for ever.
         self._last_words: list[Callable[[], None]] = []
 
-    def join(self, member: Member) -> None:
-        """One more; it is told at once if all have been told."""
+    @property
+    def holding(self) -> bool:
+        """Whether there are members that the server would close before they are told, and that have their time still."""
+        return bool(self._holding) and self.state != "cut"
+
+    def join(self, member: Member, *, holds: bool = False) -> None:
+        """One more; it is told at once if all have been told. One that `holds` the server is a WebSocket: see `stop_signals`."""
         self.members[member] = None
+        if holds:
+            self._holding.add(member)
         if self.state in ("told", "cut"):
             member.end()
 
     def leave(self, member: Member) -> None:
         """One less; a member that has left already is none."""
         self.members.pop(member, None)
+        if self._holding:
+            self._holding.discard(member)
+            self._let_go()
         if not self.members and self._empty is not None:
             self._empty.set()
 
@@ -95,6 +108,7 @@ class Drain:
         elif self.state != "draining" or at >= self._at:
             return
         self._at, self._clock = at, clock
+        self._let_go()
         if self._timer is not None:
             self._timer.cancel()
         if seconds <= 0:
@@ -143,6 +157,7 @@ class Drain:
         for callback in self._last_words:
             callback()
         self._last_words.clear()
+        self._let_go()
         self._later(CUT_AFTER, self._give_up)
 
     def _give_up(self) -> None:
@@ -150,6 +165,10 @@ class Drain:
             LOGGER.warning("%d streams still run their sources %g s after they were cut off", len(self.members), CUT_AFTER)
         if self._empty is not None:
             self._empty.set()
+
+    def _let_go(self) -> None:
+        if self.release is not None and self.state != "open" and not self.holding:
+            self.release()
 
     def _later(self, seconds: float, callback: Callable[[], None]) -> None:
         assert self._clock is not None
@@ -167,7 +186,8 @@ class StandingDrain(Drain):
     def __init__(self, key: Hashable, backend: Backend, clock: Clock) -> None:
         super().__init__()
         self._key = key
-        self._signals = StopSignals(backend, lambda: self.begin(GRACE, clock))
+        self._signals = StopSignals(backend, lambda: self.begin(GRACE, clock), lambda: self.holding)
+        self.release = self._signals.release
 
     def leave(self, member: Member) -> None:
         """One less. With the last one it is gone, unless it has begun: then there is no next stream either."""

@@ -3,6 +3,9 @@
 A server that gets SIGTERM waits for its responses to end, and tells the application only afterwards: streams that nobody told would
 hold it up. So whoever wants to know earlier stands before the server's own handler, which is called as before.
 
+WebSockets are another matter: a server closes them at once (uvicorn with 1012), before anything of ours can be said on them. As
+long as `holds` says that there are some, the server's handler is called later: by `release`, or by the next signal.
+
 Only what has a handler in Python is watched, and only from the main thread: everywhere else nobody is told, and nothing breaks.
 """
 
@@ -10,8 +13,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
@@ -28,13 +30,17 @@ class StopSignals:
     Args:
         backend: Of the event loop.
         told: What to call.
+        holds: Whether the server's own handler must wait until `release` is called. Asked when the signal comes, and by `release`.
     """
 
-    __slots__ = ("_backend", "_before", "_handlers", "_told")
+    __slots__ = ("_backend", "_before", "_came", "_handlers", "_holds", "_kept", "_told")
 
-    def __init__(self, backend: Backend, told: Callable[[], None]) -> None:
+    def __init__(self, backend: Backend, told: Callable[[], None], holds: Callable[[], bool] | None = None) -> None:
         self._backend = backend
         self._told: Callable[[], None] | None = told
+        self._holds = holds
+        self._came = False
+        self._kept: int | None = None  # the signal that the server has not been told of yet
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         # One object for each: a bound method is a new one each time it is asked for.
         self._handlers: dict[int, Callable[[int, FrameType | None], None]] = {}
@@ -53,15 +59,57 @@ class StopSignals:
 
     def leave(self) -> None:
         """Watch no more; a handler that somebody has put over ours meanwhile stays, and goes on calling it."""
-        self._told = None
+        self._told = self._holds = None
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._handlers.items():
                 if signal.getsignal(number) is handler:
                     signal.signal(number, self._before[number])
+        self.release()
+
+    def release(self) -> None:
+        """Tell the server, if it has not been told, unless there is still a reason to wait."""
+        number = self._kept
+        if number is not None and not (self._holds is not None and self._holds()):
+            self._kept = None
+            self._pass_on(number, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        again, self._came = self._came, True
+        # Others of ours that stand behind this one are told now, whenever the server is.
+        for one in self._chain(number):
+            one._tell()
+        if again:  # somebody cannot wait
+            for one in self._chain(number):
+                one._holds = None
+            self.release()
+        self._pass_on(number, frame)
+
+    def _tell(self) -> None:
         told, self._told = self._told, None
         if told is not None:
-            with suppress(RuntimeError):  # the event loop is over
+            try:
                 self._backend.soon_from_thread(told)
-        self._before[number](number, frame)
+            except RuntimeError:  # the event loop is over: nobody would call `release`
+                self._holds = None
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        if self._holds is not None and self._holds():
+            self._kept = number
+            return
+        before = self._before[number]
+        behind = _ours(before)
+        if behind is None:
+            before(number, frame)
+        else:
+            behind._pass_on(number, frame)
+
+    def _chain(self, number: int) -> Iterator[StopSignals]:
+        one: StopSignals | None = self
+        while one is not None:
+            yield one
+            one = _ours(one._before.get(number))
+
+
+def _ours(handler: object) -> StopSignals | None:
+    owner = getattr(handler, "__self__", None)
+    return owner if isinstance(owner, StopSignals) else None

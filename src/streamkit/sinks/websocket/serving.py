@@ -356,7 +356,7 @@ class WebSocketRoutes:
         standing = None if connection is not None else standing_drain(session.backend, session.clock)
         take_back = None if connection is None else connection.on_drain(session.end)
         if standing is not None:
-            standing.join(session)
+            standing.join(session, holds=True)
         if self._draining:
             session.drain(0.0)
         try:

@@ -1,0 +1,207 @@
+"""The server of `load.py`, as a process: streams that do not end, beside the same connections without us.
+
+    python benchmarks/load_app.py SERVER FD
+
+SERVER is "uvicorn" (uvloop, httptools, the sans-IO WebSockets of the `websockets` library) or "websockets", that library's own.
+FD is a listening socket. A line on stdin is answered with a line of JSON on stdout: `counts`; `closings`, when the last sources
+were closed (`time.monotonic`, which all processes of a machine share); `trim`, which gives back what is free. When the process
+ends, it says the counts once more.
+
+    /sse?tick=0.5     an endless stream of ours, a token every so many seconds (0: none after the first)
+    /hub?tick=0.5     the same as a stream of a hub, which ends with its reader
+    /flood?tick=1     of 4 KB each time; 0 is as fast as it is taken
+    /bare             headers, one chunk, and then only the connection: what uvicorn itself costs
+    /ws               our WebSockets; the client's input is the tick
+    /bare-ws          accepted, one message, and then only the connection
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import functools
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+import uvicorn
+import uvloop
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+
+import streamkit as sk
+from streamkit.sinks import sse
+from streamkit.sinks.asgi_types import Receive, Scope, Send
+from streamkit.sinks.connections import Connections
+from streamkit.sinks.resuming import HubResponse
+from streamkit.sinks.websocket import WebSocketRoutes
+
+DRAIN_S = float(os.environ.get("LOAD_DRAIN_S", "2"))
+KEPT_S = 600.0
+PIECE = "x" * 4000
+
+
+class Counts:
+    """What has happened to the sources."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.closed = 0
+        self.closings: deque[float] = deque(maxlen=10_000)
+
+    def now(self) -> dict[str, int]:
+        return {"opened": self.opened, "closed": self.closed, "blocks": sys.getallocatedblocks()}
+
+
+counts = Counts()
+
+
+async def endless(tick: float, text: str) -> AsyncIterator[str]:
+    """A source that ends only when it is closed."""
+    counts.opened += 1
+    try:
+        yield text
+        if tick <= 0 and text != PIECE:
+            await asyncio.get_running_loop().create_future()
+        while True:
+            await asyncio.sleep(tick)
+            yield text
+    finally:
+        counts.closed += 1
+        counts.closings.append(time.monotonic())
+
+
+def answer(request: Any) -> Callable[[], AsyncIterator[str]]:
+    return functools.partial(endless, float(request.input), "token ")
+
+
+async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"data: token \n\n", "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+async def bare_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": "token "})
+    while (await receive())["type"] != "websocket.disconnect":
+        continue
+
+
+class App:
+    """All of it, behind one `Connections`."""
+
+    def __init__(self) -> None:
+        self.hub = sk.Hub(ttl=KEPT_S)
+        self.routes = WebSocketRoutes(
+            answer, self.hub, origins=None, allow_missing_origin=True, on_disconnect="cancel", ttl=1.0, close_timeout=1.0
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            await self.hub.aclose()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        query = parse_qs(cast("bytes", scope["query_string"]))
+        tick = float(query.get(b"tick", [b"0"])[0])
+        match scope["path"]:
+            case "/sse":
+                await sse.Response(functools.partial(endless, tick, "token "))(scope, receive, send)
+            case "/flood":
+                await sse.Response(functools.partial(endless, tick, PIECE))(scope, receive, send)
+            case "/hub":
+                generation = await self.hub.start(None, endless(tick, "token "), on_disconnect="cancel", ttl=1.0)
+                await HubResponse(self.hub, generation.id)(scope, receive, send)
+            case "/ws":
+                await self.routes(scope, receive, send)
+            case "/bare":
+                await bare(scope, receive, send)
+            case "/bare-ws":
+                await bare_websocket(scope, receive, send)
+            case path:
+                raise ValueError(f"no such path: {path}")
+
+
+def obey(command: str) -> object:
+    match command:
+        case "counts":
+            return counts.now()
+        case "closings":
+            return list(counts.closings)
+        case "trim":
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+            return counts.now()
+        case _:
+            raise ValueError(f"no such command: {command}")
+
+
+def listen_to_stdin() -> None:
+    def read() -> None:
+        line = sys.stdin.readline()
+        if not line:  # whoever started this is gone
+            os._exit(1)
+        print(json.dumps(obey(line.strip())), flush=True)
+
+    asyncio.get_running_loop().add_reader(0, read)
+
+
+async def by_uvicorn(listening: socket.socket) -> None:
+    # uvicorn sends itself the signal again when it has ended: that is not to keep the last words from being said.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    listen_to_stdin()
+    app = Connections(drain=DRAIN_S).wrap(App())
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+    )
+    await uvicorn.Server(config).serve([listening])
+
+
+async def by_websockets(listening: socket.socket) -> None:
+    listen_to_stdin()
+    app, stop = App(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+
+    async def serve(connection: ServerConnection) -> None:
+        if connection.request is not None and connection.request.path == "/bare-ws":
+            await connection.send("token ")
+            await connection.wait_closed()
+        else:
+            await app.routes.serve(connection)
+
+    options = app.routes.websockets_options()
+    process_request = options.pop("process_request")
+
+    async def admit(connection: ServerConnection, request: Any) -> Any:
+        return None if request.path == "/bare-ws" else await process_request(connection, request)
+
+    async with serve_websockets(serve, sock=listening, process_request=admit, **options):
+        await stop.wait()
+        await app.routes.drain(DRAIN_S)
+    await app.hub.aclose()
+
+
+if __name__ == "__main__":
+    server, number = sys.argv[1:]
+    main = {"uvicorn": by_uvicorn, "websockets": by_websockets}[server]
+    uvloop.run(main(socket.socket(fileno=int(number))))
+    print(json.dumps(counts.now()), flush=True)
