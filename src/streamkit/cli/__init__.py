@@ -3,6 +3,7 @@
 arguments       what may be typed
 demo            the main job, once, on this machine: a model's answer over SSE and back
 endpoint        the demo's ASGI app, and the local server that runs it
+serve           a function of the user's, on every protocol
 record          an address asked once, its answer kept as it was cut and timed
 replay          a recording given back, here or by
 replay_server   a server on this machine that answers every request with it
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from streamkit.cli.record import run_record
 
                 return run_record(options)
+            case "serve":
+                from streamkit.cli.serve import run_serve
+
+                return run_serve(options)
             case "replay":
                 from streamkit.cli.replay import run_replay
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from streamkit.dialects import registry
 
-__all__ = ["Options", "RecordOptions", "ReplayOptions", "parser"]
+__all__ = ["Options", "RecordOptions", "ReplayOptions", "ServeOptions", "parser"]
 
 QUESTION = "What happens when a stream is cut off half-way?"
 PORT = 8000
@@ -51,6 +51,17 @@ class ReplayOptions(argparse.Namespace):
     dialect: str | None = None
 
 
+@dataclass
+class ServeOptions(argparse.Namespace):
+    """Those of `serve`."""
+
+    command: str = "serve"
+    target: str = ""
+    host: str = "127.0.0.1"
+    port: int = PORT
+    dialect: str = "native"
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line.
 
@@ -69,6 +80,15 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=_port, default=PORT, help=f"loopback port to serve on, 0 for any (default {PORT})")
     demo.add_argument("--dialect", choices=registry.names(), default="native", help="the wire format between server and reader")
     demo.add_argument("--once", action="store_true", help="end after the answer; so it does without a terminal, too")
+    serve = commands.add_parser(
+        "serve",
+        help="a function of yours that makes a stream, on every protocol, for a quick start",
+        description="Serve a function that makes a stream from a prompt: SSE, NDJSON, WebSocket and the routes of a chat.",
+    )
+    serve.add_argument("target", metavar="MODULE:FUNCTION", help="a function of one prompt, or of nothing; or a model")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to serve on; this machine alone unless told")
+    serve.add_argument("--port", type=_port, default=PORT, help=f"the port to serve on, 0 for any (default {PORT})")
+    serve.add_argument("--dialect", choices=registry.names(), default="native", help="the vocabulary of /sse and /chat")
     _add_record(
         commands.add_parser(
             "record",

@@ -12,8 +12,8 @@
     async def compatible() -> Annotated[EventStreamResponse, "openai-chat"]:
         return EventStreamResponse(sk.stream(answer()), dialect="openai-chat")
 
-An endpoint that returns one of the responses is answered by it as it is, with or without the route class. `documented(dialect)` says
-the same for one endpoint alone: `@app.get("/chat", **documented("native"))`.
+An endpoint that returns one of the responses is answered by it as it is, with or without the route class. `documented(dialect)`
+says the same for one endpoint alone: `@app.get("/chat", **documented("native"))`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def documented(dialect: str | Dialect = "native") -> Documented:
             content["itemSchema"] = _frame_of(events)
         elif events:
             content["itemSchema"] = events
-    failed = {"description": "The stream failed before its first item.", "content": {"application/json": {}}}
+    failed: dict[str, Any] = {"description": "The stream failed before its first item.", "content": {"application/json": {}}}
     return {
         "response_class": EventStreamResponse if media_type == "text/event-stream" else StreamResponse,
         "responses": {
@@ -84,8 +84,8 @@ def documented(dialect: str | Dialect = "native") -> Documented:
 class StreamRoute(APIRoute):
     """A route that documents the stream of an endpoint by what its return annotation says.
 
-    `EventStreamResponse` is native events over SSE, `StreamResponse` is NDJSON; `Annotated[EventStreamResponse, "openai-chat"]` names the
-    dialect. What the decorator says itself has precedence. All other endpoints are FastAPI's as ever.
+    `EventStreamResponse` is native events over SSE, `StreamResponse` is NDJSON; `Annotated[EventStreamResponse, "openai-chat"]`
+    names the dialect. What the decorator says itself has precedence. All other endpoints are FastAPI's as ever.
 
     Raises:
         ConfigError: there is no such dialect.

@@ -17,7 +17,7 @@ early failure is a real status, and an `HTTPException` of the source is Quart's 
 
 from __future__ import annotations
 
-from typing import Unpack, cast
+from typing import Any, Unpack, cast
 
 from streamkit.dialects.protocol import Dialect
 from streamkit.extras import require
@@ -114,7 +114,8 @@ async def asgi_response(app: App, *, prefix: str = "") -> Response:
     # Trailers would have to be sent behind the body, and a response of Quart's has no place for them.
     bridged = Bridged(app, {**scope, "root_path": f"{root}{prefix}", "extensions": {}}, cast("bytes", await request.get_data()))
     status, headers = await bridged.begin()
-    response = current_app.response_class(bridged, status)
+    kind: Any = current_app.response_class  # which may be of the application's own making
+    response: Response = kind(bridged, status)
     response.headers.clear()
     response.headers.extend(headers)
     # An answer takes as long as it takes: a client that takes nothing is given up by our own watch.
