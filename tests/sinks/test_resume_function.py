@@ -320,3 +320,42 @@ def resumed() -> Callable[[str, int], Any]:
             return run_node("resume_events.mjs", wire.url)
 
     return read
+
+
+ROWS = [(1, "a"), (2, "b"), (3, "c")]
+
+
+def _list(after: str | None) -> list[tuple[int, str]]:
+    return ROWS[int(after or 0) :]
+
+
+def _stream(after: str | None) -> sk.Stream[tuple[int, str]]:
+    return sk.stream(_list(after)).filter(lambda pair: pair[1]).map(lambda pair: pair)
+
+
+async def _generator(after: str | None) -> AsyncIterator[tuple[int, str]]:
+    for pair in _list(after):
+        yield pair
+
+
+async def _list_later(after: str | None) -> list[tuple[int, str]]:
+    return _list(after)
+
+
+def _callable(after: str | None) -> Callable[[], list[tuple[int, str]]]:
+    return lambda: _list(after)
+
+
+async def _callable_later(after: str | None) -> Callable[[], list[tuple[int, str]]]:
+    return lambda: _list(after)
+
+
+@pytest.mark.parametrize("resume", [_list, _stream, _generator, _list_later, _callable, _callable_later])
+async def test_whatever_resume_gives_is_written_from_the_beginning_and_from_behind(resume: Any) -> None:
+    app = ResumableResponse(resume)
+    whole = await Client().call(app)
+    rest = await Client(headers={"last-event-id": "2"}).call(app)
+    written = [(frame.data, frame.id) for frame in whole.frames]
+    assert ["1", "2", "3"] == [id for data, id in written if "text-delta" in data]
+    assert written[3:] == [(frame.data, frame.id) for frame in rest.frames]
+    assert END == whole.frames[-1].id

@@ -32,7 +32,7 @@ import msgspec
 from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome
 from streamkit.dialects.protocol import Dialect
 from streamkit.errors import ConfigError, InvalidToken, LocalProtocolError
-from streamkit.events import ErrorEvent
+from streamkit.events import ErrorEvent, TextDelta
 from streamkit.flow.plan import check_callable
 from streamkit.flow.streams import Stream
 from streamkit.flow.streams import stream as stream_of
@@ -116,25 +116,32 @@ class ResumableResponse(Responder):
                 await send_nothing(send)
                 return
             codec = self._codec(self._options)
-            await self.answer(scope, receive, send, stream_of(self._pairs(codec, after)), codec)
+            # From the beginning there is nothing to skip, and nothing stands between the stream and who writes it.
+            given = self._from_beginning if after is None else self._behind(codec, after)
+            await self.answer(scope, receive, send, stream_of(cast("Stream[object]", given)), codec)
         except InvalidToken as error:
             await send_refusal(error, send)
 
     def _codec(self, options: Options) -> _PairCodec:
         return _PairCodec(self._dialect, id=options.id, model=options.model, retry=options.retry, pad=options.pad)
 
-    async def _pairs(self, codec: _PairCodec, after: str | None) -> AsyncGenerator[object]:
+    def _from_beginning(self) -> object:
+        if inspect.iscoroutinefunction(self._resume):
+            return self._from(None)
+        given = self._resume(None)
+        return stream_of(cast("Stream[object]", given)) if callable(given) else given
+
+    async def _behind(self, codec: _PairCodec, after: str) -> AsyncGenerator[object]:
         """What is to be written; before that, what was written elsewhere is shown to the codec."""
-        if after is not None:
-            codec.begin_silently(after)
-            async with (await self._from(None)).open() as seen:
-                async for pair in seen:
-                    id, event = _pair(pair)
-                    codec.skip(event)
-                    if id == after:
-                        break
-                else:
-                    raise InvalidToken("this stream has no event of that id: start from the beginning", reason="foreign")
+        codec.begin_silently(after)
+        async with (await self._from(None)).open() as seen:
+            async for pair in seen:
+                id, event = _pair(pair)
+                codec.skip(event)
+                if id == after:
+                    break
+            else:
+                raise InvalidToken("this stream has no event of that id: start from the beginning", reason="foreign")
         async with (await self._from(after)).open() as rest:
             async for pair in rest:
                 yield pair
@@ -174,13 +181,17 @@ class _PairCodec(Codec):
     def encode(self, batch: Iterable[object]) -> bytes:
         """The bytes of these. Never raises for what the items are: see `stopped_by`."""
         body: list[bytes] = []
+        line = self._text_line
         try:
             for item in batch:
                 id, event = _pair(item)
-                if isinstance(event, ErrorEvent):
+                if isinstance(event, TextDelta) and line is not None:
+                    body.append(b"data: %b\nid: %b\n\n" % (line(event), id.encode()))  # as `framed` does it, in less time
+                elif isinstance(event, ErrorEvent):
                     self.stopped_by = event
                     break
-                body.append(framed(self._encode(self._admit(event)), "sse", id=id))
+                else:
+                    body.append(framed(self._encode(self._admit(event)), "sse", id=id))
                 self.last_id = id
         except Exception as error:  # the item's fault: what stood before it is still sent
             self.stopped_by = error
