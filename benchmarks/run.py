@@ -39,6 +39,8 @@ PEERS = (
     "anyio",
     "asyncstdlib",
     "broadcaster",
+    "grpcio",
+    "httptools",
     "httpx-sse",
     "httpx2",
     "jiter",
@@ -50,6 +52,7 @@ PEERS = (
     "sse-starlette",
     "streamable",
     "uvicorn",
+    "websockets",
 )
 BOUNDS = {"least": ">=", "most": "<=", "figure": "<="}
 
