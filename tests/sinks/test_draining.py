@@ -16,7 +16,7 @@ from asgi_client import App, Client
 
 import streamkit as sk
 from streamkit.dialects.native import NativeDecoder
-from streamkit.errors import StreamDraining
+from streamkit.errors import ConfigError, StreamDraining
 from streamkit.flow.tasks import current_backend
 from streamkit.sinks import sse
 from streamkit.sinks.alarms import alarms_of
@@ -361,6 +361,97 @@ async def test_a_websocket_that_does_not_leave_holds_the_server_up_no_longer_tha
     await connections.aclose()
 
 
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_in_the_notice_only_readiness_knows_and_then_all_goes_as_without_one(
+    clock: VirtualClock, server: Server, kind: str
+) -> None:
+    connections, source = Connections(notice=10.0, drain=2.0), Source(clock)
+    first, second, leaving = Client(), Client(), anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await sse.Response(source)(scope, receive, send)
+            return
+        connection = connection_in(scope)
+        assert connection is not None
+        connection.on_drain(leaving.set)
+        await leaving.wait()
+
+    wrapped = connections.wrap(app)
+
+    async def ready() -> tuple[int | None, str | None, int | None]:
+        answers = [await Client(path=path).call(wrapped) for path in ("/readyz", "/healthz")]
+        return answers[0].status, answers[0].headers.get("retry-after"), answers[1].status
+
+    async with anyio.create_task_group() as tasks:
+        if kind == "websocket":
+            tasks.start_soon(_websocket, wrapped)
+        tasks.start_soon(first.call, wrapped)
+        await clock.sleep(0.5)
+        assert (200, None, 200) == await ready()
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: connections._noticed is not None)
+        assert (503, "5", 200) == await ready()
+        await clock.sleep(9.0)
+        tasks.start_soon(second.call, wrapped)
+        await clock.sleep(0.5)
+        assert (False, 200) == (connections.draining, second.status)
+        assert [] == server.got
+        await clock.sleep(1.0)
+        await until(lambda: connections.draining)
+        assert ([signal.SIGTERM] if kind == "http" else []) == server.got
+        assert (503, "5", 200) == await ready()
+        assert 503 == (await Client().call(wrapped)).status
+    assert 12.5 == clock.now()
+    assert [signal.SIGTERM] == server.got
+    assert ["draining"] * 2 == [last_of(client)["code"] for client in (first, second)]
+    assert 2 == source.closed
+    await clock.sleep(2.0)
+    await connections.aclose()
+
+
+async def test_a_second_signal_and_a_drain_by_hand_end_the_notice(clock: VirtualClock, server: Server) -> None:
+    for by_hand in (False, True):
+        connections, source, client = Connections(notice=60.0, drain=1.0), Source(clock), Client()
+        begun = clock.now()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call, connections.wrap(sse.Response(source)))
+            await clock.sleep(0.5)
+            signal.raise_signal(signal.SIGTERM)
+            await until(lambda: connections._noticed is not None)  # noqa: B023  # it is over before the next round
+            await clock.sleep(3.0)
+            if by_hand:
+                await connections.drain()
+            else:
+                signal.raise_signal(signal.SIGTERM)
+        assert 4.5 == clock.now() - begun
+        assert "draining" == last_of(client)["code"]
+        await clock.sleep(2.0)
+        await connections.aclose()
+    assert [signal.SIGTERM] * 2 == server.got
+    assert 0 == clock.pending
+
+
+async def test_a_server_that_ends_by_itself_in_the_notice_waits_for_none(clock: VirtualClock, server: Server) -> None:
+    connections = Connections(notice=60.0)
+    async with connections:
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: connections._noticed is not None)
+        assert [] == server.got
+    assert ([signal.SIGTERM], 0) == (server.got, clock.pending)
+
+
+@pytest.mark.parametrize("notice", [-1.0, float("nan"), float("inf"), True])
+def test_a_notice_that_is_none_is_refused(notice: float) -> None:
+    with pytest.raises((ConfigError, TypeError), match="notice"):
+        Connections(notice=notice)
+
+
+def test_a_notice_without_a_drain_is_refused() -> None:
+    with pytest.raises(ConfigError, match="notice"):
+        Connections(notice=1.0, drain=None)
+
+
 async def _websocket(app: App) -> None:
     sent: list[Any] = []
 
@@ -458,7 +549,7 @@ async def test_all_responses_of_a_loop_share_one_timer(clock: VirtualClock) -> N
     async with anyio.create_task_group() as tasks:
         for client in clients:
             tasks.start_soon(client.call, sse.Response(silent))
-        await until(lambda: all(client.messages[1:] for client in clients))
+        await until(lambda: all(client.messages[1:] for client in clients) and clock.pending > before)
         assert 1 == clock.pending - before
         await clock.sleep(16.0)
         assert {b":"} == {client.writes[-1][:1] for client in clients}

@@ -151,3 +151,122 @@ async def test_two_are_told_at_once_and_the_server_when_both_let_go(server: Serv
     for held in reversed(both):
         held.signals.leave()
     assert server.handle == signal.getsignal(signal.SIGTERM)
+
+
+# ---- notice
+
+
+class Noticed:
+    """Somebody who wants SIGTERM later than everybody else would."""
+
+    def __init__(self, holds: bool = False) -> None:
+        self.noticed, self.told = anyio.Event(), anyio.Event()
+        self.signals = StopSignals(current_backend(), self.told.set, lambda: holds, notice=self.noticed.set)
+
+    async def is_noticed(self) -> None:
+        with anyio.fail_after(10):
+            await self.noticed.wait()
+
+    async def is_told(self) -> None:
+        with anyio.fail_after(10):
+            await self.told.wait()
+
+
+async def test_whoever_wants_a_notice_has_it_before_anybody_is_told(server: Server) -> None:
+    behind, noticed, before = Held(), Noticed(), Held()
+    signal.raise_signal(signal.SIGTERM)
+    await noticed.is_noticed()
+    assert ([], False, False) == (server.got, behind.told.is_set(), before.told.is_set())
+    behind.here = before.here = False
+    noticed.signals.take()
+    noticed.signals.take()
+    assert [signal.SIGTERM] == server.got
+    for one in (before, noticed, behind):
+        await one.is_told()
+        one.signals.leave()
+    assert server.handle == signal.getsignal(signal.SIGTERM)
+
+
+async def test_a_second_signal_ends_the_notice(server: Server) -> None:
+    noticed, held = Noticed(), Held()
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    assert [signal.SIGTERM] == server.got
+    await noticed.is_told()
+    await held.is_told()
+    noticed.signals.take()
+    held.signals.leave()
+    noticed.signals.leave()
+    assert [signal.SIGTERM] == server.got
+
+
+async def test_sigint_gives_no_notice(server: Server) -> None:
+    noticed = Noticed()
+    signal.raise_signal(signal.SIGINT)
+    assert [signal.SIGINT] == server.got
+    await noticed.is_told()
+    assert not noticed.noticed.is_set()
+    noticed.signals.leave()
+
+
+async def test_whoever_comes_and_goes_in_the_notice_changes_nothing(server: Server) -> None:
+    noticed, gone = Noticed(), Held()
+    signal.raise_signal(signal.SIGTERM)
+    await noticed.is_noticed()
+    gone.signals.leave()
+    come = Held()
+    noticed.signals.take()
+    await come.is_told()
+    assert ([], False) == (server.got, gone.told.is_set())
+    come.gone()
+    assert [signal.SIGTERM] == server.got
+    come.signals.leave()
+    noticed.signals.leave()
+    assert server.handle == signal.getsignal(signal.SIGTERM)
+
+
+async def test_whoever_leaves_in_its_notice_keeps_the_signal_from_nobody(server: Server) -> None:
+    noticed = Noticed()
+    signal.raise_signal(signal.SIGTERM)
+    noticed.signals.leave()
+    assert [signal.SIGTERM] == server.got
+
+
+async def test_a_handler_between_two_of_ours_is_called_once_for_one_signal(server: Server) -> None:
+    behind, times = Noticed(holds=True), []
+    ours = signal.getsignal(signal.SIGTERM)
+    assert callable(ours)
+    passed_on = ours
+
+    def foreign(number: int, frame: object) -> None:
+        times.append(number)
+        passed_on(number, None)
+
+    signal.signal(signal.SIGTERM, foreign)
+    over = Held()
+    over.here = False
+    signal.raise_signal(signal.SIGTERM)
+    await behind.is_noticed()
+    behind.signals.take()
+    await behind.is_told()
+    assert ([signal.SIGTERM], []) == (times, server.got)  # it still holds the server
+    over.signals.leave()
+    behind.signals.leave()
+    assert [signal.SIGTERM] == server.got
+
+
+async def test_a_server_that_hears_signals_by_its_event_loop_is_said_to_give_no_notice(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    def loops_own(number: int, frame: object) -> None:
+        server.got.append(number)
+
+    loops_own.__module__ = "asyncio.unix_events"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, loops_own)
+    noticed = Noticed()
+    assert "there can be no notice" in caplog.text
+    signal.raise_signal(signal.SIGTERM)
+    await noticed.is_told()
+    assert ([signal.SIGTERM], False) == (server.got, noticed.noticed.is_set())
+    noticed.signals.leave()

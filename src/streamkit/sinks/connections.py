@@ -16,10 +16,11 @@ For each HTTP request and WebSocket, in this order:
 
 Each refusal has `retry-after` and a JSON body; how a WebSocket is refused is told in `streamkit.sinks.refusals`.
 
-When the process is told to stop, nothing new is let in, and `/readyz` says so first. What runs has `drain` seconds to end by
+When the process gets SIGTERM, `/readyz` says so first; with `notice`, all goes on as before for so many seconds, so that a load
+balancer sees it, and the server itself is only told afterwards. Then nothing new is let in. What runs has `drain` seconds to end by
 itself. Then whoever asked for it by `on_drain` is told: our responses end with "draining" and the last id that they gave, and close
 their sources. Who has not left half a second later is cancelled, and its connection broken off. So the process is through
-after `drain` and one second. See `streamkit.sinks.draining`.
+after `notice`, `drain` and one second. See `streamkit.sinks.draining`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from streamkit.dialects.outcomes import MESSAGES
 from streamkit.errors import ConfigError
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.plan import check_callable, check_count, check_seconds
-from streamkit.flow.tasks import Backend, current_backend
+from streamkit.flow.tasks import Backend, Timer, current_backend
 from streamkit.sinks.addresses import networks, peer_address
 from streamkit.sinks.asgi_types import Message, Receive, Scope, Send
 from streamkit.sinks.breaking import break_off, break_off_if_stuck
@@ -159,6 +160,9 @@ class Connections:
         proxies: Networks ("10.0.0.0/8") whose `X-Forwarded-For` is believed; nobody's, unless told.
         drain: When the process is told to stop (SIGTERM, SIGINT): seconds that open connections have to end by themselves before
             they are told; 0 tells them at once, None leaves signals alone.
+        notice: Before that, seconds after SIGTERM in which only `ready` knows: requests are served as before, and the server does
+            not close yet. SIGINT has none, and a second signal ends it. Servers that hear signals by their event loop close at
+            once; the log says so.
         send_timeout: Seconds after which a client that takes nothing is given up by our responses: its source is closed and the
             connection broken off. None waits for ever.
         health, ready: Paths that are answered here; None for none. `health` is 200 as long as the process answers at all,
@@ -198,6 +202,7 @@ class Connections:
         retry_after: float = 5.0,
         proxies: Iterable[str] = (),
         drain: float | None = GRACE,
+        notice: float = 0.0,
         send_timeout: float | None = 30.0,
         health: str | None = "/healthz",
         ready: str | None = "/readyz",
@@ -206,9 +211,14 @@ class Connections:
         for name, count in counts.items():
             if count is not None:
                 check_count("Connections", name, count, 1)
-        for name, seconds in {"window": window, "retry_after": retry_after, "send_timeout": send_timeout, "drain": drain}.items():
+        waits = {"window": window, "retry_after": retry_after, "send_timeout": send_timeout, "drain": drain}
+        for name, seconds in waits.items():
             if seconds is not None and not (name == "drain" and seconds == 0 and not isinstance(seconds, bool)):
                 _check_finite(name, seconds)
+        if notice != 0 or isinstance(notice, bool):
+            _check_finite("notice", notice)
+        if notice and drain is None:
+            raise ConfigError(f"Connections(notice={notice}, drain=None): without a drain, signals are left alone")
         if key is not None:
             check_callable("Connections(key=...)", key)
         for name, path in {"health": health, "ready": ready}.items():
@@ -221,6 +231,8 @@ class Connections:
         self._retry_after = retry_after
         self._proxies = networks(proxies)
         self._seconds = drain
+        self._notice = notice
+        self._noticed: Timer | None = None  # rings when the notice is over
         self._send_timeout = send_timeout
         self._health = health
         self._ready = ready
@@ -314,9 +326,10 @@ class Connections:
         if path is None or path not in (self._health, self._ready) or scope.get("method") not in ("GET", "HEAD"):
             return False
         self._here()
-        stops = self.draining and path == self._ready
+        leaving = self.draining or self._noticed is not None
+        stops = leaving and path == self._ready
         headers = [(b"retry-after", b"%d" % max(1, round(self._retry_after)))] if stops else []
-        await send_json(503 if stops else 200, {"status": "draining" if self.draining else "ok"}, send, headers=headers)
+        await send_json(503 if stops else 200, {"status": "draining" if leaving else "ok"}, send, headers=headers)
         return True
 
     async def _live(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -393,6 +406,7 @@ class Connections:
         """Watch for signals no more. Connections that are open stay: `drain` ends them."""
         signals, self._signals = self._signals, None
         self._seconds = None
+        self._end_notice()
         if signals is not None:
             signals.leave()
         if not self._drain.members:
@@ -409,7 +423,21 @@ class Connections:
         assert self._clock is not None
         if self._drain.state == "open":
             LOGGER.info("the server stops: %d connections are open", len(self))
+        self._end_notice()
         self._drain.begin(seconds, self._clock)
+        if self._signals is not None:
+            self._signals.take()
+
+    def _begin_notice(self) -> None:
+        assert self._clock is not None
+        if self._signals is not None and not self.draining:
+            LOGGER.info("the server stops in %g s: readiness says so, and all else goes on", self._notice)
+            self._noticed = self._clock.call_at(self._clock.now() + self._notice, self._signals.take)
+
+    def _end_notice(self) -> None:
+        if self._noticed is not None:
+            self._noticed.cancel()
+            self._noticed = None
 
     # -- counting
 
@@ -424,7 +452,12 @@ class Connections:
             if signals is not None:
                 signals.leave()
         if self._signals is None and (seconds := self._seconds) is not None:
-            self._signals = StopSignals(backend, lambda: self._begin(seconds), lambda: self._drain.holding)
+            self._signals = StopSignals(
+                backend,
+                lambda: self._begin(seconds),
+                lambda: self._drain.holding,
+                notice=self._begin_notice if self._notice else None,
+            )
             self._drain.release = self._signals.release
         return backend
 

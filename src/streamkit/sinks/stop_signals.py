@@ -6,6 +6,12 @@ hold it up. So whoever wants to know earlier stands before the server's own hand
 WebSockets are another matter: a server closes them at once (uvicorn with 1012), before anything of ours can be said on them. As
 long as `holds` says that there are some, the server's handler is called later: by `release`, or by the next signal.
 
+And whoever asks by `notice` learns of SIGTERM before everybody else: all of the above then happens when it calls `take`, as if the
+signal had only come now, or at the next signal. A server closes its listening socket as soon as it is told, so nobody could see
+otherwise that it is about to go.
+
+A handler of the event loop (`loop.add_signal_handler`) cannot be kept waiting: the signal reaches it past every other.
+
 Only what has a handler in Python is watched, and only from the main thread: everywhere else nobody is told, and nothing breaks.
 """
 
@@ -18,10 +24,14 @@ from types import FrameType
 from typing import Any, Final
 
 from streamkit.flow.tasks import Backend
+from streamkit.sinks.failures import LOGGER
 
 __all__ = ["StopSignals"]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+# Where event loops have the handlers by which they hear signals themselves.
+_LOOPS: Final = ("asyncio", "uvloop")
 
 
 class StopSignals:
@@ -31,14 +41,24 @@ class StopSignals:
         backend: Of the event loop.
         told: What to call.
         holds: Whether the server's own handler must wait until `release` is called. Asked when the signal comes, and by `release`.
+        notice: Called in the event loop when SIGTERM comes; `told` and the server then wait for `take`. None lets nobody wait.
     """
 
-    __slots__ = ("_backend", "_before", "_came", "_handlers", "_holds", "_kept", "_told")
+    __slots__ = ("_backend", "_before", "_came", "_handlers", "_holds", "_kept", "_notice", "_put_off", "_told")
 
-    def __init__(self, backend: Backend, told: Callable[[], None], holds: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        told: Callable[[], None],
+        holds: Callable[[], bool] | None = None,
+        *,
+        notice: Callable[[], None] | None = None,
+    ) -> None:
         self._backend = backend
         self._told: Callable[[], None] | None = told
         self._holds = holds
+        self._notice = notice
+        self._put_off: int | None = None  # the signal that waits for `take`
         self._came = False
         self._kept: int | None = None  # the signal that the server has not been told of yet
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
@@ -56,14 +76,18 @@ class StopSignals:
                 self._before[number] = server
                 self._handlers[number] = self._handle
                 signal.signal(number, self._handlers[number])
+        if notice is not None and getattr(server, "__module__", "").split(".")[0] in _LOOPS:
+            LOGGER.warning("there can be no notice: this server hears signals by its event loop, and closes before anybody could wait")
+            self._notice = None
 
     def leave(self) -> None:
         """Watch no more; a handler that somebody has put over ours meanwhile stays, and goes on calling it."""
-        self._told = self._holds = None
+        self._told = self._holds = self._notice = None
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._handlers.items():
                 if signal.getsignal(number) is handler:
                     signal.signal(number, self._before[number])
+        self.take()
         self.release()
 
     def release(self) -> None:
@@ -73,10 +97,37 @@ class StopSignals:
             self._kept = None
             self._pass_on(number, None)
 
+    def take(self) -> None:
+        """Take the signal now that `notice` was called for, as if it had only come; nothing if there is none, or no longer."""
+        number, self._put_off = self._put_off, None
+        if number is not None:
+            # Those that came meanwhile stand before this one.
+            first = _ours(signal.getsignal(number))
+            (first if first is not None and self in first._chain(number) else self)._take(number, None)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        again, self._came = self._came, True
+        chain = tuple(self._chain(number))
+        again = any(one._came for one in chain)
+        for one in chain:
+            one._came = True
+        if not (number == signal.SIGTERM and not again and any([one._put_off_now() for one in chain])):
+            self._take(number, frame, again=again)
+
+    def _put_off_now(self) -> bool:
+        notice, self._notice = self._notice, None
+        if notice is None:
+            return False
+        try:
+            self._backend.soon_from_thread(notice)
+        except RuntimeError:  # the event loop is over: nobody would call `take`
+            return False
+        self._put_off = signal.SIGTERM
+        return True
+
+    def _take(self, number: int, frame: FrameType | None, *, again: bool = False) -> None:
         # Others of ours that stand behind this one are told now, whenever the server is.
         for one in self._chain(number):
+            one._put_off = None
             one._tell()
         if again:  # somebody cannot wait
             for one in self._chain(number):
