@@ -15,6 +15,8 @@ from asgi_client import Client, frames_of
 import streamkit as sk
 from streamkit.dialects import Dialect, Outcome, OutFrame
 from streamkit.dialects.native import NativeEncoder
+from streamkit.dialects.own_frames import mapping
+from streamkit.flow.tasks import current_backend
 from streamkit.sinks import sse
 from streamkit.testing import VirtualClock, assert_no_leaks, timed
 
@@ -595,3 +597,39 @@ async def test_arguments_that_cannot_work_are_refused_at_the_call() -> None:
         sse.Response(["a"], retry=-1)
     with pytest.raises(TypeError):
         sse.Response("text is no stream")
+
+
+async def test_a_response_that_never_waits_is_over_before_anybody_watches_its_client() -> None:
+    asked: list[int] = []
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        asked.append(len(sent))
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await sse.Response(["a", "b"])({"type": "http", "method": "GET"}, receive, send)
+    assert b"".join(message.get("body", b"") for message in sent).endswith(b'{"type":"end"}\n\n')
+    # Trio has no callback that could be taken back.
+    assert len(asked) <= (1 if current_backend().name == "trio" else 0)
+
+
+@pytest.mark.parametrize("end", [sk.ErrorEvent("half \ud83d"), sk.ErrorEvent("no", code="x\ud83d\n"), sk.ErrorEvent("no", retry_after=-1.0)])
+async def test_whatever_an_error_event_says_it_is_a_status_before_the_first_byte_and_an_error_behind_it(end: sk.ErrorEvent) -> None:
+    early = await Client().call(sse.Response([end]))
+    assert 502 == early.status
+    error = json.loads(early.body)["error"]
+    assert (end.message.replace("\ud83d", "\ufffd"), end.code.replace("\ud83d", "\ufffd")) == (error["message"], error["code"])
+    late = await Client().call(sse.Response(["a", end]))
+    told = json.loads(frames_of(late.body)[-1].data)
+    assert ("error", error["message"], error["code"]) == (told["type"], told["message"], told["code"])
+    assert "retry_after" not in error and "retry_after" not in told
+
+
+async def test_an_opening_of_ones_own_that_fails_is_told_where_no_item_comes_either() -> None:
+    chat = mapping(lambda event: None, opening=lambda: {"a": 1 // 0})
+    client = await Client().call(sse.Response([], chat))
+    assert ["error"] == [frame.type for frame in frames_of(client.body)]
+    assert client.complete

@@ -17,8 +17,8 @@ Who does what, and when:
 
 - The producer is the request's own task: the source is iterated and closed there. It is called off
   while it waits for the source or for a slow client, and never while it closes the source.
-- The watcher is a task of the response and not of a task group around anybody's code. Only it learns
-  that the client has left: some servers' `send` then returns as if nothing were.
+- The watcher is a task of the response and not of a task group around anybody's code. It begins when the producer first waits.
+  Only it learns that the client has left: some servers' `send` then returns as if nothing were.
 - A beat is a task of its own, alive for one send. It starts only while the producer waits for the
   source, and the producer lets it finish before it sends. So the usual path takes no lock: it reads
   one flag and the time per write.
@@ -36,6 +36,7 @@ Who does what, and when:
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Callable
 from functools import partial
@@ -53,7 +54,7 @@ from streamkit.sinks.asgi_types import Message, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.breaking import break_off, break_off_if_stuck, hold_back
 from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
-from streamkit.sinks.draining import Drain, standing_drain
+from streamkit.sinks.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.interrupts import interrupt_for
 
@@ -115,6 +116,7 @@ class Exchange:
         "_in_trailers",
         "_interrupt",
         "_last",
+        "_leave",
         "_leaving",
         "_lets_through",
         "_receive",
@@ -180,6 +182,7 @@ class Exchange:
         self._gone = False  # The client has left.
         self._halted = False  # It has, or it is to be told that the server stops: nothing more is pulled.
         self._leaving: StreamDraining | None = None
+        self._leave: Callable[[], None] | None = None  # Takes back what was joined.
         self._finishing = False
         self._busy_with = _NOTHING  # What `_last` was when a write was first seen under way, and when that was.
         self._busy_since = 0.0
@@ -188,14 +191,12 @@ class Exchange:
 
     async def answer(self) -> None:
         """Send the whole response; the source is closed and nothing of ours runs any more when this returns."""
-        self._watcher = self._backend.spawn(self._watch, _nothing, "streamkit watcher", self._waiter.wake)
         self._last = self._clock.now()
         if self._heartbeat is not None:
             self._context = contextvars.copy_context()
-        self._set_alarm()
         if self._wire is not None:
             hold_back(self._wire)
-        leave = self._join()
+        settling = self._settle_soon()
         try:
             with self._interrupt:
                 await self._produce()
@@ -203,16 +204,38 @@ class Exchange:
                 with self._interrupt:
                     await self._finish(self._leaving)
         finally:
-            for timer in (self._timer, self._alarm):
+            for timer in (settling, self._timer, self._alarm):
                 if timer is not None:
                     timer.cancel()
             try:
                 await self._dismiss()
             finally:
                 # Behind the wait, so that many short responses at once set up one drain (bench_sinks).
-                leave()
+                if self._leave is not None:
+                    self._leave()
         if self._send_error is not None:
             raise self._send_error
+
+    def _settle_soon(self) -> asyncio.Handle | None:
+        """Have `_settle` called once the producer waits for anything.
+
+        A response that has all its items at hand is over before that, and needs nobody to watch it: that is most of what such a one
+        costs (bench_sinks).
+        """
+        if self._connection is not None or self._drain is not None or has_standing_drain(self._backend):
+            self._leave = self._join()  # it may be the end already
+        loop = self._backend.loop
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            return loop.call_soon(self._settle)
+        self._settle()
+        return None
+
+    def _settle(self) -> None:
+        """Look out for all that may end the response before its source does."""
+        self._watcher = self._backend.spawn(self._watch, _nothing, "streamkit watcher", self._waiter.wake)
+        if self._leave is None:
+            self._leave = self._join()
+        self._set_alarm()
 
     def _join(self) -> Callable[[], None]:
         """Be told when the process stops; gives what takes that back."""

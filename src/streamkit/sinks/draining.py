@@ -21,7 +21,7 @@ from streamkit.flow.tasks import Backend, Timer
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.stop_signals import StopSignals
 
-__all__ = ["CUT_AFTER", "GRACE", "Drain", "Member", "StandingDrain", "standing_drain"]
+__all__ = ["CUT_AFTER", "GRACE", "Drain", "Member", "StandingDrain", "has_standing_drain", "standing_drain"]
 
 GRACE: Final = 5.0
 """Seconds that open streams get to end by themselves, unless told."""
@@ -215,3 +215,8 @@ def standing_drain(backend: Backend, clock: Clock) -> StandingDrain:
     if found is None:
         found = _STANDING[key] = StandingDrain(key, backend, clock)
     return found
+
+
+def has_standing_drain(backend: Backend) -> bool:
+    """Whether the running event loop has one, which may have begun."""
+    return backend.loop in _STANDING
