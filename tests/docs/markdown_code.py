@@ -18,6 +18,7 @@ import doctest
 import inspect
 import io
 import re
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ def run_page(path: Path) -> int:
     names = vars(module)
     printed = ""
     count = 0
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, importable(module):
         for block in blocks(path.read_text("utf-8")):
             if block.language == "python":
                 printed = run_block(block, path, names, runner)
@@ -67,6 +68,16 @@ def run_page(path: Path) -> int:
             elif block.language == "output":
                 assert block.code.strip() == printed.strip(), f"{path}:{block.line}: the block above prints something else"
     return count
+
+
+@contextlib.contextmanager
+def importable(module: types.ModuleType) -> Iterator[None]:
+    """Frameworks look the names in annotations up in the module that a function says it is of."""
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        del sys.modules[module.__name__]
 
 
 def run_block(block: Block, path: Path, names: dict[str, object], runner: asyncio.Runner) -> str:

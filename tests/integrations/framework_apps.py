@@ -13,6 +13,7 @@ Run as a script it is a server of one of them, for what only a process of its ow
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,7 @@ from streamkit.integrations.fastapi import StreamResponse as FastapiChunks
 from streamkit.integrations.litestar import EventStreamResponse as LitestarEvents
 from streamkit.integrations.litestar import StreamResponse as LitestarChunks
 from streamkit.integrations.mounting import Mounts
+from streamkit.sinks import draining
 
 SECRET = "sk-SECRET /etc/passwd"
 HEARTBEAT = 0.05  # of endless ones: all that tells a WSGI server that its client has left
@@ -264,18 +266,17 @@ def _configure_django() -> None:
     from django.conf import settings
 
     if not settings.configured:
-        settings.configure(
-            SECRET_KEY="-",
-            ALLOWED_HOSTS=["127.0.0.1"],
-            ROOT_URLCONF="none",
-            USE_TZ=True,
-            MIDDLEWARE=[
-                "django.middleware.gzip.GZipMiddleware",
-                "django.middleware.csrf.CsrfViewMiddleware",
-                "framework_apps.Shouting",
-            ],
-        )
+        settings.configure()
         django.setup(set_prefix=False)
+    # One by one: others in this process may have configured it.
+    settings.SECRET_KEY = "-"
+    settings.ALLOWED_HOSTS = ["127.0.0.1"]
+    settings.ROOT_URLCONF = "none"
+    settings.MIDDLEWARE = [
+        "django.middleware.gzip.GZipMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "framework_apps.Shouting",
+    ]
 
 
 class Shouting:
@@ -456,6 +457,9 @@ WSGI = {"flask": flask_app, "django-wsgi": django_wsgi_app}
 def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
     sources = Sources()
+    draining.GRACE = 0.2  # type: ignore[misc]  # a test has less time
+    # uvicorn raises the signal again when it has stopped: what is to be told comes behind that.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     if name == "aiohttp":
         from aiohttp import web
 

@@ -23,7 +23,7 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from difflib import get_close_matches
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -166,16 +166,14 @@ def prompt_in(value: object) -> str:
     >>> prompt_in({"prompt": "Hi"}), prompt_in({"messages": [{"role": "user", "content": "Ho"}]}), prompt_in("He")
     ('Hi', 'Ho', 'He')
     """
-    match value:
+    sent: Any = value  # JSON: of any shape
+    match sent:
         case None:
             return ""
-        case str() | {"prompt": str()} | {"question": str()}:
-            fields = cast("Mapping[str, str]", value)
-            return value if isinstance(value, str) else fields.get("prompt") or fields["question"]
-        case {"messages": [*_, {"content": str() as text}]}:
+        case str(text) | {"prompt": str(text)} | {"question": str(text)} | {"messages": [*_, {"content": str(text)}]}:
             return text
         case {"messages": [*_, {"content": [*parts]} | {"parts": [*parts]}]}:
-            texts = (cast("Mapping[str, object]", part).get("text") for part in parts if isinstance(part, Mapping))
+            texts: list[Any] = [part.get("text") for part in parts if isinstance(part, dict)]  # pyright: ignore[reportUnknownMemberType]
             return "".join(text for text in texts if isinstance(text, str))
         case _:
             raise Refused(400, 'There is no prompt here: send {"prompt": "..."}, or a list of "messages".')
