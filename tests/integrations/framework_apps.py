@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -455,7 +456,7 @@ WSGI = {"flask": flask_app, "django-wsgi": django_wsgi_app}
 
 
 def main() -> None:
-    name, port = sys.argv[1], int(sys.argv[2])
+    name, listener = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
     sources = Sources()
     draining.GRACE = 0.2  # type: ignore[misc]  # a test has less time
     # uvicorn raises the signal again when it has stopped: what is to be told comes behind that.
@@ -463,11 +464,11 @@ def main() -> None:
     if name == "aiohttp":
         from aiohttp import web
 
-        web.run_app(aiohttp_app(sources), host="127.0.0.1", port=port, print=None)
+        web.run_app(aiohttp_app(sources), sock=listener, print=None)
     else:
         import uvicorn
 
-        uvicorn.run(ASGI[name](sources), host="127.0.0.1", port=port, log_level="warning")
+        uvicorn.Server(uvicorn.Config(ASGI[name](sources), log_level="warning")).run(sockets=[listener])
     print("closed", sources.endless_closed, flush=True)
 
 

@@ -23,7 +23,7 @@ from streamkit.sinks import http, sse
 from streamkit.sinks.responding import Responder, Streamable, StreamOptions
 from streamkit.sinks.resuming import DeliveryOptions, HubResponse
 
-require("starlette", extra="demo", wanted_by="streamkit.integrations.starlette")
+require("starlette", extra="starlette", wanted_by="streamkit.integrations.starlette")
 
 from starlette.exceptions import HTTPException  # noqa: E402  # behind the check that it is there
 from starlette.responses import Response  # noqa: E402
