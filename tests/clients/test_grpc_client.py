@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -185,6 +186,78 @@ async def test_a_failing_source_of_input_is_what_the_caller_sees() -> None:
             await client.converse(typed()).collect()
         with pytest.raises(LocalProtocolError):
             await client.converse([object()]).collect()
+
+
+@pytest.mark.anyio
+@asyncio_only
+@pytest.mark.parametrize("method", ["send", "converse"])
+async def test_a_stray_cancellation_of_the_input_is_an_interruption_and_no_wait_without_end(method: str) -> None:
+    from streamkit.sinks.grpc.serving import GrpcServer
+
+    async def typed() -> AsyncIterator[str]:
+        yield "a"
+        other = asyncio.ensure_future(asyncio.Event().wait())
+        other.cancel()
+        await other
+
+    async with GrpcServer(lambda request: request.inputs) as server, GrpcClient(f"127.0.0.1:{server.port}") as client:
+        async with asyncio.timeout(20):
+            with pytest.raises(StreamInterrupted):
+                await (client.send(typed()) if method == "send" else client.converse(typed()).collect())
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_a_source_of_input_that_is_being_closed_is_not_cancelled_when_the_answer_is_there() -> None:
+    from streamkit.sinks.grpc.serving import GrpcServer
+
+    answered = asyncio.Event()
+    closed: list[str] = []
+
+    async def typed() -> AsyncIterator[str]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            try:
+                await answered.wait()
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                closed.append("whole")
+            except asyncio.CancelledError:
+                closed.append("cut")
+                raise
+
+    def handler(request: Any) -> Any:
+        asyncio.get_running_loop().call_later(0.05, answered.set)
+        return request.inputs.take(1)
+
+    async with GrpcServer(handler) as server, GrpcClient(f"127.0.0.1:{server.port}") as client:
+        async with asyncio.timeout(20):
+            assert "a" == (await client.send(sk.stream(typed()).take(1))).text
+    assert ["whole"] == closed
+
+
+@pytest.mark.anyio
+@asyncio_only
+async def test_a_source_of_input_that_swallows_a_cancel_is_cancelled_again() -> None:
+    from streamkit.sinks.grpc.serving import GrpcServer
+
+    swallowed = 0
+
+    async def typed() -> AsyncIterator[str]:
+        nonlocal swallowed
+        yield "a"
+        while swallowed < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+
+    async with GrpcServer(lambda request: request.inputs.take(1)) as server, GrpcClient(f"127.0.0.1:{server.port}") as client:
+        async with asyncio.timeout(20):
+            assert "a" == (await client.send(sk.stream(typed).close_within(0.05))).text
+    assert 2 == swallowed
 
 
 # ---- arguments

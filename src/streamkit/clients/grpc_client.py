@@ -23,7 +23,7 @@ from streamkit.clients.so_far import AnswerSoFar
 from streamkit.dialects.grpc.messages import Piece, Wire, wire
 from streamkit.dialects.grpc.schema import SERVICE
 from streamkit.dialects.grpc.statuses import error_of_status
-from streamkit.errors import ConfigError, StreamkitError, StreamTruncated
+from streamkit.errors import ConfigError, StreamInterrupted, StreamkitError, StreamTruncated
 from streamkit.events import Event, Finish, Message
 from streamkit.extras import require
 from streamkit.flow.plan import check_count, check_seconds
@@ -31,7 +31,7 @@ from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Given, Source
 from streamkit.flow.streams import Stream
 from streamkit.flow.streams import stream as stream_of
-from streamkit.flow.tasks import current_backend
+from streamkit.flow.tasks import Timer, current_backend
 
 __all__ = ["GrpcClient", "Stop", "Turned"]
 
@@ -413,6 +413,8 @@ class _InputPump:
         self._inputs = inputs
         self._turn = 0
         self._task: asyncio.Task[None] | None = None
+        self._run: Run[Any] | None = None
+        self._timer: Timer | None = None
         self.failure: Exception | None = None
 
     def begin(self, call: Any) -> None:
@@ -424,26 +426,50 @@ class _InputPump:
         task = self._task
         if task is None:
             return
-        task.cancel()
+        self._call_off()
         cancelled: asyncio.CancelledError | None = None
         while not task.done():
             try:
                 await asyncio.wait((task,))
             except asyncio.CancelledError as error:
                 cancelled = error
+        if self._timer is not None:
+            self._timer.cancel()
         if cancelled is not None:
             raise cancelled
+
+    def _call_off(self) -> None:
+        """Cancel it, unless its source is being closed; and again, every `close_timeout` seconds, if the source swallows that."""
+        task, run = self._task, self._run
+        if task is None or task.done() or (run is not None and run.closing):
+            return
+        task.cancel()
+        if run is not None:
+            self._timer = run.clock.call_at(run.clock.now() + run.close_timeout, self._call_off)
 
     async def _main(self, call: Any) -> None:
         try:
             async with self._inputs.open() as run:
+                self._run = run
                 async for piece in run:
                     if not await self._sent(call, self._message(piece)):
                         return
+            self._run = None
             await self._done(call)
         except Exception as error:
-            self.failure = error
-            call.cancel()
+            self._fail(error, call)
+        except asyncio.CancelledError as error:
+            task = self._task
+            if task is None or task.cancelling():
+                raise
+            # Nobody asked this task for it: without a word the call would wait for input for ever.
+            failure = StreamInterrupted("a task that the source of the input waited for was cancelled")
+            failure.__cause__ = error
+            self._fail(failure, call)
+
+    def _fail(self, failure: Exception, call: Any) -> None:
+        self.failure = failure
+        call.cancel()
 
     async def _sent(self, call: Any, message: bytes) -> bool:
         """Whether the call is still open."""
