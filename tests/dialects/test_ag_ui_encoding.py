@@ -285,6 +285,15 @@ def test_calls_belong_to_the_text_before_them_until_a_result_comes() -> None:
     assert parents[2] == parents[3] != "run-1"
 
 
+@pytest.mark.parametrize("whole", [(), (ToolCall("c", "f", '{"a":1}'),)])
+def test_arguments_that_come_before_the_name_of_their_call_are_not_lost(whole: tuple[Event, ...]) -> None:
+    events = (ToolCallDelta("c", '{"a"'), ToolCallStart("c", "f"), ToolCallDelta("c", ":1}"), *whole)
+    run = said(events)
+    assert '{"a":1}' == "".join(event["delta"] for event in run if event["type"] == "TOOL_CALL_ARGS")
+    starts = [event["type"] for event in run]
+    assert starts.index("TOOL_CALL_START") < starts.index("TOOL_CALL_ARGS")
+
+
 def test_only_calls_that_nobody_answered_are_pending() -> None:
     events: list[Event] = [ToolCall("1", "f"), ToolCall("2", "f"), ToolCall("3", "f", server=True), ToolResult("1")]
     assert {"type": "success", "pendingToolCallIds": ["2"]} == said(events)[-1]["outcome"]

@@ -506,4 +506,5 @@ def test_text_alone_is_the_text_of_the_first_choice_and_nothing_else() -> None:
     for event in events:
         frames += encoder.encode(event)
     assert b"a\n\xc3\xbc\xef\xbf\xbd" == b"".join(frame.data for frame in frames)
+    assert all(frame.lines for frame in frames)  # on another wire than its own a line end is one
     assert [] == encoder.close(outcome_of(StreamTruncated("x"))) == encoder.encode(TextDelta("late"))

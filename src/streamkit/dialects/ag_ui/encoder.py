@@ -70,7 +70,7 @@ class AGUIEncoder:
         created: When the answer was made, in Unix seconds.
         thread_id, run_id: As the client named them in its request.
 
-    Memory: a few words per tool call.
+    Memory: a few words per tool call, and the arguments that came before their call's name.
 
     >>> encoder = AGUIEncoder(id="a")
     >>> [frame.data for frame in encoder.encode(TextDelta("Hi"))][1]
@@ -84,6 +84,7 @@ class AGUIEncoder:
         "_ids",
         "_made",
         "_model",
+        "_nameless",
         "_parent",
         "_run",
         "_steps",
@@ -112,6 +113,7 @@ class AGUIEncoder:
         self._thought: _Thought | None = None
         self._parent = ""  # The message that calls belong to.
         self._calls: dict[str, _Call] = {}
+        self._nameless: dict[str, list[str]] = {}  # Arguments that came before their call's name.
         self._steps: dict[str, None] = {}
         self._usage: Usage | None = None
         self._finish: Finish | None = None
@@ -237,13 +239,17 @@ class AGUIEncoder:
         call = self._calls.get(event.id)
         frames: list[OutFrame] = []
         if call is None:
-            if isinstance(event, ToolCallDelta):  # No name yet: the whole call follows in its ToolCall.
+            if isinstance(event, ToolCallDelta):  # It has no name yet.
+                self._nameless.setdefault(event.id, []).append(event.delta)
                 return []
             frames = [*self._end_thought(), *self._end_text()]
             self._parent = self._parent or self._new_id()
             call = self._calls[event.id] = _Call(_head("TOOL_CALL_ARGS", "toolCallId", event.id), event.server)
             begun = {"toolCallId": event.id, "toolCallName": event.name, "parentMessageId": self._parent}
             frames.append(_frame("TOOL_CALL_START", begun))
+            early = "".join(self._nameless.pop(event.id, ()))
+            call.sent = len(early)
+            frames += _pieces(call.head, early)
         if call.ended:
             return frames
         if isinstance(event, ToolCallDelta):

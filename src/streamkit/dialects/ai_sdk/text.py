@@ -7,9 +7,9 @@ in which they came.
 
 from __future__ import annotations
 
-from streamkit.dialects.json_line import without_surrogates
 from streamkit.dialects.outcomes import Outcome
 from streamkit.dialects.protocol import Dialect, OutFrame
+from streamkit.dialects.text import utf8
 from streamkit.events import Event, TextDelta
 
 __all__ = ["DIALECT", "AISDKTextEncoder"]
@@ -39,20 +39,13 @@ class AISDKTextEncoder:
     def encode(self, event: Event) -> list[OutFrame]:
         """The text, if the event is some."""
         if isinstance(event, TextDelta) and event.text and event.choice == 0 and not self._closed:
-            return [OutFrame(_utf8(event.text))]
+            return [OutFrame(utf8(event.text), None, True)]
         return []
 
     def close(self, outcome: Outcome) -> list[OutFrame]:
         """Nothing: see the top of this file."""
         self._closed = True
         return []
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return without_surrogates(text).encode()
 
 
 DIALECT = Dialect("ai-sdk-text", "text", encoder=AISDKTextEncoder, media_type="text/plain; charset=utf-8", replays_ended=False)
