@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 import streamkit as sk
+from streamkit.dialects.own_frames import mapping
 from streamkit.flow.tasks import current_backend
 from streamkit.sinks.bodies import BlockingBody, Body
 from streamkit.sinks.draining import standing_drain
@@ -112,6 +113,20 @@ async def test_a_cancel_closes_the_source_and_goes_on() -> None:
     assert (1, 1) == (len(got), source.closed)
 
 
+@pytest.mark.parametrize("heartbeat", [None, 15.0])
+async def test_a_body_whose_beginning_was_cancelled_does_not_look_like_an_empty_answer(heartbeat: float | None) -> None:
+    source = Source(endless=True)
+    body = Body(sk.stream(source.events), heartbeat=heartbeat)
+    async with anyio.create_task_group() as group:
+        group.start_soon(body.begin)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    with pytest.raises(sk.StreamConsumed):
+        await read(body)
+    await body.aclose()
+    assert 1 == source.closed
+
+
 async def test_one_that_nobody_reads_is_closed_without_being_started() -> None:
     source = Source("a")
     async with Body(source.events()):
@@ -136,6 +151,12 @@ async def test_a_failure_that_has_no_word_is_raised_behind_all_that_came() -> No
             got += chunk
     assert b"ab" == got
     assert SECRET not in str(raised.value)
+
+
+async def test_an_opening_that_fails_is_told_where_no_item_comes_either() -> None:
+    chat = mapping(lambda event: None, opening=lambda: {"a": 1 // 0})
+    body = b"".join(await read(Body([], chat)))
+    assert body.startswith(b'event: error\ndata: {"error":"The stream failed.","code":"error"')
 
 
 async def test_begin_says_what_to_answer_instead() -> None:

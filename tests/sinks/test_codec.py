@@ -10,6 +10,8 @@ from asgi_client import frames_of
 import streamkit as sk
 from streamkit.dialects import CANCELLED, DONE, Dialect, OutFrame, outcome_of
 from streamkit.dialects.native import NativeDecoder, NativeEncoder
+from streamkit.dialects.own_frames import mapping
+from streamkit.errors import LocalProtocolError
 from streamkit.sinks.codec import Codec, dialect_of
 from streamkit.wire.sse import Decoder
 
@@ -181,3 +183,9 @@ def test_padding_is_refused_where_it_cannot_be() -> None:
         Codec("native", framing="ndjson", pad=64)
     with pytest.raises(sk.ConfigError, match="at least 16"):
         Codec("native", pad=15)
+
+
+def test_a_frame_of_several_lines_is_no_line_of_ndjson_whatever_it_says_of_itself() -> None:
+    codec = Codec(mapping(lambda event: OutFrame(b'{"a":\n1}'), framing="ndjson"))
+    assert b"" == codec.encode(["Hi"])
+    assert isinstance(codec.stopped_by, LocalProtocolError)

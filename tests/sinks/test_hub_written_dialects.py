@@ -7,11 +7,14 @@ import json
 
 import pytest
 from anyio.lowlevel import checkpoint
+from asgi_client import Client, frames_of
 
 import streamkit as sk
 from streamkit.dialects.outcomes import DONE
+from streamkit.dialects.own_frames import mapping
 from streamkit.hub.hub import Hub
 from streamkit.sinks.encodings import HubCodec, NothingMore
+from streamkit.sinks.resuming import HubResponse
 from streamkit.wire.sse import Decoder
 
 pytestmark = pytest.mark.anyio
@@ -87,3 +90,15 @@ async def test_a_folded_beginning_has_all_the_text_once(dialect: str) -> None:
         await hub.start("x", EVENTS)
         assert len(await hub.subscribe("x").collect()) < len(EVENTS)  # it is folded
         assert TEXT == text_of(await read(hub, dialect), dialect)
+
+
+@pytest.mark.parametrize("last", [sk.Finish("stop"), sk.ErrorEvent("no")])
+async def test_an_ending_of_ones_own_that_fails_gives_way_to_the_default_one(last: sk.Event) -> None:
+    chat = mapping(lambda event: {"a": 1}, ending=lambda outcome: {"a": 1 // 0})
+    async with Hub() as hub:
+        await hub.start("x", [sk.TextDelta("a"), last])
+        client = await Client().call(HubResponse(hub, "x", chat))
+    frames = frames_of(client.body)
+    assert ["message", "error"] == [frames[0].type, frames[-1].type]
+    assert "The stream failed." == json.loads(frames[-1].data)["error"]
+    assert client.complete

@@ -173,6 +173,13 @@ async def test_what_failed_is_resumed_from_its_last_event() -> None:
     assert ("c", "end") == (again.text, again.values[-1]["type"])
 
 
+async def test_an_error_that_was_told_before_the_place_to_go_on_from_is_no_reason_to_fail_again() -> None:
+    rows = Rows([sk.TextDelta("a"), sk.ErrorEvent("no"), sk.TextDelta("b"), sk.TextDelta("c")])
+    client = await asked(rows, after=3)
+    assert 200 == client.status
+    assert "c" in client.body.decode() and "error" not in client.body.decode()
+
+
 async def test_http_10_a_function_that_fails_is_a_real_status() -> None:
     def resume(after: str | None) -> Any:
         raise ValueError(SECRET)

@@ -7,6 +7,7 @@ line by, and one fixed sentence per code. Nothing else of the exception is copie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
@@ -133,7 +134,7 @@ def outcome_of(error: BaseException | None, *, correlation_id: str | None = None
             break
     retry_after = None
     if isinstance(error, SourceError):
-        retryable, retry_after = error.retryable, error.retry_after
+        retryable, retry_after = error.retryable, _wait(error.retry_after)
         if code == "error" and error.code is not None and error.code in MESSAGES:  # one of ours, from a streamkit further up
             code = error.code
     last_id = error.last_id if isinstance(error, StreamDraining) else None
@@ -152,7 +153,13 @@ def to_error_event(error: BaseException) -> ErrorEvent:
 
 def outcome_of_event(event: ErrorEvent, *, correlation_id: str | None = None) -> Outcome:
     """The outcome that an error event in a stream means, with its own message (fit to be shown by its definition)."""
-    return Outcome(_ENDINGS.get(event.code, "error"), event.code, event.message, event.retryable, event.retry_after, correlation_id)
+    wait = _wait(event.retry_after)
+    return Outcome(_ENDINGS.get(event.code, "error"), event.code, event.message, event.retryable, wait, correlation_id)
+
+
+def _wait(seconds: float | None) -> float | None:
+    """A time that somebody can wait: not a number, endless and negative ones are none."""
+    return seconds if seconds is not None and 0 <= seconds < math.inf else None
 
 
 def error_from_event(

@@ -29,7 +29,7 @@ from typing import Final, Self, Unpack, cast
 
 from streamkit.dialects.outcomes import DONE, Outcome
 from streamkit.dialects.protocol import Dialect
-from streamkit.errors import StreamDraining, StreamInterrupted
+from streamkit.errors import StreamConsumed, StreamDraining, StreamInterrupted
 from streamkit.events import ErrorEvent
 from streamkit.flow.runs import Run
 from streamkit.flow.streams import stream as stream_of
@@ -72,6 +72,7 @@ class Body:
     Raises:
         ConfigError, LocalProtocolError, MissingExtra, TypeError: arguments that cannot work, at the call.
         StreamInterrupted: while it is iterated, where the format has no word for a failure.
+        StreamConsumed: while it is iterated, behind a read that was cancelled.
 
     >>> async def main():
     ...     return b"".join([chunk async for chunk in Body(["H", "i"], "text")])
@@ -105,6 +106,7 @@ class Body:
         self.headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
         self.refusal: Refusal | None = None
         self._begun = False
+        self._cut = False  # A read was cancelled.
         self._refuses = False
         self._first: bytes | None = None
         self._chunks: AsyncGenerator[bytes] | None = None
@@ -133,7 +135,15 @@ class Body:
                 raise StopAsyncIteration
             self._begun = True
             self._chunks = self._produce()
-        return await anext(self._chunks)
+        if self._cut:
+            raise StreamConsumed("a read of this body was cancelled, and with it the body: what came is not all")
+        try:
+            return await anext(self._chunks)
+        except Exception:
+            raise
+        except BaseException:
+            self._cut = True
+            raise
 
     async def aclose(self) -> None:
         """Close the source, if that has not happened."""
@@ -200,10 +210,11 @@ class Body:
         outcome = DONE
         if failure is not None:
             outcome = report(failure, before_first_byte=not spoke, wanted=isinstance(failure, StreamDraining))
-        head = codec.open()
+        head = b""
         try:
+            head = codec.open()
             end = codec.close(outcome)
-        except Exception as error:  # what the encoder had held back cannot be written
+        except Exception as error:  # it cannot begin, or what the encoder had held back cannot be written
             outcome = report(error, before_first_byte=False)
             end = codec.close(outcome)
         untold = outcome.failed and not end

@@ -279,7 +279,7 @@ def _sse_frame(frame: OutFrame, id: str | None = None) -> bytes:
 
 def _ndjson(frames: list[OutFrame]) -> bytes:
     for frame in frames:
-        if frame.lines and (10 in frame.data or 13 in frame.data):
+        if 10 in frame.data or 13 in frame.data:
             raise LocalProtocolError("a line of NDJSON, and this frame has several", excerpt=frame.data)
     return b"".join([frame.data + b"\n" for frame in frames])
 

@@ -353,7 +353,8 @@ class HubCodec:
         pen = self._own
         if pen is None:
             log = self._log
-            pen = _Pen(self._dialect, self._name, self._model, 0) if log is None else self._pen_at(log, self._at)
+            # Kept, so that who is asked again, because an application's own ending failed, says the other one (`own_frames`).
+            pen = self._own = _Pen(self._dialect, self._name, self._model, 0) if log is None else self._pen_at(log, self._at)
         return self._finished(pen.close(outcome))
 
     @property

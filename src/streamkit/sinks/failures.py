@@ -29,10 +29,10 @@ from collections.abc import Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Final
 
+from streamkit.dialects.json_line import dump
 from streamkit.dialects.outcomes import Outcome, outcome_of, outcome_of_event
 from streamkit.errors import InvalidToken, SourceError, UnknownStream
 from streamkit.events import ErrorEvent
-from streamkit.wire.sse import dump_json
 
 __all__ = ["LOGGER", "Refusal", "refusal_of", "report", "told_once"]
 
@@ -104,12 +104,12 @@ def refusal_of(outcome: Outcome, failure: Exception | ErrorEvent) -> Refusal:
     if outcome.retry_after is not None:
         error["retry_after"] = outcome.retry_after
     error["correlation_id"] = outcome.correlation_id
-    body = dump_json({"error": error})
+    body = dump({"error": error})  # what an ErrorEvent says may hold half a character
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     ]
-    if outcome.retry_after is not None and status in (429, 503) and 0 <= outcome.retry_after < math.inf:
+    if outcome.retry_after is not None and status in (429, 503):
         headers.append((b"retry-after", b"%d" % math.ceil(outcome.retry_after)))
     return status, headers, body
