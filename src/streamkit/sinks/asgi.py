@@ -69,6 +69,9 @@ SEND_TIMEOUT: Final = 30.0
 # Of a send_timeout: how often is looked whether a write is under way. It may have begun just before or just after a look.
 _LOOKS: Final = 1 / 4
 
+# Seconds that a server may still take over the last message after it has said that the client has left.
+_ENDING_S: Final = 1.0
+
 # No time at which a write ended.
 _NOTHING: Final = -1.0
 
@@ -108,6 +111,7 @@ class Exchange:
         "_context",
         "_drain",
         "_ended",
+        "_ending",
         "_finishing",
         "_gone",
         "_halted",
@@ -184,6 +188,7 @@ class Exchange:
         self._leaving: StreamDraining | None = None
         self._leave: Callable[[], None] | None = None  # Takes back what was joined.
         self._finishing = False
+        self._ending = False  # The last message is on its way.
         self._busy_with = _NOTHING  # What `_last` was when a write was first seen under way, and when that was.
         self._busy_since = 0.0
         self._send_error: Exception | None = None
@@ -204,6 +209,7 @@ class Exchange:
                 with self._interrupt:
                     await self._finish(self._leaving)
         finally:
+            self._ending = False
             for timer in (settling, self._timer, self._alarm):
                 if timer is not None:
                     timer.cancel()
@@ -352,6 +358,7 @@ class Exchange:
         if self._gone:
             return
         self._sending = True
+        self._ending = message.get("more_body") is False
         try:
             await self._send(message)
         except Exception as error:
@@ -382,7 +389,11 @@ class Exchange:
             LOGGER.warning("receive() failed: it cannot be noticed any more that the client leaves", exc_info=True)
             return
         self._gone = self._halted = True
-        self._call_off()
+        if self._ending:
+            # So says a server, too, that is taking the last message and still has to close or to reuse its connection (hypercorn).
+            self._timer = self._clock.call_at(self._clock.now() + _ENDING_S, self._call_off)
+        else:
+            self._call_off()
 
     # -- the end of the process
 
