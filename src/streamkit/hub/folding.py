@@ -66,7 +66,8 @@ class Folded:
         self.end = first
         self.forgotten = False
         self._max_bytes = max_bytes
-        self._entries: deque[_Entry] = deque()
+        # An empty deque weighs 760 bytes, and most logs end before anything is folded.
+        self._entries: deque[_Entry] | None = None
         self._sealed_bytes = 0
         self._tail: list[Event] = []  # never more than one channel, or one other event
         self._tail_bytes = 0
@@ -116,7 +117,7 @@ class Folded:
             events.append(Gap(self.first - offset))
             lasts.append(self.first - 1)
             offset = self.first
-        entries = self._entries
+        entries = self._entries or ()
         at = bisect_right(entries, offset, key=_begin) - 1
         for entry in islice(entries, max(at, 0), None):
             if offset < entry.end:
@@ -154,6 +155,8 @@ class Folded:
             event = conflated(tail, range(len(tail)))[0][0]
             lengths = array("I", [len(_content(delta)) for delta in tail])
         entry = _Entry(self.end - len(tail), self.end, event, lengths)
+        if self._entries is None:
+            self._entries = deque()
         self._entries.append(entry)
         self._sealed_bytes += entry.cost
         if self._sealed_bytes > self._max_bytes:

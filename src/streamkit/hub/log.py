@@ -180,7 +180,8 @@ class Log:
         # Of an event with a longer text the bounds want to know at once: what comes between two looks is at most once more.
         self._large = limits.bytes // FAIRNESS
         self._accounted = first
-        self._ages: deque[tuple[int, float]] = deque()
+        # An empty deque takes as much as sixty-four notes, and most logs end before the first one.
+        self._ages: deque[tuple[int, float]] | None = None
         self._complete = complete
         # Where a copy that was broken off ends by itself.
         self._own_end = -1
@@ -307,6 +308,8 @@ class Log:
         self._accounted = head
         limits = self._limits
         if limits.age is not None:
+            if self._ages is None:
+                self._ages = deque()
             self._ages.append((head, self.clock.now()))
         if weight > limits.bytes or len(buffer) > limits.events + (limits.events >> 2) or limits.age is not None:
             self.trim()

@@ -16,16 +16,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
-import anyio
-
 from streamkit.dialects.outcomes import error_from_event, outcome_of_event, to_error_event
 from streamkit.errors import StreamDraining, StreamInterrupted
 from streamkit.events.model import EVENT_TYPES, ErrorEvent, Event, Finish, TextDelta
 from streamkit.flow.channel import ReaderLeft
+from streamkit.flow.latches import Latch
 from streamkit.flow.runs import Run
 from streamkit.flow.siblings import Plan
 from streamkit.flow.sources import Feed, Source
-from streamkit.flow.tasks import Backend, Task
+from streamkit.flow.tasks import Backend, Task, Waiter
 from streamkit.hub.log import Log
 from streamkit.hub.stores.protocol import State
 
@@ -82,9 +81,9 @@ class Producer:
 
     __slots__ = (
         "_cancels",
+        "_ending",
         "_run",
         "_task",
-        "_told",
         "closed",
         "ended_at",
         "id",
@@ -113,9 +112,9 @@ class Producer:
         self.reason: str | None = None
         self.started_at = log.started_at
         self.ended_at: float | None = None
-        self.closed = anyio.Event()
+        self.closed = Latch()
         self._cancels = on_disconnect == "cancel"
-        self._told = anyio.Event()
+        self._ending: Waiter | None = None
         self._task: Task | None = None
         log.place = self._place
         log.on_over.append(self._over)
@@ -138,7 +137,8 @@ class Producer:
             ended()
 
         self._run.begin()
-        self._task = backend.spawn(self._told.wait, self._close, f"streamkit stream {self.id}", closed)
+        self._ending = backend.waiter()
+        self._task = backend.spawn(self._until_over, self._close, f"streamkit stream {self.id}", closed)
 
     @property
     def state(self) -> State:
@@ -191,11 +191,17 @@ class Producer:
 
     def _over(self) -> None:
         self.ended_at = time.time()
-        self._told.set()
+        if self._ending is not None:
+            self._ending.wake()
 
     def _left(self) -> None:
         if self._cancels and not self.log.readers:
             self.end(Finish("cancelled"), reason="its last reader left")
+
+    async def _until_over(self) -> None:
+        assert self._ending is not None
+        while self.ended_at is None:
+            await self._ending.wait()
 
     async def _close(self) -> None:
         if not self.log.over:  # this task alone was cancelled: the event loop ends

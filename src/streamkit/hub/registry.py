@@ -26,6 +26,7 @@ import anyio
 from streamkit.errors import BufferFull, Fenced, StoreError, StreamBusy, StreamDraining, UnknownStream
 from streamkit.events.model import Finish
 from streamkit.flow.clock import Clock, current_clock
+from streamkit.flow.latches import Latch
 from streamkit.flow.siblings import Plan
 from streamkit.flow.tasks import Backend, Task, current_backend
 from streamkit.hub.expiring import Expiries
@@ -67,7 +68,7 @@ class Kept:
         self.keep = keep
         self.persister: Persister | None = None
         # Set when all of it is in the store, or never will be.
-        self.stored = anyio.Event()
+        self.stored = Latch()
         # When it is forgotten, by the hub's clock; None as long as something of it runs.
         self.expires: float | None = None
 

@@ -10,7 +10,6 @@ connection of a client that does not answer. It has no way to drop a connection 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +51,8 @@ class AsgiSocket:
         self._send = send
         self._room = room
         self._backend = current_backend()
-        self._queue: deque[tuple[Message, int]] = deque()
+        # A list, taken as a whole: an empty deque weighs 760 bytes, of each connection.
+        self._queue: list[tuple[Message, int]] = []
         self._idle = self._backend.waiter()
         self._stopped = self._backend.waiter()
         # Tasks that wait for room, each with a waiter of its own.
@@ -141,18 +141,18 @@ class AsgiSocket:
             waiter.wake()
 
     async def _write_all(self) -> None:
-        queue, send = self._queue, self._send
+        send = self._send
         try:
             while not self._closed:
-                while queue:
-                    message, size = queue[0]
-                    await send(message)
-                    if message["type"] == "websocket.close":
-                        return
-                    queue.popleft()
-                    self.pending -= size
-                    if self._waiting:
-                        self._wake_all()
+                while self._queue:
+                    batch, self._queue = self._queue, []
+                    for message, size in batch:
+                        await send(message)
+                        if self._closed or message["type"] == "websocket.close":
+                            return
+                        self.pending -= size
+                        if self._waiting:
+                            self._wake_all()
                 await self._idle.wait()
         except OSError:
             LOGGER.debug("a WebSocket's client left")
@@ -163,7 +163,7 @@ class AsgiSocket:
 
     def _over(self) -> None:
         self._closed = True
-        self._queue.clear()
+        self._queue = []
         self.pending = 0
         self._idle.wake()
         self._wake_all()

@@ -119,7 +119,7 @@ class Reading:
         self.last = -1
         self.token = after
         # With `ack_window`: what was sent and not acknowledged, as offsets and bytes.
-        self._sent: deque[tuple[int, int]] = deque()
+        self._sent: deque[tuple[int, int]] | None = None if connection.limits.ack_window is None else deque()
         self._unseen = 0
         self._waiter = connection.backend.waiter()
 
@@ -284,7 +284,7 @@ class Reading:
                 self._connection.too_slow()
                 return False
             await self._patiently(self._seen(window))
-        if message.last is not None:
+        if message.last is not None and self._sent is not None:
             self._sent.append((message.last, len(message.payload)))
             self._unseen += len(message.payload)
         return True
