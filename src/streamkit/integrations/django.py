@@ -19,7 +19,7 @@ knows no WebSockets: `Mounts({"/ws": sockets}, get_asgi_application())` of `stre
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Any, Final, Unpack, cast
 
@@ -108,7 +108,7 @@ async def stream_response(
     return await _bridged(asked, http.Response(stream, format, content_type=content_type, **options_), {**asked.scope})
 
 
-def asgi_view(app: App, *, prefix: str = "") -> Callable[..., Awaitable[StreamingHttpResponse]]:
+def asgi_view(app: App, *, prefix: str = "") -> Callable[..., Coroutine[Any, Any, StreamingHttpResponse]]:
     """An async view that answers by an ASGI application of ours: `ChatRoutes`, `HubResponse` ...
 
     Args:

@@ -19,7 +19,8 @@ from streamkit.sinks.refusals import Refused, refuse
 
 __all__ = ["Mounts"]
 
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Called with scope, receive and send: frameworks have types of their own for these.
+App: TypeAlias = Callable[..., Awaitable[None]]
 
 _NOWHERE: Final = Refused(404, "There is nothing at this address.")
 
