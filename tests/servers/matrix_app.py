@@ -24,7 +24,7 @@ leftover = threading.Timer(120.0, os._exit, args=(1,))
 leftover.daemon = True
 leftover.start()
 
-connections = Connections(drain=DRAIN_S, send_timeout=SEND_TIMEOUT_S)
+connections = Connections(notice=float(os.environ.get("MATRIX_NOTICE", "0")), drain=DRAIN_S, send_timeout=SEND_TIMEOUT_S)
 
 
 def note(word: str) -> None:

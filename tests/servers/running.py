@@ -51,6 +51,10 @@ COMMANDS: Final[dict[str, list[str]]] = {
 }
 
 
+# Servers that are no part of the matrix: they differ from one of it in how they hear signals.
+ALSO: Final = {"hypercorn asyncio, from a script": [str(HERE / "hypercorn_on_asyncio.py"), "{fd}"]}
+
+
 class Running(msgspec.Struct):
     """A server that runs."""
 
@@ -134,9 +138,12 @@ def parsed(answer: bytes) -> tuple[int, bytes]:
 
 
 @contextmanager
-def running(name: str, folder: Path, listening: socket.socket | None = None, **environment: str) -> Iterator[Running]:
-    """A server of `COMMANDS`, until the end of the block; on a socket of its own, unless given."""
+def running(
+    name: str, folder: Path, listening: socket.socket | None = None, *, app: str = "matrix_app:app", **environment: str
+) -> Iterator[Running]:
+    """A server of `COMMANDS` or `ALSO`, until the end of the block; on a socket of its own, unless given."""
     log, errors = folder / "noted", folder / "errors"
+    folder.mkdir(exist_ok=True)
     log.touch()
     if name == "granian":  # it opens its socket itself
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -145,7 +152,7 @@ def running(name: str, folder: Path, listening: socket.socket | None = None, **e
         listening = listening or serve_socket(stalled=5.0)
         host, port = listening.getsockname()[:2]
     fd = -1 if listening is None else listening.fileno()
-    command = [part.format(fd=fd, port=port) for part in COMMANDS[name]]
+    command = [part.format(fd=fd, port=port).replace("matrix_app:app", app) for part in (COMMANDS | ALSO)[name]]
     with errors.open("wb") as told:
         process = subprocess.Popen(
             [sys.executable, *command],

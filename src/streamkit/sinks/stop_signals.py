@@ -77,7 +77,9 @@ class StopSignals:
                 self._handlers[number] = self._handle
                 signal.signal(number, self._handlers[number])
         if notice is not None and getattr(server, "__module__", "").split(".")[0] in _LOOPS:
-            LOGGER.warning("there can be no notice: this server hears signals by its event loop, and closes before anybody could wait")
+            LOGGER.warning(
+                "there can be no notice: this server hears signals by its event loop, and closes before anybody could wait"
+            )
             self._notice = None
 
     def leave(self) -> None:
@@ -110,7 +112,9 @@ class StopSignals:
         again = any(one._came for one in chain)
         for one in chain:
             one._came = True
-        if not (number == signal.SIGTERM and not again and any([one._put_off_now() for one in chain])):
+        # All of them: each says so at its own address.
+        put_off = [] if again or number != signal.SIGTERM else [one._put_off_now() for one in chain]
+        if not any(put_off):
             self._take(number, frame, again=again)
 
     def _put_off_now(self) -> bool:
