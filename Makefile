@@ -41,7 +41,7 @@ soak: $(VENV)/.has-test ## thousands of streams left at random moments; ARGS="--
 	@$(PY) benchmarks/soak.py $(ARGS)
 
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) $(VENV)-peers .venv-* build dist docs/_build benchmarks/results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers .venv-* .node build dist docs/_build benchmarks/results .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- environments: a stamp per group, made again when pyproject.toml changes

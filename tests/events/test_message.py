@@ -87,6 +87,13 @@ def test_deeply_nested_arguments_are_a_typed_error_and_no_crash() -> None:
         sk.ToolCall("1", "f", "[" * 100_000).input()
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_arguments_with_half_a_character_are_a_typed_error_and_no_unicode_error(complete: bool) -> None:
+    with pytest.raises(sk.RemoteProtocolError, match="of tool call 'f'") as caught:
+        sk.ToolCall("1", "f", '{"a":"\ud83d"}', complete).input()
+    str(caught.value).encode()
+
+
 def test_citations_files_results_gaps_and_errors_are_kept() -> None:
     message = sk.Message(
         [

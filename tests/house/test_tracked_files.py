@@ -25,7 +25,7 @@ def tracked() -> list[str]:
     return [
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*")
-        if path.is_file() and not any(p.startswith(".venv") for p in path.parts)
+        if path.is_file() and not any(p.startswith((".venv", ".node")) for p in path.relative_to(ROOT).parts)
     ]
 
 

@@ -129,7 +129,7 @@ class ToolCall(_Event, frozen=True, tag="tool-call", gc=False):
             return {}
         try:
             return _json_value(self.arguments)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:  # a ValueError: halves of characters
             state = "are not JSON" if self.complete else "were cut off before they were complete JSON"
             raise RemoteProtocolError(
                 f"the arguments of tool call {self.name!r} {state} ({error})", excerpt=self.arguments

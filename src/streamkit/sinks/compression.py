@@ -51,6 +51,9 @@ _PACKAGES: Final = {"zstd": "zstandard", "br": "brotli"}
 
 # A header line longer than this is no list of codings.
 _LONGEST_ACCEPT: Final = 1_000
+# No body at all, or a part of one that has its places counted as it is.
+_AS_THEY_ARE: Final = frozenset((101, 204, 205, 206, 304))
+_SAYING_SO: Final = frozenset((b"content-length", b"content-encoding"))
 _QUALITY: Final = re.compile(r"q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 
 
@@ -73,11 +76,14 @@ class Compression:
         app: Any ASGI application; `HubResponse` and `ChatRoutes` are some.
         codings: With what, best first; True for all of `CODINGS` that are installed.
 
-    Not touched: responses with a `content-length` or a `content-encoding` of their own, without a body, and of other protocols.
+    Not touched: responses with a `content-length` or a `content-encoding` of their own, without a body, in part (206), and of
+        other protocols.
     Memory: of one stream that of its coding, at the top of this module.
     Cancellation: as the application has it.
     Raises:
-        ConfigError: a coding that nobody knows. MissingExtra: one whose package is not there. TypeError: no such list.
+        ConfigError: a coding that nobody knows.
+        MissingExtra: a coding whose package is not there.
+        TypeError: neither a bool nor a list of names.
 
     >>> Compression(print)
     <Compression gzip, zstd, br of print>
@@ -146,7 +152,7 @@ class _Compressed:
 
     def _begun(self, message: Message) -> Message:
         raw = cast("RawHeaders", message.get("headers", []))
-        if message["status"] in (204, 205, 304) or any(name in (b"content-length", b"content-encoding") for name, _ in raw):
+        if message["status"] in _AS_THEY_ARE or any(name.lower() in _SAYING_SO for name, _ in raw):
             return message
         # A cache must know, also where this client gets it as it is.
         raw = [*raw, (b"vary", b"accept-encoding")]

@@ -41,7 +41,7 @@ class Response(Responder):
         options: As `sse.Response` has them. `retry` and `pad` need SSE. The heartbeat of NDJSON is a space, which every parser of
             JSON skips before a line; text and bytes have none, and wait for the first item however long that takes.
 
-    Headers: `content-type`, `cache-control: no-cache, no-transform, no-store, private`, `x-accel-buffering: no`.
+    Headers: `content-type`, `cache-control: no-cache, no-transform, no-store, private`, `x-accel-buffering: no`, the dialect's.
     Memory, Cancellation: as `sse.Response`.
     Raises:
         ConfigError, TypeError: as `sse.Response`.
