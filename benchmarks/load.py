@@ -41,6 +41,10 @@ from streamkit.sinks.sockets import serve_socket
 HERE: Final = Path(__file__).parent
 DRAIN_S: Final = 2.0
 PATIENCE_S: Final = 120.0
+# Longer than the ten seconds between two tokens of an open stream.
+WATCHED_S: Final = 12.0
+# Between two looks whether memory still gets less.
+SETTLING_S: Final = 1.0
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -151,14 +155,13 @@ def ended(*children: Child) -> Generator[None]:
             child.end()
 
 
-def wait_until(so: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> float:
-    """How many seconds it took."""
+def wait_until(so: Callable[[], object], what: str) -> None:
+    """Ask other processes until it is so."""
     begun = time.monotonic()
     while not so():
-        if time.monotonic() - begun > seconds:
-            raise AssertionError(f"after {seconds:g} s still not: {what}")
+        if time.monotonic() - begun > PATIENCE_S:
+            raise AssertionError(f"after {PATIENCE_S:g} s still not so: {what}")
         time.sleep(0.05)
-    return time.monotonic() - begun
 
 
 class Health:
@@ -370,17 +373,26 @@ def _weigh(kind: str, group: dict[str, object], count: int) -> Weight:
             health = Health(server)
             if kind == "uvicorn":
                 with health:
-                    time.sleep(12 if count >= 1000 else 2)
+                    time.sleep(WATCHED_S)
             full, most_blocks = server.resident, server.ask("counts")["blocks"]
             state = readers.ask("state")
             readers.ask("leave")
             wait_until(lambda: server.running == 0, "all sources are closed")
-        time.sleep(1)
-        left_blocks = server.ask("trim")["blocks"]
+        left_blocks = _settled(server)
         left = server.resident
     failed = count - state["begun"] + state["ended"]
     grown = full - empty
     return Weight(grown / count / 1000, failed, (left - empty) / grown, (left_blocks - blocks) / (most_blocks - blocks), health)
+
+
+def _settled(server: Server) -> int:
+    """Python's memory blocks, once they get fewer no more: what is forgotten after a time is forgotten."""
+    blocks, same = server.ask("trim")["blocks"], 0
+    while same < 3:
+        time.sleep(SETTLING_S)
+        before, blocks = blocks, server.ask("trim")["blocks"]
+        same = 0 if blocks < before * 0.999 else same + 1
+    return blocks
 
 
 def _warm_up(server: Server, group: dict[str, object]) -> None:

@@ -4,6 +4,7 @@
     python benchmarks/soak.py --seeds 10000 [--seed 1] [--backend trio] [--only merge]
     python benchmarks/soak.py --hub 10000 [--seed 1] [--backend trio] [--only sharing]
     python benchmarks/soak.py --growth [merge,tee]
+    python benchmarks/soak.py --load all | drain,unread,cut,open,leave [--size 1.0]
 
 Each round builds a pipeline at random, over a source that waits or not, and leaves it at a random
 moment: at its end, by `break`, by an error of the source or of the consumer, by a cancel, by a timeout.
@@ -16,6 +17,8 @@ less than a megabyte. That takes half an hour; the tests do the same with fewer 
 With --hub so many random histories of hubs are told, of each kind: alone, sharing a store, sharing one that fails at
 random, and sharing a SQLite file on real time (a twentieth as many); and 10,000 readers are cancelled at random moments
 (tests/hub/hub_histories.py).
+
+With --load thousands of connections are opened, left and drained, on servers that are processes (load.py).
 
 With --seeds each operator has so many runs of its own instead, on virtual time, with an order of wake-ups that the seed
 draws: what comes out must be what the operator allows (tests/operators/seeded_runs.py).
@@ -278,11 +281,16 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--growth", nargs="?", const="", metavar="NAMES", help="a million items through each operator")
+    options.add_argument("--load", metavar="NAMES", help="thousands of connections, and how they end: all, or see load.py")
+    options.add_argument("--size", type=float, default=1.0, help="for --load: as many times the usual number of clients")
     options.add_argument("--seeds", type=int, metavar="N", help="so many drawn orders of wake-ups for each operator")
     options.add_argument("--hub", type=int, metavar="N", help="so many random histories of hubs, of each kind")
     options.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="for --seeds and --hub")
     options.add_argument("--only", metavar="NAME", help="operators, or kinds of histories, whose names begin so")
     typed = options.parse_args(argv)
+    if typed.load is not None:
+        load: Any = importlib.import_module("load")
+        return int(load.main([typed.load, "--size", str(typed.size)]))
     warnings.simplefilter("error")
     if typed.growth is not None:
         return 0 if growth(typed.growth) else 1

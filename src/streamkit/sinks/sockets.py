@@ -34,8 +34,8 @@ def serve_socket(
     *,
     send_buffer: int = 64 * 1024,
     unsent: int = 16 * 1024,
-    stalled: float = 15.0,
-    idle: float = 10.0,
+    stalled: float = 12.0,
+    idle: float = 8.0,
     backlog: int = 2048,
     reuse_port: bool = False,
 ) -> socket.socket:
@@ -53,6 +53,9 @@ def serve_socket(
             it, and so on, until `stalled` seconds have passed.
         backlog: Most clients that wait to be accepted.
         reuse_port: Let several processes listen on the same port.
+
+    A client whose link is dead is released after `stalled` seconds, or at most twice that, 24 s unless told: a sign of life that is
+    sent in between is waited for, too.
 
     It does not block, can be inherited by a child (uvicorn's `--fd`), and belongs to the caller. Options that a system does not
     have are left out: on anything but Linux half-open clients are held for longer.
