@@ -65,8 +65,8 @@ class Running(msgspec.Struct):
     log: Path
     errors: Path
 
-    def connect(self, path: str, *, receive_buffer: int | None = None) -> socket.socket:
-        """A connection that has asked for a path."""
+    def connect(self, path: str, *, receive_buffer: int | None = None, last_id: str = "") -> socket.socket:
+        """A connection that has asked for a path, from behind an id if there is one."""
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -76,7 +76,8 @@ class Running(msgspec.Struct):
         except OSError:
             client.close()
             raise
-        client.sendall(b"GET %b HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" % path.encode())
+        header = f"last-event-id: {last_id}\r\n" if last_id else ""
+        client.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{header}\r\n".encode())
         return client
 
     def ask(self, path: str) -> tuple[int, bytes]:
