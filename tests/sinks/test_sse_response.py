@@ -616,7 +616,9 @@ async def test_a_response_that_never_waits_is_over_before_anybody_watches_its_cl
     assert len(asked) <= (1 if current_backend().name == "trio" else 0)
 
 
-@pytest.mark.parametrize("end", [sk.ErrorEvent("half \ud83d"), sk.ErrorEvent("no", code="x\ud83d\n"), sk.ErrorEvent("no", retry_after=-1.0)])
+@pytest.mark.parametrize(
+    "end", [sk.ErrorEvent("half \ud83d"), sk.ErrorEvent("no", code="x\ud83d\n"), sk.ErrorEvent("no", retry_after=-1.0)]
+)
 async def test_whatever_an_error_event_says_it_is_a_status_before_the_first_byte_and_an_error_behind_it(end: sk.ErrorEvent) -> None:
     early = await Client().call(sse.Response([end]))
     assert 502 == early.status

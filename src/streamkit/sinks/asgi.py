@@ -337,10 +337,11 @@ class Exchange:
                 await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
                 await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
                 return
-        body = await self._begin()
+        body = b""
         try:
+            body = await self._begin()
             end = self._codec.close(outcome)
-        except Exception as error:  # what the encoder had held back cannot be written
+        except Exception as error:  # it cannot begin, or what the encoder had held back cannot be written
             outcome = report(error, before_first_byte=False)
             end = self._codec.close(outcome)
         if self._ended is not None:
