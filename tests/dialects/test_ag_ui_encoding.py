@@ -299,6 +299,12 @@ def test_only_calls_that_nobody_answered_are_pending() -> None:
     assert {"type": "success", "pendingToolCallIds": ["2"]} == said(events)[-1]["outcome"]
 
 
+def test_a_call_that_was_cut_inside_its_arguments_is_nobodys_to_run() -> None:
+    run = said([ToolCallStart("c", "f"), ToolCallDelta("c", '{"a'), ToolCall("c", "f", '{"a', complete=False), Finish("length")])
+    assert {"type": "success"} == run[-1]["outcome"]
+    assert ["TOOL_CALL_END"] == [event["type"] for event in run if event["type"].endswith("END")]
+
+
 def test_a_stop_is_a_cancelled_run_and_a_length_is_told() -> None:
     assert {"type": "cancelled"} == said([TextDelta("a"), Finish("cancelled")])[-1]["outcome"]
     assert {"type": "cancelled"} == said([TextDelta("a")], CANCELLED)[-1]["outcome"]

@@ -157,6 +157,24 @@ async def test_a_body_that_is_encoded_already_is_left_alone() -> None:
     assert b"\x1f\x8b" == client.body
 
 
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (206, [(b"content-range", b"bytes 0-1/5")]),
+        (200, [(b"Content-Encoding", b"br")]),
+        (200, [(b"Content-Length", b"2")]),
+        (304, []),
+    ],
+)
+async def test_what_another_coding_would_make_wrong_is_left_alone(status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ab"})
+
+    client = await Client(headers={"accept-encoding": "gzip"}).call(Compression(app))
+    assert (b"ab", headers) == (client.body, client.messages[0]["headers"])
+
+
 async def test_the_users_own_vary_stays() -> None:
     client = await Client().call(sse.Response(["Hi"], headers={"vary": "origin"}, compress=True))
     assert [b"origin", b"accept-encoding"] == [value for name, value in client.messages[0]["headers"] if name == b"vary"]

@@ -88,6 +88,11 @@ async def test_bytes_are_what_the_items_hold() -> None:
     assert "audio/pcm" == client.headers["content-type"]
 
 
+async def test_bytes_are_those_of_the_first_choice() -> None:
+    events = [sk.DataDelta(b"a", "x/y"), sk.DataDelta(b"no", "x/y", choice=1), sk.DataDelta(b"b", "x/y")]
+    assert b"ab" == (await Client().call(http.Response(events, "bytes"))).body
+
+
 async def test_bytes_have_a_type_that_no_browser_shows_unless_one_is_told() -> None:
     client = await Client().call(http.Response([b"<script>"], "bytes"))
     assert "application/octet-stream" == client.headers["content-type"]

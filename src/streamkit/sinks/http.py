@@ -95,7 +95,7 @@ def writer_of(format: str | Dialect, options: Options) -> Writer:
 
 
 class BytesWriter:
-    """Bytes and what `DataDelta`s hold, with nothing around it (a `Writing`).
+    """Bytes and what `DataDelta`s of the first choice hold, with nothing around it (a `Writing`).
 
     Other events are left out: there is no word for them. Nor is there one for a failure; see the top of this module.
 
@@ -122,7 +122,8 @@ class BytesWriter:
             if isinstance(item, bytes):
                 parts.append(item)
             elif isinstance(item, DataDelta):
-                parts.append(item.data)
+                if item.choice == 0:
+                    parts.append(item.data)
             elif isinstance(item, bytearray | memoryview):
                 parts.append(bytes(cast("bytearray", item)))
             elif isinstance(item, ErrorEvent):

@@ -176,7 +176,7 @@ class AGUIEncoder:
         finish = self._finish
         if outcome.ending == "cancelled" or (finish is not None and finish.reason == "cancelled"):
             how = {"type": "cancelled"}
-        elif pending := [id for id, call in self._calls.items() if not (call.answered or call.server)]:
+        elif pending := [id for id, call in self._calls.items() if not (call.answered or call.server or call.cut)]:
             how["pendingToolCallIds"] = pending
         ended: dict[str, object] = {**self._run, "outcome": how, **self._counts()}
         if finish is not None and finish.reason in ("length", "content-filter", "other"):
@@ -258,6 +258,7 @@ class AGUIEncoder:
         elif isinstance(event, ToolCall):
             frames += _pieces(call.head, event.arguments[call.sent :])  # Only what the deltas did not bring.
             frames += _end_call(event.id, call)
+            call.cut = not event.complete
             if event.signature:
                 frames.append(_proof("tool-call", event.id, event.signature))
         return frames
@@ -328,7 +329,7 @@ class _Thought:
 class _Call:
     """How many characters of a call's arguments went out, and what became of it."""
 
-    __slots__ = ("answered", "ended", "head", "sent", "server")
+    __slots__ = ("answered", "cut", "ended", "head", "sent", "server")
 
     def __init__(self, head: bytes, server: bool) -> None:
         self.head = head
@@ -336,6 +337,7 @@ class _Call:
         self.sent = 0
         self.ended = False
         self.answered = False
+        self.cut = False  # Inside its arguments: it is nobody's to run.
 
 
 def _frame(type: str, fields: object) -> OutFrame:
