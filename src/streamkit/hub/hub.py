@@ -513,13 +513,13 @@ class Hub:
         """
         return await self.look(id, asked=(owner,))
 
-    async def look(self, id: str, *, asked: Asked) -> StreamStatus:
-        """The ground of `status`; `asked` as for `read`."""
+    async def look(self, id: str, *, asked: Asked, action: Action = "status") -> StreamStatus:
+        """The ground of `status`; `asked` as for `read`, and `action` is what the caller is about to do."""
         check_asked("hub.status", id, asked)
         found = await self._streams.find(id)
         if found is None:
             raise unknown(id)
-        await self._permissions.ask(id, found.owner, "status", asked)
+        await self._permissions.ask(id, found.owner, action, asked)
         return found
 
     async def message(self, id: str, /, *, owner: str | None = None) -> Message:

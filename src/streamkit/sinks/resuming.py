@@ -161,7 +161,7 @@ class Delivery(msgspec.Struct, frozen=True):
         try:
             if after is not None:
                 parse_token(after)
-            status = await hub.look(id, asked=asked)
+            status = await hub.look(id, asked=asked, action="subscribe" if after is None else "resume")
         except (UnknownStream, InvalidToken) as error:
             await self.refuse(error, send)
             return
@@ -179,7 +179,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
     async def _has_ended(self, hub: Hub, id: str, asked: Asked) -> bool:
         """Whether the stream is over and its readers have it by then (`Dialect.replays_ended`)."""
-        return not self._replays_ended and (await hub.look(id, asked=asked)).state != "running"
+        return not self._replays_ended and (await hub.look(id, asked=asked, action="subscribe")).state != "running"
 
     async def refuse(self, error: Exception, send: Send) -> None:
         """Answer a request for which there is no stream."""

@@ -162,7 +162,7 @@ class AISDKSession(Session):
             assert isinstance(reading, _Answer)
             reading.seen = -1 if frame.last_sequence is None else frame.last_sequence
             try:
-                status = await self.hub.look(frame.id, asked=(self.owner,))
+                status = await self.hub.look(frame.id, asked=(self.owner,), action="subscribe")
             except UnknownStream:
                 raise _no_active() from None
             if status.state != "running":

@@ -108,6 +108,8 @@ class Cohort:
                 except SocketClosed:
                     member.ended = True
                     full.append(member)
+                except Exception:  # no matter of the one that reads: on its own it fails again, in its own task
+                    full.append(member)
             if full:
                 self._release(full)
         for message in messages:

@@ -68,9 +68,13 @@ class Generations:
 
     async def _runs(self, name: str, owner: str | None) -> bool:
         try:
-            return (await self.hub.status(name, owner=owner)).state == "running"
+            if (await self.hub.look(name, asked=None)).state != "running":
+                return False
         except UnknownStream:
             return False
+        # Who may not read it must not stop it either, nor learn that it runs.
+        await self.hub.look(name, asked=(owner,), action="subscribe")
+        return True
 
     async def _start(self, name: str | None, request: SocketRequest, if_exists: IfExists) -> str:
         source = await awaited(self._handler(request))

@@ -149,7 +149,7 @@ class Place:
                 self.next = log.position(*parse_token(self._after))
         first, last = self.next, offsets[-1]
         if self.behind:
-            if last < first and not log.over:
+            if last < first and not (log.over and last == log.head - 1):  # all of it was had, and there is more
                 return ()
             self.behind = False
             events, offsets = self._from_here(log, events, offsets)

@@ -40,6 +40,7 @@ from streamkit.dialects.websocket.messages import (
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
 from streamkit.hub.hub import Hub
+from streamkit.hub.permissions import Action
 from streamkit.hub.tokens import parse_token
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.interrupts import interrupt_for
@@ -303,7 +304,8 @@ class Session:
         async def find(reading: Reading) -> str:
             if message.after is not None:
                 parse_token(message.after)
-            await self.hub.look(message.stream, asked=(self.owner,))
+            action: Action = "subscribe" if message.after is None else "resume"
+            await self.hub.look(message.stream, asked=(self.owner,), action=action)
             if (there := self._readings.get(message.stream)) is not None and not there.ended:
                 raise _read_already()
             return message.stream
