@@ -151,10 +151,10 @@ def test_only_a_streamed_request_to_the_dialects_own_path_is_served(path: str, b
         assert status == response.status
 
 
-@pytest.mark.parametrize("dialect", sorted(name for name in registry.names() if registry.get(name).encoder is not None))
+@pytest.mark.parametrize(
+    "dialect", [name for name in registry.names() if registry.get(name).encoder and registry.get(name).decoder]
+)
 def test_every_dialect_that_is_written_and_read_gives_back_its_script(dialect: str) -> None:
-    if registry.get(dialect).decoder is None or registry.get(dialect).framing != "sse":
-        pytest.skip(f"{dialect} is not read from SSE")
     paths = {"openai-responses": "/v1/responses", "anthropic": "/v1/messages"}
     with servers.provider(dialect, "Hello to you") as server:
         body = body_of(server, paths.get(dialect, CHAT))

@@ -9,18 +9,17 @@ Whatever happens, the events before it are delivered first. A stream that ends h
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Final, Literal, TypeAlias
 
 from streamkit.clients.bodies import Adapt, Body, at_most, check_body, drop_unopened, open_body
+from streamkit.clients.grammars import GRAMMARS, Grammar
 from streamkit.clients.http_client import refused_redirect
 from streamkit.clients.so_far import AnswerSoFar
 from streamkit.dialects.lenient import read_value
 from streamkit.dialects.outcomes import to_error_event
 from streamkit.dialects.protocol import Decoder, Dialect, InFrame
-from streamkit.dialects.provider_errors import error_from_body, error_from_payload, is_foreign_body
+from streamkit.dialects.provider_errors import error_from_body, error_from_payload
 from streamkit.dialects.registry import get
 from streamkit.errors import ConfigError, SourceError, StreamkitError, StreamTruncated
 from streamkit.events import Event, Message
@@ -29,7 +28,6 @@ from streamkit.flow.plan import describe
 from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.streams import Stream
-from streamkit.wire import sse
 
 __all__ = ["MAX_EVENT_BYTES", "Errors", "Recipe", "decode", "events_of"]
 
@@ -39,8 +37,6 @@ Errors: TypeAlias = Literal["raise", "yield"]
 
 # What is kept of a body that has given no frame yet, to say what it is instead.
 _HEAD_BYTES: Final = 16_384
-_FIELD: Final = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])(?:data|event|id|retry|error)?:")
-_FIELDS: Final = (b"data:", b"event:", b"retry:", b"id:")
 
 # What a finished answer is given to end its body too, so that the connection can be used again.
 _DRAIN_BYTES: Final = 65_536
@@ -62,9 +58,10 @@ def decode(
         byte_source: Whatever gives bytes: a streamed response of httpx, httpx2, aiohttp or requests, or the
             un-entered `client.stream(...)`; an SDK's raw response; anything that `sk.stream` takes
             (async iterable, list of bytes, `asyncio.StreamReader`, a callable that makes one of these).
-        dialect: A name such as "openai-chat" or "native", or a `Dialect`.
+        dialect: A name such as "openai-chat", "native" or "ndjson", or a `Dialect`; its `framing`, "sse" or "ndjson", is how
+            the bytes are cut.
         errors: "raise", or "yield" to get an `ErrorEvent` as the last event instead.
-        max_event_bytes: The largest single event of the wire.
+        max_event_bytes: The largest single event of the wire: of NDJSON the longest line.
         max_body_bytes: The largest body, after it was decompressed. None sets no bound.
         provider: Who answers, for `Start.provider` and errors, where the stream does not say.
 
@@ -78,7 +75,8 @@ def decode(
         SourceError: an error in the stream, a status of 400 or above, or a body that is an error (provider, code,
             retryable, retry_after, request_id, partial).
         RemoteProtocolError: what came is no such stream: HTML, not JSON, an event or a body larger than its bound.
-        ConfigError, TypeError: an unknown dialect, a wrong argument or source, at the call.
+        ConfigError, TypeError: an unknown dialect, one that is not read or travels on another wire, a wrong argument or
+            source, at the call.
         Errors of the source itself pass untouched; `Run.partial` then holds what came.
 
     >>> import asyncio
@@ -118,10 +116,12 @@ class Recipe:
             raise ConfigError(f'errors is "raise" or "yield", got {errors!r:.40}')
         if dialect.decoder is None:
             raise ConfigError(f"the dialect {dialect.name!r} is written only: it has no decoder")
-        if dialect.framing != "sse":
-            raise ConfigError(f"the dialect {dialect.name!r} travels on {dialect.framing!r}, which is not read yet: only 'sse' is")
+        grammar = GRAMMARS.get(dialect.framing)
+        if grammar is None:
+            known = ", ".join(map(repr, GRAMMARS))
+            raise ConfigError(f"the dialect {dialect.name!r} travels on {dialect.framing!r}, which is not read: {known} are")
         if max_event_bytes != MAX_EVENT_BYTES:
-            sse.Decoder(max_event_bytes=max_event_bytes)  # says at the call what is wrong with the number
+            grammar(max_event_bytes)  # says at the call what is wrong with the number
         if max_body_bytes is not None and (max_body_bytes.__class__ is not int or max_body_bytes < 1):
             raise ConfigError(f"max_body_bytes must be an int of at least 1, or None, got {max_body_bytes!r:.40}")
         self.max_body_bytes = max_body_bytes
@@ -129,12 +129,13 @@ class Recipe:
         self.adapt = adapt or _as_it_is
         self.objects = objects
         self._dialect = dialect
+        self._grammar = grammar
         self._max_event_bytes = max_event_bytes
         self._provider = provider
 
-    def wire(self) -> sse.Decoder:
+    def grammar(self) -> Grammar:
         """The grammar of one body."""
-        return sse.Decoder(max_event_bytes=self._max_event_bytes)
+        return self._grammar(self._max_event_bytes)
 
     def decoder(self) -> Decoder:
         """The vocabulary of one answer."""
@@ -178,10 +179,11 @@ class _Reading:
     def __init__(self, recipe: Recipe, run: Run[Any]) -> None:
         self._recipe = recipe
         self._run = run
-        self._wire = recipe.wire()
+        self._grammar = recipe.grammar()
         self._decoder = recipe.decoder()
         self._so_far = AnswerSoFar()
         self._head = b""
+        self._foreign = False
 
     def message(self) -> Message:
         """What has come, with the usage that the decoder holds back."""
@@ -190,9 +192,10 @@ class _Reading:
     async def lists(self, body: Body) -> AsyncGenerator[list[Event]]:
         """The events of each read; then what the end says."""
         # The hot loop: what is looked up once is looked up here, and a read costs two calls (benchmarks/bench_clients.py).
-        wire, decoder = self._wire, self._decoder
+        grammar, decoder = self._grammar, self._decoder
+        wire = grammar.wire
         plain = body.is_bytes or self._recipe.objects is None
-        feed, measure = (wire.feed, len) if plain else (self._frames_of, _size_of)
+        feed, measure = (grammar.feed, len) if plain else (self._frames_of, _size_of)
         decode_many, so_far = decoder.decode_many, self._so_far
         pending, most, large = so_far.pending, so_far.LIMIT, so_far.LARGE_READ
         run, listening = self._run, self._run.outermost.listening
@@ -204,7 +207,7 @@ class _Reading:
                 if listening:  # a clock that counts signs of life, which need not be events
                     run.outermost.heard_at = run.clock.now()
                 frames = feed(chunk)
-                if frames:
+                if frames and (silent < 0 or self._begins(frames, body)):
                     events = decode_many(frames)
                     if events:
                         pending += events
@@ -218,7 +221,7 @@ class _Reading:
                     if plain or chunk.__class__ is bytes:
                         self._head += chunk[: _HEAD_BYTES - len(self._head)]
                     silent += 1
-                    if len(self._head) >= _HEAD_BYTES and not _is_event_stream(self._head):
+                    if len(self._head) >= _HEAD_BYTES and not grammar.could_be(self._head):
                         break
                     if not silent % FAIRNESS:  # a source that never suspends, and says nothing
                         await self._run.backend.checkpoint()
@@ -256,8 +259,13 @@ class _Reading:
     def _frames_of(self, item: Any) -> Any:
         """Frames of a source that gives bytes or objects; which, is known when the first comes."""
         if item.__class__ is bytes or self._recipe.objects is None:
-            return self._wire.feed(item)
+            return self._grammar.feed(item)
         return self._recipe.objects(item)
+
+    def _begins(self, frames: list[Any], body: Body) -> bool:
+        """Whether the first frames are those of a stream; once they are not, nothing in the body is."""
+        self._foreign = self._foreign or not self._grammar.begins(frames[0], body.status or 0)
+        return not self._foreign
 
     def _end(self, body: Body, silent: bool) -> list[Event]:
         """The last events of a complete answer, or the error that says why it is not."""
@@ -267,32 +275,32 @@ class _Reading:
                 raise refused_redirect(status, body.headers.get("location") or "", "and a body is read only where it is: ask there")
             # What the body claims to be does not count, what it is does: servers send streams as text/plain, and
             # pages as event streams.
-            if status >= 400 or (silent and self._head and not _is_event_stream(self._head)):
+            foreign = silent and self._is_foreign()
+            frames = [] if foreign or status >= 300 else self._grammar.unclosed()
+            if status >= 400 or foreign or (silent and frames and not self._begins(frames, body)):
                 head = self._head if silent else b""
                 raise error_from_body(head, status=body.status, provider=self._recipe.provider, media_type=body.media_type)
-            rest = self._unclosed_end() if status < 300 else []
-            self._wire.finish()
+            rest = decoder.decode_many(frames)
+            self._grammar.finish()
             try:
                 return [*rest, *decoder.finish()]  # what does not end the answer is dropped, as the grammar wants it
             except StreamTruncated:
-                if not self._wire.ignored_error:
+                if not self._grammar.reason:
                     raise
             raise self._reason()
         return decoder.finish()
 
     def _reason(self) -> SourceError:
         """Why the answer was cut, where the server said it in a field of its own (llama.cpp did, gateways still do)."""
-        said = self._wire.ignored_error
+        said = self._grammar.reason
         try:
             return error_from_payload(read_value(said), provider=self._recipe.provider)
         except (ValueError, RecursionError):
             return error_from_payload(said, provider=self._recipe.provider)
 
-    def _unclosed_end(self) -> list[Event]:
-        """The events of a last block that lacks only the blank line behind it: some servers leave it out, and files lose it."""
-        if self._wire.error is not None:
-            return []
-        return self._decoder.decode_many([frame for frame in self._wire.feed(b"\n\n") if _is_whole(frame.data)])
+    def _is_foreign(self) -> bool:
+        """Whether a body that gave no frame of a stream is something else."""
+        return self._foreign or (bool(self._head) and not self._grammar.could_be(self._head))
 
     def _describe(self, failure: Exception, body: Body) -> None:
         """Complete an error of ours; one of others passes as it is."""
@@ -319,23 +327,6 @@ async def _read_rest(chunks: AsyncIterator[Any]) -> None:
     except Exception:
         # The answer is complete, whatever becomes of its connection.
         return
-
-
-def _is_whole(data: str) -> bool:
-    """Whether nothing can be missing from the data of a block that was not closed."""
-    if data == "[DONE]":
-        return True
-    try:
-        return data.startswith("{") and isinstance(json.loads(data), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _is_event_stream(head: bytes) -> bool:
-    """Whether a body that gave no frame could still be one: a comment or a field, or the beginning of one."""
-    if is_foreign_body(head):
-        return False
-    return _FIELD.search(head) is not None or any(field.startswith(head.removeprefix(b"\xef\xbb\xbf").strip()) for field in _FIELDS)
 
 
 def _size_of(item: Any) -> int:

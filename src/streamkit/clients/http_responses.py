@@ -37,14 +37,15 @@ def from_http(
             urllib; what gives one when it is entered or awaited, `client.stream(...)` or `session.post(...)`; an
             `EventSource` of httpx-sse or httpx2, the un-entered `aconnect_sse(...)`, or an iterator of its events; or
             a callable without arguments that gives one of these, which can be run again.
-        dialect: A name such as "openai-chat", or a `Dialect`.
+        dialect: A name such as "openai-chat" or "ndjson", or a `Dialect`.
         errors: "raise", or "yield" to get an `ErrorEvent` as the last event instead.
         provider: Who answers, for `Start.provider` and errors, where the stream does not say.
         max_event_bytes: The largest single event of the wire.
         max_body_bytes: The largest body, after it was decompressed. None sets no bound.
 
-    A response of 200 that is called anything but `text/event-stream`, or nothing, is read all the same: many servers
-    send streams as `text/plain` or JSON. What counts is how the body begins; a page of HTML is refused whatever it is called.
+    A response of 200 that is called anything but `text/event-stream` or `application/x-ndjson`, or nothing, is read all
+    the same: many servers send streams as `text/plain` or JSON. What counts is how the body begins; a page of HTML is
+    refused whatever it is called.
 
     Yields:
         Events, those of one network read together. `Finish` is last, and only if the answer is complete.
