@@ -131,7 +131,9 @@ async def test_a_failure_leaves_a_body_unfinished_that_has_no_word_for_it(format
 
 
 @pytest.mark.parametrize(
-    "items", [["a", sk.ErrorEvent("overloaded", code="overloaded")], ["a", object()], ["a", b"bytes in a text"]], ids=repr
+    "items",
+    [["a", sk.ErrorEvent("overloaded", code="overloaded")], ["a", object()], ["a", b"bytes in a text"]],
+    ids=["an error event", "an object", "bytes"],
 )
 async def test_an_item_that_ends_the_stream_breaks_a_text_too(items: list[object]) -> None:
     client = Client()
