@@ -40,6 +40,8 @@ from streamkit.sinks.sockets import serve_socket
 
 HERE: Final = Path(__file__).parent
 DRAIN_S: Final = 2.0
+# As `load_app.py` has it.
+BURST_EVENTS: Final = 300
 PATIENCE_S: Final = 120.0
 # Longer than the ten seconds between two tokens of an open stream.
 WATCHED_S: Final = 12.0
@@ -202,14 +204,15 @@ class Health:
 
 
 def _group(kind: str, count: int, tick: float = 0.5, **more: object) -> dict[str, object]:
-    if kind in ("websocket", "library"):
-        said = json.dumps({"type": "send", "request": "1", "input": tick})
+    if kind not in ("sse", "hub", "flood"):
+        start = {"type": "send", "request": "1", "input": tick}
+        said = json.dumps({"type": "resume", "stream": "all"} if kind == "shared" else start)
         return {"kind": "websocket", "path": "/ws", "said": said, "count": count, **more}
     return {"kind": "sse", "path": f"/{kind}?tick={tick}", "count": count, **more}
 
 
 def _server_of(kind: str) -> str:
-    return "websockets" if kind == "library" else "uvicorn"
+    return "websockets" if kind in ("library", "shared") else "uvicorn"
 
 
 NAMES: Final = {
@@ -217,6 +220,7 @@ NAMES: Final = {
     "hub": "SSE of a hub",
     "websocket": "WebSocket, uvicorn",
     "library": "WebSocket, websockets",
+    "shared": "WebSocket, websockets, all of one stream",
 }
 
 
@@ -343,7 +347,7 @@ def open_streams(kind: str, count: int, bare: str, hold: float) -> list[Row]:
         Row(f"{what}: Python's memory blocks that are left when they have gone", ours.blocks * 100, "%", 2),
         Row(f"{what}: resident memory that is left when they have gone", ours.left * 100, "%"),
         Row(f"{what}: the same of bare connections", alone.left * 100, "%"),
-        *([] if kind == "library" else ours.health.rows(what)),
+        *(ours.health.rows(what) if ours.health.waited else []),
     ]
 
 
@@ -404,6 +408,42 @@ def _warm_up(server: Server, group: dict[str, object]) -> None:
     server.ask("trim")
 
 
+# ---- who reads nothing of what others read
+
+
+def fan_out(count: int, stalled: int) -> list[Row]:
+    """What those add to the server's memory who read nothing of a stream that many others read."""
+    ours = _growth("websockets", count, stalled, {**_group("shared", 0), "said": '{"type":"resume","stream":"burst"}'})
+    theirs = _growth("broadcast", count, stalled, {"kind": "websocket", "path": "/", "said": ""})
+    what = f"{count} WebSockets of one stream, {stalled} of them read nothing"
+    return [
+        Row(f"{what}: memory grows by", ours / 1e6, "MB"),
+        Row(f"{what}: by that of websockets.broadcast", theirs / 1e6, "MB"),
+        Row(f"{what}: ours of theirs", ours / theirs * 100, "%", 10),
+    ]
+
+
+def _growth(kind: str, count: int, stalled: int, group: dict[str, object]) -> float:
+    # For longer than all of it takes: the kernel is not to release anybody.
+    server = Server(kind, listening=serve_socket(stalled=600.0))
+    readers = clients(server, {**group, "count": count - stalled})
+    others = clients(server, {**group, "count": stalled, "reads": False, "buffer": 4096})
+    with ended(server, readers, others):
+        wait_until(lambda: server.ask("counts")["connected"] == count, "all are connected")
+        time.sleep(1)
+        server.ask("trim")
+        before = most = server.resident
+        started = server.ask("burst")["burst"]
+
+        def sent() -> bool:
+            nonlocal most
+            most = max(most, server.resident)
+            return server.ask("counts")["burst"] >= started + BURST_EVENTS
+
+        wait_until(sent, "all was sent")
+        return most - before
+
+
 # ---- who leaves
 
 
@@ -452,7 +492,7 @@ def scenarios(size: float) -> dict[str, list[Callable[[], list[Row]]]]:
         return max(4, round(count * size))
 
     return {
-        "drain": [lambda kind=kind: drain(kind, many(1000)) for kind in NAMES],  # type: ignore[misc]
+        "drain": [lambda kind=kind: drain(kind, many(1000)) for kind in ("sse", "hub", "websocket", "library")],  # type: ignore[misc]
         "unread": [
             lambda: unread("flood", many(200), 0.0),
             lambda: unread("flood", many(200), 1.0),
@@ -463,14 +503,16 @@ def scenarios(size: float) -> dict[str, list[Callable[[], list[Row]]]]:
             lambda: open_streams("hub", many(10_000), "bare", 20),
             lambda: open_streams("websocket", many(10_000), "bare-ws", 30),
             lambda: open_streams("library", many(10_000), "bare-ws", 30),
+            lambda: open_streams("shared", many(10_000), "bare-ws", 30),
         ],
+        "fanout": [lambda: fan_out(many(500), many(20))],
         "leave": [lambda kind=kind: leave(kind, many(100)) for kind in ("sse", "hub", "websocket")],  # type: ignore[misc]
     }
 
 
 def main(argv: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(description="Thousands of connections, and how they end.")
-    options.add_argument("what", nargs="?", default="all", help="all, or some of drain,unread,cut,open,leave")
+    options.add_argument("what", nargs="?", default="all", help="all, or some of drain,unread,cut,open,fanout,leave")
     options.add_argument("--size", type=float, default=1.0, help="as many times the usual number of clients")
     typed = options.parse_args(argv)
     there = scenarios(typed.size)

@@ -2,16 +2,17 @@
 
     python benchmarks/load_app.py SERVER FD
 
-SERVER is "uvicorn" (uvloop, httptools, the sans-IO WebSockets of the `websockets` library) or "websockets", that library's own.
-FD is a listening socket. A line on stdin is answered with a line of JSON on stdout: `counts`; `closings`, when the last sources
-were closed (`time.monotonic`, which all processes of a machine share); `trim`, which gives back what is free. When the process
-ends, it says the counts once more.
+SERVER is "uvicorn" (uvloop, httptools, the sans-IO WebSockets of the `websockets` library), "websockets", that library's own, or
+"broadcast", where its `broadcast` sends the burst to all. FD is a listening socket. A line on stdin is answered with a line of JSON
+on stdout: `counts`; `closings`, when the last sources were closed (`time.monotonic`, which all processes of a machine share);
+`burst`, which begins what is so called; `trim`, which gives back what is free. When the process ends, it says the counts once more.
 
     /sse?tick=0.5     an endless stream of ours, a token every so many seconds (0: none after the first)
     /hub?tick=0.5     the same as a stream of a hub, which ends with its reader
     /flood?tick=1     of 4 KB each time; 0 is as fast as it is taken
     /bare             headers, one chunk, and then only the connection: what uvicorn itself costs
-    /ws               our WebSockets; the client's input is the tick
+    /ws               our WebSockets; the client's input is the tick. To be resumed there are "all", with a token every ten
+                      seconds, and "burst", with 16 KB each 75 ms once the command `burst` has come
     /bare-ws          accepted, one message, and then only the connection
 """
 
@@ -34,7 +35,7 @@ from urllib.parse import parse_qs
 
 import uvicorn
 import uvloop
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.asyncio.server import serve as serve_websockets
 
 import streamkit as sk
@@ -46,6 +47,9 @@ from streamkit.sinks.websocket import WebSocketRoutes
 
 DRAIN_S = float(os.environ.get("LOAD_DRAIN_S", "2"))
 KEPT_S = 600.0
+ALL, BURST = "all", "burst"
+BURST_EVENTS = 300
+BURST_PAUSE_S = 0.075
 PIECE = "x" * 4000
 
 
@@ -57,12 +61,21 @@ class Counts:
         self.closed = 0
         # In one piece: floats of their own would lie between everything else, and keep the memory around them from going back.
         self.closings = array("d")
+        self.connected = 0
+        self.burst = 0  # how much of it has been sent
 
     def now(self) -> dict[str, int]:
-        return {"opened": self.opened, "closed": self.closed, "blocks": sys.getallocatedblocks()}
+        return {
+            "opened": self.opened,
+            "closed": self.closed,
+            "connected": self.connected,
+            "burst": self.burst,
+            "blocks": sys.getallocatedblocks(),
+        }
 
 
 counts = Counts()
+go = asyncio.Event()
 
 
 async def endless(tick: float, text: str) -> AsyncIterator[str]:
@@ -78,6 +91,21 @@ async def endless(tick: float, text: str) -> AsyncIterator[str]:
     finally:
         counts.closed += 1
         counts.closings.append(time.monotonic())
+
+
+async def for_all() -> AsyncIterator[str]:
+    while True:
+        yield "token "
+        await asyncio.sleep(10)
+
+
+async def burst() -> AsyncIterator[str]:
+    await go.wait()
+    for number in range(BURST_EVENTS):
+        counts.burst = number + 1
+        yield f"{number} ".ljust(16_384, "x")
+        await asyncio.sleep(BURST_PAUSE_S)
+    await asyncio.sleep(KEPT_S)
 
 
 def answer(request: Any) -> Callable[[], AsyncIterator[str]]:
@@ -109,8 +137,14 @@ class App:
             answer, self.hub, origins=None, allow_missing_origin=True, on_disconnect="cancel", ttl=1.0, close_timeout=1.0
         )
 
+    async def begin(self) -> None:
+        """Start what is there for all."""
+        await self.hub.start(ALL, for_all)
+        await self.hub.start(BURST, burst)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            await self.begin()
             while (await receive())["type"] != "lifespan.shutdown":
                 await send({"type": "lifespan.startup.complete"})
             await self.hub.aclose()
@@ -142,6 +176,9 @@ def obey(command: str) -> object:
             return counts.now()
         case "closings":
             return list(counts.closings)
+        case "burst":
+            go.set()
+            return counts.now()
         case "trim":
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)
@@ -180,9 +217,11 @@ async def by_uvicorn(listening: socket.socket) -> None:
 async def by_websockets(listening: socket.socket) -> None:
     listen_to_stdin()
     app, stop = App(), asyncio.Event()
+    await app.begin()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
 
     async def serve(connection: ServerConnection) -> None:
+        counts.connected += 1
         if connection.request is not None and connection.request.path == "/bare-ws":
             await connection.send("token ")
             await connection.wait_closed()
@@ -201,8 +240,22 @@ async def by_websockets(listening: socket.socket) -> None:
     await app.hub.aclose()
 
 
+async def by_broadcast(listening: socket.socket) -> None:
+    listen_to_stdin()
+    connections: set[ServerConnection] = set()
+
+    async def serve(connection: ServerConnection) -> None:
+        counts.connected += 1
+        connections.add(connection)
+        await connection.wait_closed()
+
+    async with serve_websockets(serve, sock=listening, compression=None):
+        async for text in burst():
+            broadcast(connections, json.dumps({"type": "text-delta", "text": text}))
+
+
 if __name__ == "__main__":
     server, number = sys.argv[1:]
-    main = {"uvicorn": by_uvicorn, "websockets": by_websockets}[server]
+    main = {"uvicorn": by_uvicorn, "websockets": by_websockets, "broadcast": by_broadcast}[server]
     uvloop.run(main(socket.socket(fileno=int(number))))
     print(json.dumps(counts.now()), flush=True)

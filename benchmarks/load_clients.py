@@ -163,7 +163,7 @@ class Clients:
             self._waiting += 1
 
     def _read(self, client: Client) -> None:
-        had = client.has_event
+        had = client.begun
         try:
             data = client.sock.recv(1 << 16)
             if data:
@@ -174,7 +174,7 @@ class Clients:
             self._poll.unregister(client.sock.fileno())
             client.over()
             client.sock.close()
-        if not had and (client.has_event or client.ended):
+        if not had and (client.begun or client.ended):
             self._waiting -= 1
 
     def _obey(self) -> None:

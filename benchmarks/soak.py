@@ -4,7 +4,7 @@
     python benchmarks/soak.py --seeds 10000 [--seed 1] [--backend trio] [--only merge]
     python benchmarks/soak.py --hub 10000 [--seed 1] [--backend trio] [--only sharing]
     python benchmarks/soak.py --growth [merge,tee]
-    python benchmarks/soak.py --load all | drain,unread,cut,open,leave [--size 1.0]
+    python benchmarks/soak.py --load all | drain,unread,cut,open,fanout,leave [--size 1.0]
 
 Each round builds a pipeline at random, over a source that waits or not, and leaves it at a random
 moment: at its end, by `break`, by an error of the source or of the consumer, by a cancel, by a timeout.
