@@ -154,7 +154,7 @@ def test_half_a_character_becomes_a_replacement_character() -> None:
 @pytest.mark.parametrize(
     "event",
     [Custom("x", object()), TextDelta("a", 2**40), Gap(2**70), TextDelta(5), ToolCallStart("a", 5), Usage("many")],  # type: ignore[arg-type]
-    ids=repr,
+    ids=["an object", "a large index", "a large gap", "a number for a text", "a number for a name", "a word for a count"],
 )
 def test_what_no_message_can_carry_is_a_local_protocol_error_without_the_value(event: Event) -> None:
     with pytest.raises(LocalProtocolError, match=f"a {event.type} event cannot be written"):
