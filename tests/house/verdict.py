@@ -15,10 +15,12 @@ import pytest
 
 STARTED = monotonic()
 SKIPS = pytest.StashKey[list[str]]()
+BROKEN = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SKIPS] = []
+    config.stash[BROKEN] = False
 
 
 def must_run_everything() -> bool:
@@ -60,6 +62,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(worker, "workeroutput"):
         worker.workeroutput["streamkit_skips"] = session.config.stash[SKIPS]
         return
+    # What broke off the run itself is no test that failed.
+    session.config.stash[BROKEN] = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if session.config.stash[SKIPS] and must_run_everything() and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -84,7 +88,7 @@ def _tell(config: pytest.Config, *, clean: bool) -> None:
     skips = list(dict.fromkeys(found))  # each worker collects all
     if skips and must_run_everything():
         print("Skipped, and STREAMKIT_CI=1 lets nothing be skipped:", *skips, sep="\n  ")
-    bad = counts["failed"] + counts["error"] + (len(skips) if must_run_everything() else 0) + (not clean)
+    bad = counts["failed"] + counts["error"] + (len(skips) if must_run_everything() else 0) + (not clean) + config.stash[BROKEN]
     word = "OK" if counts["passed"] and not bad else "NOT OK"
     figures = f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} errors, {len(skips)} skipped"
     print(f"tests {word}: {figures}, {monotonic() - STARTED:.0f} s, Python {platform.python_version()}", flush=True)

@@ -57,6 +57,8 @@ _STATUSES: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 
+_LONGEST_CODE: Final = 80
+
 # An HTTP answer and its body.
 Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
 
@@ -71,7 +73,9 @@ def report(failure: Exception | ErrorEvent, *, before_first_byte: bool, wanted: 
     when = "before its first byte" if before_first_byte else "after it had begun"
     if isinstance(failure, ErrorEvent):
         outcome = outcome_of_event(failure, correlation_id=correlation_id)
-        LOGGER.error("a stream failed %s (code %s, correlation id %s): its source said so", when, outcome.code, correlation_id)
+        LOGGER.error(
+            "a stream failed %s (code %s, correlation id %s): its source said so", when, _in_a_log(outcome.code), correlation_id
+        )
     elif isinstance(failure, UnknownStream | InvalidToken):
         outcome = outcome_of(failure, correlation_id=correlation_id)
         LOGGER.info("a request was refused (code %s, correlation id %s): %s", outcome.code, correlation_id, failure)
@@ -84,6 +88,11 @@ def report(failure: Exception | ErrorEvent, *, before_first_byte: bool, wanted: 
     return outcome
 
 
+def _in_a_log(code: str) -> str:
+    """A source's own word on one line that any handler can write."""
+    return code if code.isascii() and code.isprintable() and len(code) <= _LONGEST_CODE else f"{code!a:.{_LONGEST_CODE}}"
+
+
 def told_once(
     told: MutableMapping[object, object], name: str, last: ErrorEvent, fault: BaseException | None, correlation_id: str
 ) -> None:
@@ -94,7 +103,7 @@ def told_once(
     if last.code == "draining":  # somebody wanted it
         LOGGER.info("stream %.80s ended because its hub was closed (correlation id %s)", name, correlation_id)
     else:
-        LOGGER.error("stream %.80s failed (code %s, correlation id %s)", name, last.code, correlation_id, exc_info=fault)
+        LOGGER.error("stream %.80s failed (code %s, correlation id %s)", name, _in_a_log(last.code), correlation_id, exc_info=fault)
 
 
 def refusal_of(outcome: Outcome, failure: Exception | ErrorEvent) -> Refusal:
