@@ -22,6 +22,7 @@ from streamkit.dialects.protocol import Dialect
 from streamkit.errors import ConfigError, RemoteProtocolError, SourceError, StreamTruncated
 from streamkit.flow.clock import current_clock
 from streamkit.sinks import http
+from streamkit.testing import ScriptedModel
 
 pytestmark = pytest.mark.anyio
 
@@ -184,6 +185,18 @@ def test_a_wire_that_is_not_read_is_refused_at_the_call(framing: Any) -> None:
 def test_a_bound_that_is_none_is_refused_at_the_call(size: Any) -> None:
     with pytest.raises(ConfigError, match="max_event_bytes"):
         decode([], "ndjson", max_event_bytes=size)
+
+
+async def test_after_a_cut_before_any_output_it_is_asked_again() -> None:
+    bodies = [[b" "], [b'{"type":"open","version":1}\n{"type":"te'], [await written(*EVENTS)]]
+    assert EVENTS == await (decode(lambda: bodies.pop(0), "ndjson") | sk.retry(3, backoff=0)).collect()
+    assert [] == bodies
+
+
+async def test_a_scripted_model_writes_the_lines_that_are_read(clock: Any) -> None:
+    model = ScriptedModel("Hel", 3.0, "lo")
+    for seed in range(5):
+        assert "Hello" == await decode(model.bytes(dialect="ndjson", seed=seed), "ndjson").join()
 
 
 # ---- time -----------------------------------------------------------------------------------------

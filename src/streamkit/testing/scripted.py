@@ -21,7 +21,7 @@ from streamkit.events import Event, TextDelta
 from streamkit.flow.clock import current_clock
 from streamkit.flow.streams import Stream, stream
 from streamkit.flow.tasks import current_backend
-from streamkit.wire import sse
+from streamkit.sinks.codec import framed
 
 __all__ = ["CUT", "Play", "ScriptedModel"]
 
@@ -133,7 +133,7 @@ class ScriptedModel:
 
         Args:
             request: Kept in the play.
-            dialect: A dialect that is written on SSE.
+            dialect: A dialect that is written, on the wire that it travels on (`Dialect.framing`).
             cuts: Offsets in the whole body at which chunks end, instead. Stalls and errors keep their offset.
             seed: Cuts at random, the same for the same seed.
 
@@ -158,25 +158,22 @@ class ScriptedModel:
     def _wire(self, dialect: str) -> list[object]:
         if any(isinstance(step, bytes) for step in self.script):
             return list(self.script)
-        make = registry.get(dialect).encoder
+        found = registry.get(dialect)
+        make = found.encoder
         if make is None:
             raise ValueError(f"the dialect {dialect!r} is read, and not written")
         encoder = make()
-        steps: list[object] = [_frames(encoder.open())]
+        steps: list[object] = [framed(encoder.open(), found.framing)]
         whole = True
         for step in self.script:
             if step is CUT or isinstance(step, BaseException):
                 steps.append(step)
                 whole = False
                 break
-            steps.append(step if isinstance(step, float) else _frames(encoder.encode(step)))  # type: ignore[arg-type]  # what is none of these is an event
+            steps.append(step if isinstance(step, float) else framed(encoder.encode(step), found.framing))  # type: ignore[arg-type]  # what is none of these is an event
         if whole:
-            steps.append(_frames(encoder.close(DONE)))
+            steps.append(framed(encoder.close(DONE), found.framing))
         return [step for step in steps if step != b""]
-
-
-def _frames(frames: Sequence[Any]) -> bytes:
-    return b"".join(sse.encode_line(frame.data, event=frame.event) for frame in frames)
 
 
 def _random_cuts(size: int, seed: int | None) -> list[int]:
