@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -148,6 +149,18 @@ def test_ws_06_a_flood_of_messages_is_closed_and_a_flood_of_pings_holds_nobody_u
         other.send(b'{"type":"ping","request":"1"}')
 
         assert "pong" in other.until_text("pong")
+
+
+def test_ws_06_a_client_that_floods_and_answers_the_close_is_heard_behind_its_flood() -> None:
+    def routes() -> WebSocketRoutes:
+        return WebSocketRoutes(lambda request: [], allow_missing_origin=True, max_messages_per_second=50, close_timeout=8.0)
+
+    # The socket's own timeout is the shorter one.
+    with in_thread(routes) as server, RawClient(int(server.url.rpartition(":")[2].strip("/")), seconds=7) as client:
+        client.socket.sendall(frame(b'{"type":"ping"}') * 300_000 + frame(struct.pack("!H", 1008), 8))
+
+        assert 1008 == client.close_code()
+        wait_until(lambda: not len(server.routes))
 
 
 @pytest.mark.parametrize("path", ["/chat", "/silent"])

@@ -77,7 +77,10 @@ class AiohttpSocket:
 
     async def receive(self) -> str | bytes:
         """See `Socket`."""
-        message = await self._response.receive()
+        try:
+            message = await self._response.receive()
+        except ConnectionError:  # it answers pings by itself, and nobody takes them any more
+            raise SocketClosed from None
         if message.type is self._kinds.TEXT or message.type is self._kinds.BINARY:
             data: str | bytes = message.data
             return data

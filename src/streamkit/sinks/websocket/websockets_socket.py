@@ -11,9 +11,11 @@ Pings, and closing a client that does not answer them, are the library's: `ping_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from streamkit import extras
+from streamkit.flow.tasks import current_backend
 from streamkit.sinks.websocket.sockets import Outgoing, SocketClosed
 
 if TYPE_CHECKING:
@@ -37,7 +39,17 @@ class WebsocketsSocket:
     Memory: the transport's buffer, up to `room` and one message.
     """
 
-    __slots__ = ("_closed_error", "_connection", "_open", "_pending", "_protocol", "_transport", "_write")
+    __slots__ = (
+        "_backend",
+        "_closed_error",
+        "_concurrent",
+        "_connection",
+        "_open",
+        "_pending",
+        "_protocol",
+        "_transport",
+        "_write",
+    )
 
     def __init__(self, connection: ServerConnection, room: int) -> None:
         exceptions = extras.require("websockets.exceptions", extra="websockets", wanted_by=_WANTED_BY)
@@ -45,7 +57,9 @@ class WebsocketsSocket:
         transport = connection.transport
         transport.set_write_buffer_limits(high=room)
         self._closed_error: type[Exception] = exceptions.ConnectionClosed
+        self._concurrent: type[Exception] = exceptions.ConcurrencyError
         self._open: object = protocol.State.OPEN
+        self._backend = current_backend()
         self._connection = connection
         self._protocol = connection.protocol
         self._transport = transport
@@ -99,8 +113,24 @@ class WebsocketsSocket:
 
     async def close(self, code: int, reason: str) -> None:
         """See `Socket`."""
-        await self._connection.close(code, reason)
+        # The library reads no more while messages wait for whoever receives: the client's answer may stand behind them.
+        ended = self._backend.waiter()
+        discarding = self._backend.spawn(self._discard, _nothing, "streamkit socket", ended.wake)
+        try:
+            await self._connection.close(code, reason)
+        finally:
+            discarding.cancel()
+            await self._backend.finish(ended.wait, lambda: discarding.done)
+
+    async def _discard(self) -> None:
+        with suppress(SocketClosed, self._concurrent):  # the second where a receive was called off inside of a message
+            while True:
+                await self.receive()
 
     def abort(self) -> None:
         """See `Socket`."""
         self._transport.abort()
+
+
+async def _nothing() -> None:
+    """The task that discards has nothing to clean up."""
