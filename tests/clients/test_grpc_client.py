@@ -260,6 +260,42 @@ async def test_a_source_of_input_that_swallows_a_cancel_is_cancelled_again() -> 
     assert 2 == swallowed
 
 
+@pytest.mark.anyio
+@asyncio_only
+@pytest.mark.parametrize("method", ["stream", "complete", "send", "converse"])
+async def test_a_client_that_is_closed_by_another_task_is_an_interruption_and_no_cancelled_task(method: str) -> None:
+    from streamkit.sinks.grpc.serving import GrpcServer
+
+    begun = asyncio.Event()
+
+    async def endless() -> AsyncIterator[str]:
+        yield "a"
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with GrpcServer(lambda request: endless()) as server:
+        client = GrpcClient(f"127.0.0.1:{server.port}")
+
+        async def ask() -> object:
+            match method:
+                case "stream":
+                    return await client.stream("x").collect()
+                case "complete":
+                    return await client.complete("x")
+                case "send":
+                    return await client.send(["x"])
+                case _:
+                    return await client.converse(["x"]).collect()
+
+        asking = asyncio.create_task(ask())
+        async with asyncio.timeout(20):
+            await begun.wait()
+            await client.aclose()
+            with pytest.raises(StreamInterrupted):
+                await asking
+    assert not asking.cancelled()
+
+
 # ---- arguments
 
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 from streamkit.clients.so_far import AnswerSoFar
 from streamkit.dialects.grpc.messages import Piece, Wire, wire
@@ -36,6 +37,8 @@ from streamkit.flow.tasks import Timer, current_backend
 __all__ = ["GrpcClient", "Stop", "Turned"]
 
 Metadata: TypeAlias = Mapping[str, str | bytes]
+
+_CLOSED: Final = "the call was cancelled while it was open: its client or its channel was closed"
 
 
 class Stop:
@@ -108,6 +111,8 @@ class GrpcClient:
         check_count("GrpcClient", "max_message_bytes", max_message_bytes, 1)
         self._aio: Any = require("grpc.aio", extra="grpc", wanted_by="GrpcClient")
         self._wire: Wire = wire()
+        # A status; or, where a call is cancelled in the middle of an operation, that this failed.
+        self._failures: tuple[type[Exception], ...] = (self._aio.AioRpcError, self._aio.InternalError)
         given: Any = target
         self._own = isinstance(target, str)
         if self._own and not target:
@@ -252,7 +257,7 @@ class GrpcClient:
     # -- the channel
 
     async def aclose(self) -> None:
-        """Close the connection; calls that are open are cancelled. A channel that was given stays open."""
+        """Close the connection; calls that are open fail with StreamInterrupted. A channel that was given stays open."""
         channel, self._channel = self._channel, None if self._own else self._channel
         if self._own and channel is not None:
             await channel.close()
@@ -308,18 +313,22 @@ class GrpcClient:
         try:
             data: bytes = await call
             return data
-        except self._aio.AioRpcError as error:
+        except self._failures as error:
             if pump is not None and pump.failure is not None:
                 raise pump.failure from None
             raise self.error_of(error, began=False, deadline=options["timeout"]) from error
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if pump is not None and pump.failure is not None:
                 raise pump.failure from None
             call.cancel()
+            if _is_stray():
+                raise StreamInterrupted(_CLOSED) from error
             raise
 
     def error_of(self, error: Any, *, began: bool, deadline: float | None) -> StreamkitError:
         """Our error for one of gRPC's."""
+        if isinstance(error, self._aio.InternalError):
+            return StreamInterrupted(_CLOSED)
         trailers = tuple(error.trailing_metadata() or ())
         return error_of_status(error.code().name, error.details() or "", trailers, began=began, deadline=deadline, peer=self._peer)
 
@@ -329,9 +338,9 @@ class GrpcClient:
         return self._wire
 
     @property
-    def end_and_error(self) -> tuple[Any, type[Exception]]:
+    def end_and_errors(self) -> tuple[Any, tuple[type[Exception], ...]]:
         """What gRPC reads at the end, and what it raises."""
-        return self._aio.EOF, self._aio.AioRpcError
+        return self._aio.EOF, self._failures
 
 
 class _Reading:
@@ -349,7 +358,7 @@ class _Reading:
 
     async def lists(self, ask: Callable[[], Any], pump: _InputPump | None) -> AsyncGenerator[list[Any]]:
         """The events of each message; then the judgement of the end."""
-        end, rpc_error = self._client.end_and_error
+        end, rpc_errors = self._client.end_and_errors
         call = ask()
         try:
             if pump is not None:
@@ -357,13 +366,15 @@ class _Reading:
             async for batch in self._batches(call, end):
                 yield batch
             self._check_end()
-        except rpc_error as error:
+        except rpc_errors as error:
             if pump is not None and pump.failure is not None:
                 raise pump.failure from None
             raise self._client.error_of(error, began=self._began, deadline=self._deadline) from error
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if pump is not None and pump.failure is not None:
                 raise pump.failure from None
+            if _is_stray():
+                raise StreamInterrupted(_CLOSED, partial=self.so_far.message()) from error
             raise
         finally:
             call.cancel()
@@ -459,8 +470,7 @@ class _InputPump:
         except Exception as error:
             self._fail(error, call)
         except asyncio.CancelledError as error:
-            task = self._task
-            if task is None or task.cancelling():
+            if not _is_stray():
                 raise
             # Nobody asked this task for it: without a word the call would wait for input for ever.
             failure = StreamInterrupted("a task that the source of the input waited for was cancelled")
@@ -481,7 +491,8 @@ class _InputPump:
 
     async def _done(self, call: Any) -> None:
         if not call.done():
-            await call.done_writing()
+            with suppress(Exception):  # as above: the call ended meanwhile
+                await call.done_writing()
 
     def _message(self, piece: Any) -> bytes:
         if isinstance(piece, Stop):
@@ -490,6 +501,12 @@ class _InputPump:
             self._turn = max(self._turn, piece.turn)
             return self._wire.input(_checked(piece.piece), turn=piece.turn)
         return self._wire.input(_checked(piece), turn=self._turn)
+
+
+def _is_stray() -> bool:
+    """Whether nobody cancels the current task: gRPC raises the same where a call is cancelled, as by closing its channel."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
 
 
 def _checked(piece: Piece) -> Piece:
