@@ -386,7 +386,7 @@ def _weigh(kind: str, group: dict[str, object], count: int) -> Weight:
         left = server.resident
     failed = count - state["begun"] + state["ended"]
     grown = full - empty
-    return Weight(grown / count / 1000, failed, (left - empty) / grown, (left_blocks - blocks) / (most_blocks - blocks), health)
+    return Weight(grown / count / 1024, failed, (left - empty) / grown, (left_blocks - blocks) / (most_blocks - blocks), health)
 
 
 def _settled(server: Server) -> int:

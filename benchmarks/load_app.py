@@ -128,6 +128,10 @@ async def bare_websocket(scope: Scope, receive: Receive, send: Send) -> None:
         continue
 
 
+def tick_of(scope: Scope) -> float:
+    return float(parse_qs(cast("bytes", scope["query_string"])).get(b"tick", [b"0"])[0])
+
+
 class App:
     """All of it, behind one `Connections`."""
 
@@ -150,8 +154,7 @@ class App:
             await self.hub.aclose()
             await send({"type": "lifespan.shutdown.complete"})
             return
-        query = parse_qs(cast("bytes", scope["query_string"]))
-        tick = float(query.get(b"tick", [b"0"])[0])
+        tick = tick_of(scope)
         match scope["path"]:
             case "/sse":
                 await sse.Response(functools.partial(endless, tick, "token "))(scope, receive, send)

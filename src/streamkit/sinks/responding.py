@@ -170,29 +170,22 @@ class Responder:
         codec, self._spare = self._spare or self._new_codec(self._options), None
         await self.answer(scope, receive, send, self._stream, codec)
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send, stream: Stream[object], codec: Writer) -> None:
-        """Answer with this stream and this codec."""
-        outcome = DONE
-
-        def ended(how: Outcome) -> None:
-            nonlocal outcome
-            outcome = how
-
+    def answer(self, scope: Scope, receive: Receive, send: Send, stream: Stream[object], codec: Writer) -> Awaitable[None]:
+        """Answer with this stream and this codec, when it is awaited."""
+        # No coroutine of its own: it would be there as long as the response is, ten thousand times.
         wire = send
-        in_trailers = takes_trailers(scope)
-        if in_trailers:
-            send = _Trailing(send, lambda: CANCELLED if codec.cancelled and outcome is DONE else outcome).deliver
-        await Exchange(
+        trailing = _Trailing(send, codec) if takes_trailers(scope) else None
+        return Exchange(
             stream,
             codec,
             receive,
-            compressed_for(scope, send, self._options.compress),
+            compressed_for(scope, send if trailing is None else trailing.deliver, self._options.compress),
             status=self.status,
             headers=self.raw_headers,
             heartbeat=self._options.heartbeat,
             lets_through=self._options.lets_through,
-            ended=ended,
-            in_trailers=in_trailers,
+            ended=None if trailing is None else trailing.ended,
+            in_trailers=trailing is not None,
             scope=scope,
             wire=wire,
         ).answer()
@@ -233,10 +226,15 @@ class _Trailing:
     See the extension `http.response.trailers` of the ASGI specification.
     """
 
-    def __init__(self, send: Send, outcome: Callable[[], Outcome]) -> None:
+    def __init__(self, send: Send, codec: Writer) -> None:
         self.send = send
-        self._outcome = outcome
+        self._codec = codec
+        self._outcome = DONE
         self._streams = False
+
+    def ended(self, outcome: Outcome) -> None:
+        """The stream has ended like that."""
+        self._outcome = CANCELLED if self._codec.cancelled and outcome is DONE else outcome
 
     async def deliver(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -246,7 +244,7 @@ class _Trailing:
                 message = {**message, "headers": [*headers, _TRAILER], "trailers": True}
         await self.send(message)
         if self._streams and message["type"] == "http.response.body" and not message.get("more_body"):
-            await self.send({"type": "http.response.trailers", "headers": _fields_of(self._outcome()), "more_trailers": False})
+            await self.send({"type": "http.response.trailers", "headers": _fields_of(self._outcome), "more_trailers": False})
 
 
 def _fields_of(outcome: Outcome) -> RawHeaders:
