@@ -288,6 +288,10 @@ class Connections:
     async def _serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and await self._answer_health(scope, send):
             return
+        outer = connection_in(scope)
+        if outer is not None and outer in self._drain.members:  # this very layer stands here twice
+            await app(scope, receive, send)
+            return
         backend = self._here()
         interrupt = interrupt_for(backend)
         try:
@@ -299,10 +303,15 @@ class Connections:
 
         # A copy would be as much memory as all the rest of this layer.
         scope[_KEY] = connection
+        # The application asks this one when it is to end: it hears of the other's drain, too.
+        take_back = _nothing_to_take_back if outer is None else outer.on_drain(connection.end)
         try:
             with interrupt:
                 await app(scope, receive, send)
         finally:
+            take_back()
+            if outer is not None:
+                scope[_KEY] = outer
             self._leave(connection)
             if connection.told:
                 # What it said last may lie here for ever, and hold up the server.

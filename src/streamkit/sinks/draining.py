@@ -55,7 +55,20 @@ class Drain:
     Memory: an entry per member. One event loop's, and not to be used from another thread.
     """
 
-    __slots__ = ("_at", "_clock", "_empty", "_holding", "_last_words", "_left", "_looked", "_timer", "members", "release", "state")
+    __slots__ = (
+        "_at",
+        "_clock",
+        "_empty",
+        "_given_up",
+        "_holding",
+        "_last_words",
+        "_left",
+        "_looked",
+        "_timer",
+        "members",
+        "release",
+        "state",
+    )
 
     def __init__(self) -> None:
         self.members: dict[Member, None] = {}
@@ -63,6 +76,7 @@ class Drain:
         self.release: Callable[[], None] | None = None
         self.state: State = "open"
         self._at = 0.0
+        self._given_up = False  # nobody is waited for any more
         self._left = 0
         self._looked = False
         self._clock: Clock | None = None
@@ -118,7 +132,7 @@ class Drain:
 
     async def finish(self) -> None:
         """Wait until the members have left; at most until a second after they were told."""
-        if self.members and self._clock is not None:
+        if self.members and self._clock is not None and not self._given_up:
             self._empty = self._empty or anyio.Event()
             await self._empty.wait()
 
@@ -152,15 +166,17 @@ class Drain:
         self.state = "cut"
         if self.members:
             LOGGER.warning("%d streams had not ended %g s after they were told, and are cut off", len(self.members), CUT_AFTER)
-        for member in tuple(self.members):
-            member.cut()
-        for callback in self._last_words:
-            callback()
-        self._last_words.clear()
+        last_words, self._last_words = self._last_words, []
+        for cut in [*[member.cut for member in self.members], *last_words]:
+            try:
+                cut()
+            except Exception:  # the others are cut off all the same
+                LOGGER.exception("a connection could not be cut off")
         self._let_go()
         self._later(CUT_AFTER, self._give_up)
 
     def _give_up(self) -> None:
+        self._given_up = True
         if self.members:
             LOGGER.warning("%d streams still run their sources %g s after they were cut off", len(self.members), CUT_AFTER)
         if self._empty is not None:

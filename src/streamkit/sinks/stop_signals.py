@@ -44,7 +44,7 @@ class StopSignals:
         notice: Called in the event loop when SIGTERM comes; `told` and the server then wait for `take`. None lets nobody wait.
     """
 
-    __slots__ = ("_backend", "_before", "_came", "_handlers", "_holds", "_kept", "_notice", "_put_off", "_told")
+    __slots__ = ("_backend", "_before", "_came", "_handlers", "_holds", "_kept", "_left", "_notice", "_put_off", "_told")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class StopSignals:
         self._notice = notice
         self._put_off: int | None = None  # the signal that waits for `take`
         self._came = False
+        self._left = False
         self._kept: int | None = None  # the signal that the server has not been told of yet
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         # One object for each: a bound method is a new one each time it is asked for.
@@ -85,12 +86,20 @@ class StopSignals:
     def leave(self) -> None:
         """Watch no more; a handler that somebody has put over ours meanwhile stays, and goes on calling it."""
         self._told = self._holds = self._notice = None
+        self._left = True
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._handlers.items():
                 if signal.getsignal(number) is handler:
-                    signal.signal(number, self._before[number])
+                    signal.signal(number, self._behind(number))
         self.take()
         self.release()
+
+    def _behind(self, number: int) -> Callable[[int, FrameType | None], Any]:
+        """The handler behind this one, past those of ours that have left when others stood before them."""
+        before = self._before[number]
+        while (one := _ours(before)) is not None and one._left:
+            before = one._before[number]
+        return before
 
     def release(self) -> None:
         """Tell the server, if it has not been told, unless there is still a reason to wait."""

@@ -215,6 +215,9 @@ class Session:
             self._leave(1001, "silent for too long", _BROKEN)
 
     def _at(self, when: float, name: str, callback: Callable[[], None]) -> None:
+        before = self._timers.pop(name, None)
+        if before is not None:
+            before.cancel()
         self._timers[name] = self.clock.call_at(when, callback)
 
     def _leave(self, code: int, reason: str, outcome: Outcome) -> None:
