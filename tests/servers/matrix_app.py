@@ -57,6 +57,16 @@ async def flood() -> AsyncIterator[str]:
         note("flood closed")
 
 
+async def paragraphs() -> AsyncIterator[str]:
+    """Some 100 kB a second, in pieces for which no kernel makes its receive buffer larger."""
+    try:
+        while True:
+            yield "p" * 2000
+            await anyio.sleep(0.02)
+    finally:
+        note("paragraphs closed")
+
+
 async def waiting() -> AsyncIterator[str]:
     try:
         note("waiting opened")
@@ -80,6 +90,7 @@ SOURCES = {
     "/short": short,
     "/endless": endless,
     "/flood": flood,
+    "/paragraphs": paragraphs,
     "/waiting": waiting,
     "/failing-before": failing_before,
     "/failing-behind": failing_behind,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,9 @@ import pytest
 from hub_app import COUNT
 from running import Running, parsed, read_answer, running
 
-from streamkit.clients.event_source import sse
 from streamkit.dialects.native import NativeDecoder
 from streamkit.errors import StreamInterrupted, StreamTruncated
 from streamkit.events.model import TextDelta
-from streamkit.sinks.sockets import serve_socket
 from streamkit.wire.sse import Decoder, Frame
 
 SERVER = "uvicorn uvloop httptools"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,50 @@ def test_http_03_a_client_that_stops_reading_a_stream_of_tokens_is_noticed_by_it
             clients.enter_context(server.connect("/endless", receive_buffer=2048))
         wait_until(lambda: server.open_streams() == 10)
         wait_until(lambda: server.noted("endless closed") == 10, 20)
+
+
+@pytest.mark.parametrize("name", [SERVER, "uvicorn asyncio h11", "hypercorn asyncio", "hypercorn trio"])
+def test_http_03_a_client_that_stops_reading_is_noticed_while_its_window_is_open_and_readers_stay(
+    name: str, tmp_path: Path
+) -> None:
+    # Sockets as every system makes them: megabytes fit in before any `send` waits.
+    with running(name, tmp_path, socket.create_server(("127.0.0.1", 0))) as server, ExitStack() as clients:
+        reads = clients.enter_context(server.connect("/paragraphs"))
+        for _ in range(5):
+            clients.enter_context(server.connect("/paragraphs"))
+        got = 0
+
+        def five_are_released() -> bool:
+            nonlocal got
+            got += len(reads.recv(65536))
+            return server.noted("paragraphs closed") == 5
+
+        wait_until(five_are_released, 20)
+        assert 1 == server.open_streams()
+        assert got < 1_500_000
+        for _ in range(20):
+            assert reads.recv(65536)
+
+
+def test_http_03_a_client_whose_own_kernel_takes_all_tokens_holds_nothing_but_its_stream_here(tmp_path: Path) -> None:
+    # 80 bytes at a time make a Linux client's buffer larger and larger, so that all seems to arrive.
+    with running(SERVER, tmp_path) as server, ExitStack() as clients:
+        before = resident(server.process.pid)
+        reads = clients.enter_context(server.connect("/endless"))
+        for _ in range(100):
+            clients.enter_context(server.connect("/endless"))
+        got = b""
+        while got.count(b"tick") < 100:
+            got += reads.recv(65536)
+        assert 101 == server.open_streams()
+        assert (resident(server.process.pid) - before) / 100 <= 64 * 1024
+        assert unsent(server.port) <= 100 * 4096
+
+
+def unsent(port: int) -> int:
+    """Bytes that wait in this machine's kernel to be sent from, or to be acknowledged to, a port: proc(5), /proc/net/tcp."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].split(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01")
 
 
 class Link(msgspec.Struct):

@@ -57,6 +57,7 @@ from streamkit.sinks.connections import connection_in
 from streamkit.sinks.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.interrupts import interrupt_for
+from streamkit.sinks.windows import Edge
 
 __all__ = ["SEND_TIMEOUT", "Exchange", "Message", "RawHeaders", "Receive", "Scope", "Send"]
 
@@ -68,6 +69,9 @@ SEND_TIMEOUT: Final = 30.0
 
 # Of a send_timeout: how often is looked whether a write is under way. It may have begun just before or just after a look.
 _LOOKS: Final = 1 / 4
+
+# And for how long a client may not read what its kernel takes for it, which comes behind some ten seconds that nobody can see.
+_UNREAD: Final = 1 / 2
 
 # Seconds that a server may still take over the last message after it has said that the client has left.
 _ENDING_S: Final = 1.0
@@ -110,6 +114,7 @@ class Exchange:
         "_connection",
         "_context",
         "_drain",
+        "_edge",
         "_ended",
         "_ending",
         "_finishing",
@@ -174,6 +179,7 @@ class Exchange:
         # Other streams share a connection of HTTP/2: it is not this one's to break off.
         self._wire = wire or send if scope is None or scope.get("http_version") in (None, "1.0", "1.1") else None
         self._drain = drain
+        self._edge = Edge(self._wire) if self._wire is not None and self._send_timeout is not None else None
         self._run: Run[object] | None = None
         self._context: contextvars.Context | None = None
         self._alarm: Alarm | None = None
@@ -473,11 +479,20 @@ class Exchange:
             self._beating = True
             self._last = now
             self._beat = self._backend.spawn(self._send_beat, _nothing, "streamkit heartbeat", self._beat_ended)
+        if self._reads_nothing(now):
+            self._give_up()
+            return
         self._set_alarm()
+
+    def _reads_nothing(self, now: float) -> bool:
+        """Whether what is written, and taken by the client's kernel, stays there."""
+        if self._edge is None or self._send_timeout is None:
+            return False
+        return self._edge.still_for(now) >= self._send_timeout * _UNREAD * _NEARLY
 
     def _give_up(self) -> None:
         """The client takes nothing: release the source, and the connection with all that waits in it."""
-        LOGGER.info("a client took nothing for %g s: its stream is ended", self._send_timeout)
+        LOGGER.info("a client took nothing, or read none of it: its stream is ended (send_timeout=%g)", self._send_timeout)
         self.cut()
 
     async def _send_beat(self) -> None:

@@ -12,11 +12,11 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from streamkit.sinks.asgi_types import Send
 
-__all__ = ["break_off", "break_off_if_stuck", "hold_back"]
+__all__ = ["break_off", "break_off_if_stuck", "hold_back", "socket_of"]
 
 # From the callable that an application is given to the object that has the socket.
 _MOST_STEPS: Final = 4
@@ -50,6 +50,19 @@ def break_off_if_stuck(send: Send) -> bool:
     return True
 
 
+def socket_of(send: Send) -> Any:
+    """What the server shows of the connection's socket, whose options can be asked for; None where nothing is found."""
+    transport = _transport_of(send)
+    if transport is not None:
+        return transport.get_extra_info("socket")
+    return next((found for owner in _owners_of(send) if (found := _trio_socket_of(owner)) is not None), None)
+
+
+def _trio_socket_of(owner: object) -> Any:
+    stream: object = getattr(owner, "stream", None)
+    return getattr(getattr(stream, "transport_stream", stream), "socket", None)
+
+
 def _owners_of(send: object) -> Iterator[object]:
     """The object that `send` is a method of, the one whose `send` that object calls, and so on."""
     step = send
@@ -70,8 +83,7 @@ def _transport_of(send: object) -> asyncio.WriteTransport | None:
 def _shut_down(send: object) -> bool:
     """The same on trio: whoever waits to write into the socket is told that it is closed."""
     for owner in _owners_of(send):
-        stream: object = getattr(owner, "stream", None)
-        shut: object = getattr(getattr(getattr(stream, "transport_stream", stream), "socket", None), "shutdown", None)
+        shut: object = getattr(_trio_socket_of(owner), "shutdown", None)
         if callable(shut):
             with suppress(OSError):  # it is gone already
                 shut(socket.SHUT_RDWR)
