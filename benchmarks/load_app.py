@@ -136,7 +136,7 @@ class App:
     """All of it, behind one `Connections`."""
 
     def __init__(self) -> None:
-        self.hub = sk.Hub(ttl=KEPT_S)
+        self.hub = sk.Hub(ttl=KEPT_S, max_streams=20_000)
         self.routes = WebSocketRoutes(
             answer, self.hub, origins=None, allow_missing_origin=True, on_disconnect="cancel", ttl=1.0, close_timeout=1.0
         )
