@@ -179,7 +179,7 @@ class Exchange:
         # Other streams share a connection of HTTP/2: it is not this one's to break off.
         self._wire = wire or send if scope is None or scope.get("http_version") in (None, "1.0", "1.1") else None
         self._drain = drain
-        self._edge = Edge(self._wire) if self._wire is not None and self._send_timeout is not None else None
+        self._edge: Edge | None = None
         self._run: Run[object] | None = None
         self._context: contextvars.Context | None = None
         self._alarm: Alarm | None = None
@@ -247,6 +247,8 @@ class Exchange:
         self._watcher = self._backend.spawn(self._watch, _nothing, "streamkit watcher", self._waiter.wake)
         if self._leave is None:
             self._leave = self._join()
+        if self._wire is not None and self._send_timeout is not None:
+            self._edge = Edge(self._wire)
         self._set_alarm()
 
     def _join(self) -> Callable[[], None]:

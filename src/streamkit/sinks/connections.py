@@ -164,7 +164,8 @@ class Connections:
             not close yet. SIGINT has none, and a second signal ends it. Servers that hear signals by their event loop close at
             once; the log says so.
         send_timeout: Seconds after which a client that takes nothing is given up by our responses: its source is closed and the
-            connection broken off. None waits for ever.
+            connection broken off. Half of it where its kernel takes what it does not read, and that can be seen (see
+            `streamkit.sinks.windows`). None waits for ever.
         health, ready: Paths that are answered here; None for none. `health` is 200 as long as the process answers at all,
             `ready` is 503 once it is told to stop.
 

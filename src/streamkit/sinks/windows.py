@@ -11,8 +11,8 @@ take (RFC 9293, section 3.8: SND.UNA + SND.WND), and only reading moves it on. L
                   acknowledged 110528  window     0   edge 110528
 
 Some things cannot be seen from here. The first 45 kB that a client with a usual buffer (128 KiB, of which a window is half) does
-not read still move the edge: they fill the other half. And a Linux client's kernel makes the buffer larger, whether anybody reads or
-not, as long as what comes are small pieces, up to its own bound of some megabytes (`tcp_rmem`): tokens of 80 bytes at 4 kB/s are
+not read still move the edge: they fill the other half. And a Linux client's kernel makes the buffer larger, whether anybody reads
+or not, as long as what comes are small pieces, up to its own bound of some megabytes (`tcp_rmem`): tokens of 80 bytes at 4 kB/s are
 all acknowledged, with an open window, for many minutes. Nothing of them waits on our side. With pieces of 400 bytes at 40 kB/s the
 edge stands after four seconds.
 """
