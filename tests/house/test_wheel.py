@@ -66,7 +66,7 @@ def test_the_wheel_works_in_a_clean_environment(wheel: Path, tmp_path: Path) -> 
     call(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path)
     shown = call(python, "-I", "-W", "error", "-c", USE, cwd=tmp_path).splitlines()
     assert ["['a', 'b']", "stop"] == shown[:2]
-    assert "pip install 'streamkit-ai[demo]'" in shown[2]
+    assert "pip install 'streamkit-ai[starlette]'" in shown[2]
     script = python.with_name("streamkit-ai")
     version = wheel.name.split("-")[1]
     assert f"streamkit-ai {version}\n" == call(script, "--version", cwd=tmp_path)

@@ -146,9 +146,9 @@ async def test_it_works_behind_middleware_and_leaving_closes_the_source(middlewa
 async def test_a_missing_starlette_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "streamkit.integrations.starlette")
     monkeypatch.setitem(sys.modules, "starlette", None)
-    with pytest.raises(sk.MissingExtra, match=r"needs starlette: pip install 'streamkit-ai\[demo\]'") as caught:
+    with pytest.raises(sk.MissingExtra, match=r"needs starlette: pip install 'streamkit-ai\[starlette\]'") as caught:
         __import__("streamkit.integrations.starlette")
-    assert "demo" == caught.value.extra
+    assert "starlette" == caught.value.extra
 
 
 async def test_a_module_that_is_there_and_misses_another_is_no_missing_extra(
