@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from event_loops import asyncio_only
+from grpc_pair import anyio_backend, on_asyncio, one_event_loop  # noqa: F401  # fixtures
 
 import streamkit as sk
 from streamkit.clients.grpc_client import GrpcClient, Stop, Turned
@@ -67,15 +68,13 @@ def said(*events: Event) -> bytes:
     return wire().events(events)
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_ok_with_a_finish_is_an_end() -> None:
     async with foreign([said(TextDelta("a"), Finish("length"))]) as client:
         assert [TextDelta("a"), Finish("length")] == await client.stream("x").collect()
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 @pytest.mark.parametrize(
     "messages",
     [[], [said(TextDelta("a"))], [said(TextDelta("a"), TextDelta("b", 0, 1), Finish())]],
@@ -109,8 +108,7 @@ STATUSES = [
 ]
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
 async def test_every_status_of_grpc_is_an_error_of_ours_with_what_came(status: str, kind: type[StreamkitError]) -> None:
     async with foreign([said(TextDelta("a"))], status) as client:
@@ -126,8 +124,7 @@ def test_every_status_of_grpc_is_known_by_its_number() -> None:
     assert {code.name: code.value[0] for code in grpc.StatusCode} == dict(STATUS_NUMBERS)
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_a_message_that_is_none_is_a_remote_protocol_error() -> None:
     async with foreign([said(TextDelta("a")), b"\xff\xff\xff"]) as client:
         with pytest.raises(RemoteProtocolError) as caught:
@@ -135,8 +132,7 @@ async def test_a_message_that_is_none_is_a_remote_protocol_error() -> None:
     assert "a" == caught.value.partial.text  # type: ignore[attr-defined]
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_nobody_there_is_overloaded_and_may_be_tried_again() -> None:
     async with GrpcClient("127.0.0.1:1") as client:
         for asking in (client.stream("x").collect(), client.complete("x"), client.send(["x"]), client.cancel("x")):
@@ -145,24 +141,21 @@ async def test_nobody_there_is_overloaded_and_may_be_tried_again() -> None:
             assert caught.value.retryable
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_waiting_for_a_server_ends_with_the_deadline() -> None:
     async with GrpcClient("127.0.0.1:1", wait_for_ready=True, deadline=0.2) as client:
         with pytest.raises(StreamTimeout):
             await client.complete("x")
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_a_stream_can_be_run_again_and_asks_again() -> None:
     async with foreign([said(TextDelta("a"), Finish())]) as client:
         stream = client.stream("x")
         assert ["a", "a"] == [await stream.join(), await stream.join()]
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_a_channel_that_was_given_stays_open() -> None:
     async with foreign([said(TextDelta("a"), Finish())]) as client, grpc_aio.insecure_channel(client._peer) as channel:
         for _ in range(2):
@@ -170,8 +163,7 @@ async def test_a_channel_that_was_given_stays_open() -> None:
                 assert "a" == await other.stream("x").join()
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_a_failing_source_of_input_is_what_the_caller_sees() -> None:
     from streamkit.sinks.grpc.serving import GrpcServer
 
@@ -188,8 +180,7 @@ async def test_a_failing_source_of_input_is_what_the_caller_sees() -> None:
             await client.converse([object()]).collect()
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 @pytest.mark.parametrize("method", ["send", "converse"])
 async def test_a_stray_cancellation_of_the_input_is_an_interruption_and_no_wait_without_end(method: str) -> None:
     from streamkit.sinks.grpc.serving import GrpcServer
@@ -206,8 +197,7 @@ async def test_a_stray_cancellation_of_the_input_is_an_interruption_and_no_wait_
                 await (client.send(typed()) if method == "send" else client.converse(typed()).collect())
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_a_source_of_input_that_is_being_closed_is_not_cancelled_when_the_answer_is_there() -> None:
     from streamkit.sinks.grpc.serving import GrpcServer
 
@@ -238,8 +228,7 @@ async def test_a_source_of_input_that_is_being_closed_is_not_cancelled_when_the_
     assert ["whole"] == closed
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 async def test_a_source_of_input_that_swallows_a_cancel_is_cancelled_again() -> None:
     from streamkit.sinks.grpc.serving import GrpcServer
 
@@ -260,8 +249,7 @@ async def test_a_source_of_input_that_swallows_a_cancel_is_cancelled_again() -> 
     assert 2 == swallowed
 
 
-@pytest.mark.anyio
-@asyncio_only
+@on_asyncio
 @pytest.mark.parametrize("method", ["stream", "complete", "send", "converse"])
 async def test_a_client_that_is_closed_by_another_task_is_an_interruption_and_no_cancelled_task(method: str) -> None:
     from streamkit.sinks.grpc.serving import GrpcServer
@@ -402,3 +390,13 @@ def test_other_languages_read_the_details_as_googles_own_types() -> None:
     assert "type.googleapis.com/google.rpc.RetryInfo" == retry.type_url
     delay = parsed("RetryInfo", retry.value).retry_delay
     assert (2, 500_000_000) == (delay.seconds, delay.nanos)
+
+
+@pytest.mark.parametrize("letter", ["é", "%", "x", "\U0001f600"])
+def test_trailers_are_smaller_than_what_peers_may_refuse_at_random(letter: str) -> None:
+    outcome = Outcome("error", "error", letter * 50_000, True, 1e9, "c" * 16)
+    status, message = status_of(outcome)
+    trailers = trailers_of(outcome, status, message, last_token="t" * 28)
+    encoded = [len(value) * 4 // 3 if isinstance(value, bytes) else len(value) for _, value in trailers]
+    assert len(quote(message)) + sum(encoded) + 64 * len(trailers) < 8192
+    assert message and not message.strip(letter)

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
+import pytest
+from event_loops import ASYNCIO_LOOPS
+
 from streamkit.clients.grpc_client import GrpcClient
 from streamkit.sinks.grpc.servicer import GrpcHandler, StreamsServicer
 from streamkit.sinks.grpc.serving import GrpcServer
@@ -16,9 +19,27 @@ from streamkit.sinks.grpc.serving import GrpcServer
 grpc: Any = import_module("grpc")
 grpc_aio: Any = import_module("grpc.aio")
 
-__all__ = ["Told", "grpc", "grpc_aio", "pair", "until"]
+__all__ = ["Told", "anyio_backend", "grpc", "grpc_aio", "on_asyncio", "one_event_loop", "pair", "until"]
 
 LIMIT_S = 20.0
+
+
+# All event loops of a process share one queue of gRPC's, out of which one of them may be handed what belongs to another that is
+# closed already. So all tests of a module run in the same one, which imports these two fixtures.
+@pytest.fixture(scope="module")
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+async def one_event_loop(anyio_backend: object) -> AsyncIterator[None]:
+    yield
+
+
+def on_asyncio(test: Any) -> Any:
+    """A test of what grpc.aio does: on asyncio's event loops, one after the other."""
+    test = pytest.mark.usefixtures("one_event_loop")(pytest.mark.anyio(test))
+    return pytest.mark.parametrize("anyio_backend", ASYNCIO_LOOPS, indirect=True)(test)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from event_loops import ASYNCIO_LOOPS
-from grpc_pair import grpc_aio, pair, until
+from grpc_pair import anyio_backend, grpc_aio, on_asyncio, one_event_loop, pair, until  # noqa: F401  # fixtures
 
 import streamkit as sk
 from streamkit.clients.grpc_client import GrpcClient
@@ -23,14 +23,13 @@ from streamkit.sinks.grpc.servicer import StreamsServicer
 from streamkit.sinks.grpc.serving import GrpcServer
 
 pytestmark = pytest.mark.anyio
-asyncio_loops = pytest.mark.parametrize("anyio_backend", ASYNCIO_LOOPS, indirect=True)
 
 
 def answer(request: Any) -> list[str]:
     return ["Hello"]
 
 
-@asyncio_loops
+@on_asyncio
 @pytest.mark.parametrize("service", ["", SERVICE])
 async def test_health_serves_and_turns_when_the_server_drains(service: str) -> None:
     messages: Any = import_module("grpc_health.v1.health_pb2")
@@ -43,7 +42,7 @@ async def test_health_serves_and_turns_when_the_server_drains(service: str) -> N
         watching.cancel()
 
 
-@asyncio_loops
+@on_asyncio
 async def test_reflection_tells_our_service_and_its_messages() -> None:
     messages: Any = import_module("grpc_reflection.v1alpha.reflection_pb2")
     stubs: Any = import_module("grpc_reflection.v1alpha.reflection_pb2_grpc")
@@ -65,7 +64,7 @@ async def test_reflection_tells_our_service_and_its_messages() -> None:
     assert ["streamkit.v1", "streamkit.v1", "grpc.health.v1"] == list(found.values())
 
 
-@asyncio_loops
+@on_asyncio
 async def test_a_server_serves_once() -> None:
     server = GrpcServer(answer)
     async with server:
@@ -74,7 +73,7 @@ async def test_a_server_serves_once() -> None:
     await server.drain()
 
 
-@asyncio_loops
+@on_asyncio
 async def test_an_address_that_is_taken_is_said_when_it_is_opened() -> None:
     async with GrpcServer(answer) as server:
         with pytest.raises((OSError, RuntimeError)):
@@ -82,7 +81,7 @@ async def test_an_address_that_is_taken_is_said_when_it_is_opened() -> None:
                 raise AssertionError("two servers on one port")
 
 
-@asyncio_loops
+@on_asyncio
 async def test_more_calls_than_the_bound_are_refused() -> None:
     sender, source = sk.channel(4)
     async with pair(lambda request: source, max_calls=1) as (_, client):
@@ -93,7 +92,7 @@ async def test_more_calls_than_the_bound_are_refused() -> None:
                 await client.stream("y").collect()
 
 
-@asyncio_loops
+@on_asyncio
 async def test_services_of_ones_own_stand_beside_ours() -> None:
     grpc: Any = import_module("grpc")
 
@@ -157,7 +156,7 @@ def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch: pytest.Mon
         assert "streamkit-ai[grpc]" in str(caught.value)
 
 
-@asyncio_loops
+@on_asyncio
 async def test_a_client_that_does_not_read_holds_up_neither_its_source_nor_the_end() -> None:
     given = closed = 0
 

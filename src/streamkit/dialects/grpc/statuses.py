@@ -106,6 +106,8 @@ _OF_HTTP: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 
+# Bytes of a message. It travels twice, once with three bytes for one, and from 8 KiB on a peer may refuse trailers at random
+# (gRPC's soft limit of metadata).
 _LONGEST: Final = 1000
 _DOMAIN: Final = b"streamkit"
 _TYPES: Final = b"type.googleapis.com/google.rpc."
@@ -120,7 +122,7 @@ def status_of(outcome: Outcome) -> tuple[str, str]:
     >>> status_of(outcome_of(RateLimitError("secret")))
     ('RESOURCE_EXHAUSTED', 'Too many requests. Try again later.')
     """
-    message = without_surrogates(outcome.message)[:_LONGEST]
+    message = without_surrogates(outcome.message).encode()[:_LONGEST].decode("utf-8", "ignore")
     if not outcome.failed:
         return "OK", message
     return _STATUSES.get(outcome.code, "INTERNAL"), message
