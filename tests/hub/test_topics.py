@@ -198,6 +198,7 @@ async def test_what_is_noted_of_ages_stays_within_the_bounds_of_the_topic(clock:
         for number in range(500):
             await topic.publish(str(number))
         assert topic._log is not None
+        assert topic._log._ages is not None
         assert len(topic._log._ages) < 20
 
 

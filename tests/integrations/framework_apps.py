@@ -28,7 +28,7 @@ from streamkit.integrations.fastapi import StreamResponse as FastapiChunks
 from streamkit.integrations.litestar import EventStreamResponse as LitestarEvents
 from streamkit.integrations.litestar import StreamResponse as LitestarChunks
 from streamkit.integrations.mounting import Mounts
-from streamkit.sinks import draining
+from streamkit.sinks.life import draining
 
 SECRET = "sk-SECRET /etc/passwd"
 HEARTBEAT = 0.05  # of endless ones: all that tells a WSGI server that its client has left

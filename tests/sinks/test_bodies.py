@@ -13,7 +13,7 @@ import streamkit as sk
 from streamkit.dialects.own_frames import mapping
 from streamkit.flow.tasks import current_backend
 from streamkit.sinks.bodies import BlockingBody, Body
-from streamkit.sinks.draining import standing_drain
+from streamkit.sinks.life.draining import standing_drain
 from streamkit.testing import VirtualClock, assert_no_leaks, timed
 from streamkit.wire.inflate import inflater_for
 

@@ -13,9 +13,9 @@ from asgi_client import App, Client, Message
 
 from streamkit import ConfigError
 from streamkit.sinks import sse
-from streamkit.sinks.addresses import networks, peer_address
 from streamkit.sinks.connections import Connection, Connections, connection_in
-from streamkit.sinks.limits import network_of
+from streamkit.sinks.life.addresses import networks, peer_address
+from streamkit.sinks.life.limits import network_of
 from streamkit.sinks.refusals import Refused
 from streamkit.testing import VirtualClock
 

@@ -13,7 +13,7 @@ from asgi_client import Client
 from streamkit.flow.tasks import current_backend
 from streamkit.sinks import sse
 from streamkit.sinks.connections import Connection, Connections, connection_in
-from streamkit.sinks.stop_signals import StopSignals
+from streamkit.sinks.life.stop_signals import StopSignals
 from streamkit.testing import VirtualClock
 
 pytestmark = pytest.mark.anyio

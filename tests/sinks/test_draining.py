@@ -19,10 +19,10 @@ from streamkit.dialects.native import NativeDecoder
 from streamkit.errors import ConfigError, StreamDraining
 from streamkit.flow.tasks import current_backend
 from streamkit.sinks import sse
-from streamkit.sinks.alarms import alarms_of
 from streamkit.sinks.chats import ChatRoutes
 from streamkit.sinks.connections import Connection, Connections, connection_in
-from streamkit.sinks.draining import Drain, standing_drain
+from streamkit.sinks.life.alarms import alarms_of
+from streamkit.sinks.life.draining import Drain, standing_drain
 from streamkit.sinks.resuming import HubResponse
 from streamkit.testing import VirtualClock
 

@@ -10,7 +10,7 @@ import pytest
 from event_loops import asyncio_only
 
 from streamkit.flow.tasks import current_backend
-from streamkit.sinks.interrupts import interrupt_for
+from streamkit.sinks.life.interrupts import interrupt_for
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 
 from streamkit.flow.tasks import current_backend
-from streamkit.sinks.stop_signals import StopSignals
+from streamkit.sinks.life.stop_signals import StopSignals
 
 pytestmark = pytest.mark.anyio
 

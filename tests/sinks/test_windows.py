@@ -13,7 +13,7 @@ import pytest
 
 from streamkit.sinks import sse
 from streamkit.sinks.connections import Connections
-from streamkit.sinks.windows import Edge
+from streamkit.sinks.life.windows import Edge
 from streamkit.testing import VirtualClock
 
 pytestmark = pytest.mark.anyio

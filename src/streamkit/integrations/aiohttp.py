@@ -25,8 +25,8 @@ from streamkit.flow.plan import check_callable
 from streamkit.flow.tasks import current_backend
 from streamkit.integrations.bridging import App, http_scope
 from streamkit.sinks import http, sse
-from streamkit.sinks.alarms import Alarm, alarms_of
 from streamkit.sinks.asgi_types import Message
+from streamkit.sinks.life.alarms import Alarm, alarms_of
 from streamkit.sinks.responding import ResponseOptions, Streamable, StreamOptions
 
 require("aiohttp", extra="aiohttp", wanted_by="streamkit.integrations.aiohttp")
@@ -155,7 +155,7 @@ async def _answer(request: web.Request, app: App, prefix: str = "") -> web.Strea
 class _Exchange:
     """The two callables of ASGI over one request of aiohttp's.
 
-    `streamkit.sinks.breaking` finds the transport here.
+    `streamkit.sinks.life.breaking` finds the transport here.
     """
 
     def __init__(self, request: web.Request) -> None:

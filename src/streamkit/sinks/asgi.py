@@ -22,9 +22,9 @@ Who does what, and when:
 - A beat is a task of its own, alive for one send. It starts only while the producer waits for the
   source, and the producer lets it finish before it sends. So the usual path takes no lock: it reads
   one flag and the time per write.
-- All responses of an event loop share one timer (`alarms`), which looks what has happened since: a write costs no timer.
+- All responses of an event loop share one timer (`life.alarms`), which looks what has happened since: a write costs no timer.
 - The process stops: the pull is called off, the source is closed, and the client is told "draining" with its last id. A write
-  that is under way is waited for; who has not taken it half a second later is broken off (`draining`).
+  that is under way is waited for; who has not taken it half a second later is broken off (`life.draining`).
 - The headers wait for the first item, so that an early failure is a real status; but no longer than
   one heartbeat, because a proxy that sees no byte gives up.
 - After a failure of the source the call returns normally: it was logged, and the client was told. Where the
@@ -49,15 +49,15 @@ from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.runs import Run
 from streamkit.flow.streams import Stream
 from streamkit.flow.tasks import Backend, Task, Timer, current_backend
-from streamkit.sinks.alarms import Alarm, alarms_of
 from streamkit.sinks.asgi_types import Message, RawHeaders, Receive, Scope, Send
-from streamkit.sinks.breaking import break_off, break_off_if_stuck, hold_back
 from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
-from streamkit.sinks.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.failures import LOGGER, refusal_of, report
-from streamkit.sinks.interrupts import interrupt_for
-from streamkit.sinks.windows import Edge
+from streamkit.sinks.life.alarms import Alarm, alarms_of
+from streamkit.sinks.life.breaking import break_off, break_off_if_stuck, hold_back
+from streamkit.sinks.life.draining import Drain, has_standing_drain, standing_drain
+from streamkit.sinks.life.interrupts import interrupt_for
+from streamkit.sinks.life.windows import Edge
 
 __all__ = ["SEND_TIMEOUT", "Exchange", "Message", "RawHeaders", "Receive", "Scope", "Send"]
 

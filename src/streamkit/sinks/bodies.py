@@ -13,7 +13,7 @@ Who does what:
     ...
     aclose(), or the end          source closed, then the last chunk
 
-When the process stops, the client is told "draining" like that of any other response (`draining`), and the source is closed.
+When the process stops, the client is told "draining" like that of any other response (`life.draining`), and the source is closed.
 
 A chunk is never empty: some servers end a body with one. A failure is told in the words of the format and never raised; where
 the format has none, StreamInterrupted is raised behind the last chunk, on which a server breaks the transfer off.
@@ -35,11 +35,11 @@ from streamkit.flow.runs import Run
 from streamkit.flow.streams import stream as stream_of
 from streamkit.operators.timing import heartbeat as heartbeat_op
 from streamkit.sinks.compression import compressor, negotiated, offered
-from streamkit.sinks.draining import standing_drain
 from streamkit.sinks.failures import Refusal, refusal_of, report
 from streamkit.sinks.headers import merge_headers
 from streamkit.sinks.http import writer_of
-from streamkit.sinks.interrupts import interrupt_for
+from streamkit.sinks.life.draining import standing_drain
+from streamkit.sinks.life.interrupts import interrupt_for
 from streamkit.sinks.responding import Options, ResponseOptions, Streamable, StreamOptions, own_headers
 
 __all__ = ["BlockingBody", "Body", "BodyOptions"]

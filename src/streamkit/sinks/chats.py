@@ -49,13 +49,13 @@ from streamkit.hub.producing import OnDisconnect
 from streamkit.hub.reading import Policy
 from streamkit.sinks.asgi import Receive, Scope, Send
 from streamkit.sinks.compression import Compress, compressed_for
-from streamkit.sinks.draining import Drain
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.headers import HeadersLike
+from streamkit.sinks.life.draining import Drain
+from streamkit.sinks.life.stop_signals import StopSignals
 from streamkit.sinks.refusals import Refused, refuse, send_json
 from streamkit.sinks.resuming import Delivery, send_refusal, token_of
 from streamkit.sinks.sse import Streamable
-from streamkit.sinks.stop_signals import StopSignals
 
 __all__ = ["ChatHandler", "ChatRequest", "ChatRoutes", "Refused"]
 

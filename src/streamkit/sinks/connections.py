@@ -20,7 +20,7 @@ When the process gets SIGTERM, `/readyz` says so first; with `notice`, all goes 
 balancer sees it, and the server itself is only told afterwards. Then nothing new is let in. What runs has `drain` seconds to end by
 itself. Then whoever asked for it by `on_drain` is told: our responses end with "draining" and the last id that they gave, and close
 their sources. Who has not left half a second later is cancelled, and its connection broken off. So the process is through
-after `notice`, `drain` and one second. See `streamkit.sinks.draining`.
+after `notice`, `drain` and one second. See `streamkit.sinks.life.draining`.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from streamkit.errors import ConfigError
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.plan import check_callable, check_count, check_seconds
 from streamkit.flow.tasks import Backend, Timer, current_backend
-from streamkit.sinks.addresses import networks, peer_address
 from streamkit.sinks.asgi_types import Message, Receive, Scope, Send
-from streamkit.sinks.breaking import break_off, break_off_if_stuck
-from streamkit.sinks.draining import GRACE, Drain
 from streamkit.sinks.failures import LOGGER
-from streamkit.sinks.interrupts import Interrupt, interrupt_for
-from streamkit.sinks.limits import Limits
+from streamkit.sinks.life.addresses import networks, peer_address
+from streamkit.sinks.life.breaking import break_off, break_off_if_stuck
+from streamkit.sinks.life.draining import GRACE, Drain
+from streamkit.sinks.life.interrupts import Interrupt, interrupt_for
+from streamkit.sinks.life.limits import Limits
+from streamkit.sinks.life.stop_signals import StopSignals
 from streamkit.sinks.refusals import Refused, refuse, send_json
-from streamkit.sinks.stop_signals import StopSignals
 
 __all__ = ["App", "Connection", "Connections", "KeyOf", "connection_in"]
 
@@ -165,7 +165,7 @@ class Connections:
             once; the log says so.
         send_timeout: Seconds after which a client that takes nothing is given up by our responses: its source is closed and the
             connection broken off. Half of it where its kernel takes what it does not read, and that can be seen (see
-            `streamkit.sinks.windows`). None waits for ever.
+            `streamkit.sinks.life.windows`). None waits for ever.
         health, ready: Paths that are answered here; None for none. `health` is 200 as long as the process answers at all,
             `ready` is 503 once it is told to stop.
 
@@ -175,7 +175,7 @@ class Connections:
     It belongs to one event loop at a time. As ASGI's outermost layer it is told of the server's shutdown; used without one
     (`admit` alone), close it: `async with connections:`.
 
-    Memory: a `Connection` for each that is open; the counts of `streamkit.sinks.limits`.
+    Memory: a `Connection` for each that is open; the counts of `streamkit.sinks.life.limits`.
     Raises:
         ConfigError, TypeError: arguments that cannot work, at the call.
 

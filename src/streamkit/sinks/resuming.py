@@ -37,10 +37,10 @@ from streamkit.hub.tokens import parse_token
 from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.codec import dialect_of
 from streamkit.sinks.compression import Compress, check_compress, compressed_for
-from streamkit.sinks.draining import Drain
 from streamkit.sinks.encodings import HubCodec, NothingMore
 from streamkit.sinks.failures import refusal_of, report
 from streamkit.sinks.headers import HeadersLike, merge_headers
+from streamkit.sinks.life.draining import Drain
 from streamkit.sinks.sse import check_status, own_headers
 
 __all__ = ["Delivery", "DeliveryOptions", "HubResponse", "send_nothing", "send_refusal", "token_of"]

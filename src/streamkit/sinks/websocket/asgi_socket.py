@@ -5,7 +5,7 @@ and one task that sends them: what is in the queue, or being sent, is pending. A
 
 ASGI has no pings: the server sends them (`--ws-ping-interval` of uvicorn, `websocket_ping_interval` of hypercorn), and closes the
 connection of a client that does not answer. It has no way to drop a connection either; see
-`streamkit.sinks.breaking`.
+`streamkit.sinks.life.breaking`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from streamkit.flow.tasks import Task, current_backend
 from streamkit.sinks.asgi_types import Message, Receive, Send
-from streamkit.sinks.breaking import break_off
 from streamkit.sinks.failures import LOGGER
+from streamkit.sinks.life.breaking import break_off
 from streamkit.sinks.websocket.sockets import Outgoing, SocketClosed
 
 __all__ = ["AsgiSocket"]

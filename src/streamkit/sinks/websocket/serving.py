@@ -38,8 +38,8 @@ from streamkit.hub.hub import Hub
 from streamkit.hub.producing import OnDisconnect
 from streamkit.sinks.asgi_types import Receive, Scope, Send
 from streamkit.sinks.connections import connection_in
-from streamkit.sinks.draining import standing_drain
 from streamkit.sinks.failures import refusal_of, report
+from streamkit.sinks.life.draining import standing_drain
 from streamkit.sinks.refusals import Refused, refuse
 from streamkit.sinks.safety.origins import check_origins, header_of, origin_allowed
 from streamkit.sinks.websocket.asgi_socket import AsgiSocket
@@ -131,7 +131,7 @@ class WebSocketRoutes:
         hub: Where the streams are.
 
     When the process is told to stop (SIGTERM), clients are told "draining" with their tokens and closed with 1001, as
-    `streamkit.sinks.draining` has it; a `Connections` around the application says when.
+    `streamkit.sinks.life.draining` has it; a `Connections` around the application says when.
 
     Memory: per connection `max_pending_bytes` and a message, a task per stream that it reads, and the server's own.
     Cancellation: of a connection's task ends it; what becomes of its answers says `on_disconnect`.

@@ -43,7 +43,7 @@ from streamkit.hub.hub import Hub
 from streamkit.hub.permissions import Action
 from streamkit.hub.tokens import parse_token
 from streamkit.sinks.failures import LOGGER
-from streamkit.sinks.interrupts import interrupt_for
+from streamkit.sinks.life.interrupts import interrupt_for
 from streamkit.sinks.refusals import Refused
 from streamkit.sinks.websocket.generations import Generations
 from streamkit.sinks.websocket.limits import ACK_EVERY, Limits, Rate

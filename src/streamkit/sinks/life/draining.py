@@ -19,7 +19,7 @@ import anyio
 from streamkit.flow.clock import Clock
 from streamkit.flow.tasks import Backend, Timer
 from streamkit.sinks.failures import LOGGER
-from streamkit.sinks.stop_signals import StopSignals
+from streamkit.sinks.life.stop_signals import StopSignals
 
 __all__ = ["CUT_AFTER", "GRACE", "Drain", "Member", "StandingDrain", "has_standing_drain", "standing_drain"]
 

@@ -25,7 +25,7 @@ import sys
 from typing import Final, Protocol
 
 from streamkit.sinks.asgi_types import Send
-from streamkit.sinks.breaking import socket_of
+from streamkit.sinks.life.breaking import socket_of
 
 __all__ = ["Edge", "HasOptions"]
 
