@@ -309,6 +309,26 @@ async def test_sigterm_tells_every_open_stream_with_or_without_connections(
     await connections.aclose()
 
 
+async def test_a_signal_that_comes_while_the_first_bytes_are_sent_is_not_missed(clock: VirtualClock, server: Server) -> None:
+    source, client = Source(clock), Client(on_send=lambda number: signal.raise_signal(signal.SIGTERM) if number == 1 else None)
+    with anyio.fail_after(10):
+        await client.call(sse.Response(source))
+    assert ([signal.SIGTERM], 1) == (server.got, source.closed)
+    assert "draining" == last_of(client)["code"]
+    await clock.sleep(2.0)
+
+
+async def test_a_signal_that_came_before_the_first_bytes_is_a_status(clock: VirtualClock, server: Server) -> None:
+    other, client = Client(), Client()
+    drain = standing_drain(current_backend(), clock)
+    drain.begin(0.0, clock)  # told, and the response does not know of it when it starts
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call, sse.Response(Source(clock)))
+        tasks.start_soon(other.call, sse.Response(Source(clock)))
+    assert [503, 503] == [client.status, other.status]
+    await clock.sleep(2.0)
+
+
 async def test_a_server_that_would_close_websockets_with_1012_is_told_when_they_have_said_draining(
     clock: VirtualClock, server: Server
 ) -> None:

@@ -231,7 +231,7 @@ class Exchange:
     def _settle_soon(self) -> asyncio.Handle | None:
         """Have `_settle` called once the producer waits for anything.
 
-        A response that has all its items at hand is over before that, and needs nobody to watch it: that is most of what such a one
+        A response that has all its items at hand is over before that, and needs nobody to watch it: that is much of what such a one
         costs (bench_sinks).
         """
         if self._connection is not None or self._drain is not None or has_standing_drain(self._backend):
@@ -323,6 +323,10 @@ class Exchange:
     async def _begin(self) -> bytes:
         """Send the headers, if that has not happened; give what goes before the first item."""
         if not self._started:
+            if self._leave is None:  # whoever has seen a byte may count on being told
+                self._leave = self._join()
+                if self._leaving is not None:  # it is the end already, and nothing has been said: called off here
+                    await self._backend.checkpoint()
             self._started = True
             await self._deliver({"type": "http.response.start", "status": self._status, "headers": self._headers})
         return self._codec.open()
