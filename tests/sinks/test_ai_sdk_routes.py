@@ -139,7 +139,7 @@ async def test_a_dialect_that_replays_is_one_line_away() -> None:
 
 
 async def test_a_store_that_is_away_is_no_empty_chat(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def look(id: str, *, asked: object) -> None:
+    async def look(id: str, *, asked: object, action: str) -> None:
         raise StoreError("away")
 
     async with ChatRoutes(answer, dialect="ai-sdk", id=chat_of) as routes:
