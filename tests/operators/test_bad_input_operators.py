@@ -32,7 +32,6 @@ LATER = {
     "LIM-06": "overload is a server's: admission control comes with the performance rooms",
     "LIM-07": "classes of priority come with the scheduler of the performance rooms",
     "LIM-08": "an adaptive limit of concurrency comes with the performance rooms",
-    "LIM-10": "the gRPC sink comes with the other transports",
 }
 
 

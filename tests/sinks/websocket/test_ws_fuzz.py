@@ -9,6 +9,7 @@ import json
 import random
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -235,12 +236,18 @@ def test_the_memory_of_the_server_returns_to_what_it_was(server: Running) -> Non
         converse(server, seed)
     tracemalloc.start()
     try:
-        before = held()
-        for seed in range(2_000, 2_016):
-            converse(server, seed)
-        wait_until(lambda: held() - before < 200_000)
+        # The process is not this server's alone, and something else in it may be made once: what leaks does so in each round.
+        grown: list[int] = []
+        while len(grown) < 4 and not (grown and grown[-1] < 200_000):
+            before = held()
+            for seed in range(2_000, 2_016):
+                converse(server, seed)
+            with suppress(AssertionError):
+                wait_until(lambda before=before: held() - before < 200_000, 4)
+            grown.append(held() - before)
     finally:
         tracemalloc.stop()
+    assert grown[-1] < 200_000, grown
 
 
 @pytest.mark.parametrize(
