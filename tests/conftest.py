@@ -21,6 +21,10 @@ from streamkit.testing import VirtualClock
 
 CI = os.environ.get("STREAMKIT_CI") == "1"
 
+# Tests start servers as processes, and some run gRPC in this one: its handlers of forks start threads between fork and exec, which
+# at times abort the new process. Nobody here uses gRPC behind a fork. Read when gRPC is imported, which the test modules do.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
 # Servers and clients that tests of several folders stand on: there whichever of them is run alone.
 sys.path += [str(Path(__file__).parent / folder) for folder in ("sinks", "web")]
 
