@@ -1029,7 +1029,8 @@ async def test_a_start_of_a_name_that_is_somebody_elses_is_refused_whatever_was_
                 with pytest.raises(UnknownStream):
                     await hub.start("a", ["mine"], owner=owner, if_exists=asked)
         assert "running" == (await hub.status("a", owner="ada")).state
-    assert 1 == source.closed
+        await turns()
+    assert (1, 1) == (source.runs, source.closed)
 
 
 class Asked:
