@@ -30,14 +30,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import cached_property
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, cast, overload
-from urllib.parse import parse_qsl, quote
+from typing import Any, Final, Literal, Self, TypeAlias, cast
+from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 import anyio
-import msgspec
 
 from streamkit.dialects.protocol import Dialect
 from streamkit.errors import ConfigError, StreamBusy, UnknownStream
@@ -54,19 +52,18 @@ from streamkit.sinks.headers import HeadersLike
 from streamkit.sinks.life.draining import Drain
 from streamkit.sinks.life.stop_signals import StopSignals
 from streamkit.sinks.refusals import Refused, refuse, send_json
+from streamkit.sinks.request_parts import RequestParts
 from streamkit.sinks.resuming import Delivery, send_refusal, token_of
 from streamkit.sinks.sse import Streamable
 
 __all__ = ["ChatHandler", "ChatRequest", "ChatRoutes", "Refused"]
-
-T = TypeVar("T")
 
 _LONGEST_ID: Final = 200
 # Seconds after which readers are told to end who have not come to the end that the hub gave their streams.
 _BEHIND_THE_HUB: Final = 0.25
 
 
-class ChatRequest:
+class ChatRequest(RequestParts):
     """An HTTP request, as handlers of `ChatRoutes` get it.
 
     Attributes:
@@ -76,51 +73,20 @@ class ChatRequest:
         query: The fields of the query; of several of one name the last.
         body: All of it, as it came; empty on all routes but the start.
         scope: What ASGI has of it, with whatever middleware has left there ("user", "session", "state" ...).
+
+    >>> ChatRequest({"type": "http"}, "/", b'{"prompt": "Hi"}').json()["prompt"]
+    'Hi'
     """
 
     def __init__(self, scope: Scope, path: str, body: bytes = b"") -> None:
-        self.scope = scope
+        super().__init__(scope, body)
         self.method = str(scope.get("method", "GET")).upper()
         self.path = path
-        self.body = body
 
-    @cached_property
-    def headers(self) -> Mapping[str, str]:
+    @property
+    def body(self) -> bytes:
         """See the class."""
-        found: dict[str, str] = {}
-        for raw_name, raw_value in cast("Iterable[tuple[bytes, bytes]]", self.scope.get("headers", ())):
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            found[name] = f"{found[name]}, {value}" if name in found else value
-        return MappingProxyType(found)
-
-    @cached_property
-    def query(self) -> Mapping[str, str]:
-        """See the class."""
-        raw = cast("bytes", self.scope.get("query_string", b""))
-        try:
-            return MappingProxyType(dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=1000)))
-        except ValueError:
-            raise Refused(400, "The query has too many fields.") from None
-
-    @overload
-    def json(self, /) -> Any: ...  # JSON has no type that a checker could know
-    @overload
-    def json(self, type: type[T], /) -> T: ...
-    def json(self, type: Any = Any, /) -> Any:
-        """The body as JSON: of any shape, or of a type that msgspec knows (a Struct, a dataclass, `dict[str, int]` ...).
-
-        Raises:
-            Refused: 400, where it is none, or of another shape.
-
-        >>> ChatRequest({"type": "http"}, "/", b'{"prompt": "Hi"}').json()["prompt"]
-        'Hi'
-        """
-        try:
-            return msgspec.json.decode(self.body, type=type)
-        except msgspec.ValidationError as error:
-            raise Refused(400, f"The body has not the right shape: {error}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Refused(400, "The body is not JSON.") from None
+        return self._body
 
     def __repr__(self) -> str:
         return f"<ChatRequest {self.method} {self.path!r:.80}, {len(self.body)} bytes>"

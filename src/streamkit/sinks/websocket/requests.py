@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
-from types import MappingProxyType
-from typing import Any, Final, TypeVar, cast, overload
-from urllib.parse import parse_qsl, unquote, unquote_plus
-
-import msgspec
+from collections.abc import Iterable
+from typing import Any, Final, cast
+from urllib.parse import unquote, unquote_plus
 
 from streamkit.sinks.asgi_types import Scope
-from streamkit.sinks.refusals import Refused
+from streamkit.sinks.request_parts import RequestParts
 
 __all__ = ["SocketRequest", "scope_of", "token_of"]
 
-T = TypeVar("T")
 
-
-class SocketRequest:
+class SocketRequest(RequestParts):
     """A client's connection, or one start on it.
 
     Attributes:
@@ -30,39 +24,25 @@ class SocketRequest:
         token: What the client signs in with: of `Authorization: Bearer ...`, or of the query, where the routes take it from there.
         stream: The name that the client chose for its stream, or None.
         input: What the client sent with its start, as JSON gives it: the application's own. None for a connection.
+
+    >>> SocketRequest({}, body=b'{"prompt": "Hi"}').json(dict[str, str])
+    {'prompt': 'Hi'}
     """
+
+    _sent = "input"
 
     def __init__(
         self, scope: Scope, *, owner: str | None = None, stream: str | None = None, body: bytes = b"null", token: str | None = None
     ) -> None:
-        self.scope = scope
+        super().__init__(scope, body)
         self.token = token
         self.owner = owner
         self.stream = stream
-        self._body = body
 
     @property
     def path(self) -> str:
         """See the class."""
         return str(self.scope.get("path", "/"))
-
-    @cached_property
-    def headers(self) -> Mapping[str, str]:
-        """See the class."""
-        found: dict[str, str] = {}
-        for raw_name, raw_value in cast("Iterable[tuple[bytes, bytes]]", self.scope.get("headers", ())):
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            found[name] = f"{found[name]}, {value}" if name in found else value
-        return MappingProxyType(found)
-
-    @cached_property
-    def query(self) -> Mapping[str, str]:
-        """See the class."""
-        raw = cast("bytes", self.scope.get("query_string", b""))
-        try:
-            return MappingProxyType(dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=1000)))
-        except ValueError:
-            raise Refused(400, "The query has too many fields.") from None
 
     @property
     def input(self) -> Any:
@@ -72,26 +52,6 @@ class SocketRequest:
             Refused: 400, for what msgspec takes for no JSON.
         """
         return self.json()
-
-    @overload
-    def json(self, /) -> Any: ...  # JSON has no type that a checker could know
-    @overload
-    def json(self, type: type[T], /) -> T: ...
-    def json(self, type: Any = Any, /) -> Any:
-        """The input, of a type that msgspec knows (a Struct, a dataclass, `dict[str, int]` ...).
-
-        Raises:
-            Refused: 400, where it is of another shape.
-
-        >>> SocketRequest({}, body=b'{"prompt": "Hi"}').json(dict[str, str])
-        {'prompt': 'Hi'}
-        """
-        try:
-            return msgspec.json.decode(self._body, type=type)
-        except msgspec.ValidationError as error:
-            raise Refused(400, f"The input has not the right shape: {error}.") from None
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            raise Refused(400, "The input is not JSON.") from None
 
     def __repr__(self) -> str:
         return f"<SocketRequest {self.path!r:.80}>"
