@@ -15,7 +15,7 @@ import msgspec
 from streamkit.errors import LocalProtocolError
 from streamkit.wire.sse import dump_json
 
-__all__ = ["dump", "escape", "without_surrogates"]
+__all__ = ["dump", "escape", "known", "without_surrogates"]
 
 _encode: Final = msgspec.json.Encoder().encode
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
@@ -54,6 +54,15 @@ def dump(value: object) -> bytes:
             return dump_json(_mended(msgspec.to_builtins(value)))
         except (LocalProtocolError, TypeError, ValueError, OverflowError, RecursionError):
             raise error from None
+
+
+def known(**fields: object) -> dict[str, object]:
+    """The fields that have a value: what nobody said is left out, for it is neither null nor zero.
+
+    >>> known(inputTokens=0, outputTokens=None)
+    {'inputTokens': 0}
+    """
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _mended(value: object) -> object:

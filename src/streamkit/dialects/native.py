@@ -19,7 +19,7 @@ from typing import Final, cast
 
 import msgspec
 
-from streamkit.dialects.json_line import dump
+from streamkit.dialects.json_line import dump, known
 from streamkit.dialects.outcomes import Outcome, error_from_event, outcome_of_event
 from streamkit.dialects.protocol import Dialect, InFrame, OutFrame
 from streamkit.errors import LocalProtocolError, RemoteProtocolError, StreamkitError, StreamTruncated
@@ -232,16 +232,15 @@ class NativeEncoder:
 
 
 def _error(outcome: Outcome) -> dict[str, object]:
-    error: dict[str, object] = {"type": "error", "message": outcome.message, "code": outcome.code}
-    if outcome.retryable:
-        error["retryable"] = True
-    if outcome.retry_after is not None:
-        error["retry_after"] = outcome.retry_after
-    if outcome.correlation_id is not None:
-        error["correlation_id"] = outcome.correlation_id
-    if outcome.last_id is not None:
-        error["last_id"] = outcome.last_id
-    return error
+    return known(
+        type="error",
+        message=outcome.message,
+        code=outcome.code,
+        retryable=outcome.retryable or None,
+        retry_after=outcome.retry_after,
+        correlation_id=outcome.correlation_id,
+        last_id=outcome.last_id,
+    )
 
 
 DIALECT: Final = Dialect("native", "sse", decoder=NativeDecoder, encoder=NativeEncoder)

@@ -33,7 +33,7 @@ from streamkit.errors import (
     StreamTruncated,
     UnknownStream,
 )
-from streamkit.events import ErrorEvent
+from streamkit.events import ErrorEvent, Finish
 
 __all__ = [
     "CANCELLED",
@@ -44,6 +44,7 @@ __all__ = [
     "error_from_event",
     "outcome_of",
     "outcome_of_event",
+    "stopped",
     "to_error_event",
 ]
 
@@ -160,6 +161,15 @@ def outcome_of_event(event: ErrorEvent, *, correlation_id: str | None = None) ->
 def _wait(seconds: float | None) -> float | None:
     """A time that somebody can wait: not a number, endless and negative ones are none."""
     return seconds if seconds is not None and 0 <= seconds < math.inf else None
+
+
+def stopped(outcome: Outcome, finish: Finish | None) -> bool:
+    """Whether the answer was stopped on request: here, or before it came here, which its `Finish` says.
+
+    >>> stopped(CANCELLED, None), stopped(DONE, Finish("cancelled")), stopped(DONE, Finish("stop"))
+    (True, True, False)
+    """
+    return outcome.ending == "cancelled" or (finish is not None and finish.reason == "cancelled")
 
 
 def error_from_event(

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 
 from streamkit.dialects.json_line import dump, escape
-from streamkit.dialects.outcomes import CANCELLED, Outcome, outcome_of_event
+from streamkit.dialects.outcomes import CANCELLED, Outcome, outcome_of_event, stopped
 from streamkit.dialects.own_frames import default_ending
 from streamkit.dialects.protocol import Dialect, OutFrame
 from streamkit.events import ErrorEvent, Event, Finish, TextDelta, Usage
@@ -93,7 +93,7 @@ class PresetEncoder:
         finish, usage = self._finish, self._usage
         if outcome.failed:
             return [default_ending(outcome)]
-        if outcome.ending == "cancelled" or (finish is not None and finish.reason == "cancelled"):
+        if stopped(outcome, finish):
             return [default_ending(CANCELLED)]
         done: dict[str, object] = {"done": True, "reason": "stop" if finish is None else finish.reason}
         counts = {} if usage is None else {name: count for name in _COUNTS if (count := getattr(usage, name)) is not None}

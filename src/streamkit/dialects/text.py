@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streamkit.dialects.json_line import dump, without_surrogates
+from streamkit.dialects.json_line import dump, known, without_surrogates
 from streamkit.dialects.native import NativeDecoder, NativeEncoder
 from streamkit.dialects.outcomes import Outcome, outcome_of_event
 from streamkit.dialects.protocol import Dialect, OutFrame
@@ -134,12 +134,13 @@ def error_fields(outcome: Outcome) -> dict[str, object]:
     >>> error_fields(Outcome("truncated", "truncated", "Cut off.", True))
     {'error': 'Cut off.', 'code': 'truncated', 'retryable': True}
     """
-    fields: dict[str, object] = {"error": outcome.message, "code": outcome.code, "retryable": outcome.retryable}
-    if outcome.retry_after is not None:
-        fields["retry_after"] = outcome.retry_after
-    if outcome.correlation_id is not None:
-        fields["correlation_id"] = outcome.correlation_id
-    return fields
+    return known(
+        error=outcome.message,
+        code=outcome.code,
+        retryable=outcome.retryable,
+        retry_after=outcome.retry_after,
+        correlation_id=outcome.correlation_id,
+    )
 
 
 def _without_marker(text: str) -> list[str]:

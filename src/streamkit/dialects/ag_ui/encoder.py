@@ -29,8 +29,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from streamkit.dialects.ag_ui.signals import STATE_DELTA, STATE_SNAPSHOT, STEP_FINISHED, STEP_STARTED, is_patch
-from streamkit.dialects.json_line import dump, escape
-from streamkit.dialects.outcomes import Outcome, outcome_of_event
+from streamkit.dialects.json_line import dump, escape, known
+from streamkit.dialects.outcomes import Outcome, outcome_of_event, stopped
 from streamkit.dialects.protocol import OutFrame
 from streamkit.errors import LocalProtocolError
 from streamkit.events import (
@@ -174,7 +174,7 @@ class AGUIEncoder:
         frames += [_frame(STEP_FINISHED, {"stepName": name}) for name in self._steps]
         how: dict[str, object] = {"type": "success"}
         finish = self._finish
-        if outcome.ending == "cancelled" or (finish is not None and finish.reason == "cancelled"):
+        if stopped(outcome, finish):
             how = {"type": "cancelled"}
         elif pending := [id for id, call in self._calls.items() if not (call.answered or call.server or call.cut)]:
             how["pendingToolCallIds"] = pending
@@ -301,14 +301,13 @@ class AGUIEncoder:
         usage = self._usage
         if usage is None:
             return {}
-        known: dict[str, object] = {
-            "inputTokens": usage.input_tokens,
-            "outputTokens": usage.output_tokens,
-            "reasoningTokens": usage.reasoning_tokens,
-            "cachedInputTokens": usage.cache_read_tokens,
-            "cacheWriteInputTokens": usage.cache_write_tokens,
-        }
-        counts = {name: count for name, count in known.items() if count is not None}
+        counts = known(
+            inputTokens=usage.input_tokens,
+            outputTokens=usage.output_tokens,
+            reasoningTokens=usage.reasoning_tokens,
+            cachedInputTokens=usage.cache_read_tokens,
+            cacheWriteInputTokens=usage.cache_write_tokens,
+        )
         if counts and self._model:
             counts["model"] = self._model
         return {"usage": [counts]} if counts else {}
@@ -374,22 +373,18 @@ def _extra(event: Citation | File | DataDelta | Gap) -> list[OutFrame]:
     value: Mapping[str, object]
     match event:
         case Citation():
-            name, value = "citation", {"url": event.url, "title": event.title, "quote": event.quote}
+            name, value = "citation", known(url=event.url, title=event.title, quote=event.quote)
         case File():
             data = None if event.data is None else b64encode(event.data).decode()
-            name, value = "file", {"mediaType": event.media_type, "url": event.url, "data": data, "name": event.name}
+            name, value = "file", known(mediaType=event.media_type, url=event.url, data=data, name=event.name)
         case DataDelta():
             name, value = "data", {"mediaType": event.media_type, "index": event.index, "data": b64encode(event.data).decode()}
         case Gap():
             name, value = "gap", {"count": event.count}
-    return [_frame("CUSTOM", {"name": name, "value": {key: said for key, said in value.items() if said is not None}})]
+    return [_frame("CUSTOM", {"name": name, "value": value})]
 
 
 def _told(outcome: Outcome) -> dict[str, object]:
     """What a client may go by besides the message and the code."""
-    metadata: dict[str, object] = {"retryable": outcome.retryable}
-    if outcome.retry_after is not None:
-        metadata["retryAfter"] = outcome.retry_after
-    if outcome.correlation_id is not None:
-        metadata["correlationId"] = outcome.correlation_id
-    return {"metadata": metadata}
+    told = known(retryable=outcome.retryable, retryAfter=outcome.retry_after, correlationId=outcome.correlation_id)
+    return {"metadata": told}

@@ -11,7 +11,7 @@ before their call's name wait for it, and the result of a call that this stream 
 from __future__ import annotations
 
 from streamkit.dialects.ai_sdk.chunks import chunk, data_part, metadata_of, output
-from streamkit.dialects.json_line import dump, escape, without_surrogates
+from streamkit.dialects.json_line import dump, escape, known, without_surrogates
 from streamkit.dialects.protocol import OutFrame
 from streamkit.errors import LocalProtocolError, RemoteProtocolError
 from streamkit.events import ToolCall, ToolCallDelta, ToolCallStart, ToolResult
@@ -126,8 +126,7 @@ def _input(event: ToolCall, call: _Call) -> OutFrame:
     if event.complete:
         try:
             value = ToolCall(event.id, event.name, without_surrogates(event.arguments)).input()
-            told = {name: said for name, said in common.items() if said is not None}
-            return OutFrame(dump({"type": "tool-input-available", **told, "input": value}))
+            return OutFrame(dump({"type": "tool-input-available", **known(**common), "input": value}))
         except (RemoteProtocolError, LocalProtocolError):
             wrong = "are not JSON"
     return chunk("tool-input-error", **common, input=event.arguments, errorText=f"The arguments of this call {wrong}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from streamkit.dialects.json_line import dump
+from streamkit.dialects.json_line import dump, known
 from streamkit.dialects.outcomes import Outcome
 from streamkit.dialects.protocol import OutFrame
 from streamkit.events import Citation, DataDelta, File, ToolResult, Usage
@@ -23,7 +23,7 @@ def chunk(type: str, **fields: object) -> OutFrame:
     >>> chunk("text-end", id="text-1", providerMetadata=None).data
     b'{"type":"text-end","id":"text-1"}'
     """
-    return OutFrame(dump({"type": type, **{name: value for name, value in fields.items() if value is not None}}))
+    return OutFrame(dump({"type": type, **known(**fields)}))
 
 
 def data_part(name: str, data: object, *, transient: bool = False) -> OutFrame:
@@ -36,7 +36,7 @@ def data_part(name: str, data: object, *, transient: bool = False) -> OutFrame:
 
 def metadata_of(**ours: object) -> dict[str, object] | None:
     """`providerMetadata` with what is not None of ours."""
-    told = {name: value for name, value in ours.items() if value is not None}
+    told = known(**ours)
     return {"streamkit": told} if told else None
 
 
@@ -77,11 +77,9 @@ def growing_data(event: DataDelta) -> OutFrame:
 
 def failure(outcome: Outcome) -> list[OutFrame]:
     """The error that clients raise; before it what programs want to know, for `onData`."""
-    told: dict[str, object] = {"code": outcome.code, "retryable": outcome.retryable}
-    if outcome.retry_after is not None:
-        told["retryAfter"] = outcome.retry_after
-    if outcome.correlation_id is not None:
-        told["correlationId"] = outcome.correlation_id
+    told = known(
+        code=outcome.code, retryable=outcome.retryable, retryAfter=outcome.retry_after, correlationId=outcome.correlation_id
+    )
     return [data_part("error", told, transient=True), chunk("error", errorText=outcome.message)]
 
 
@@ -95,18 +93,18 @@ def sum_of(first: Usage | None, second: Usage | None) -> Usage | None:
 
 def usage_counts(usage: Usage) -> dict[str, object]:
     """The counts that are known, by the names that the AI SDK gives them."""
-    prompt = _known(cacheReadTokens=usage.cache_read_tokens, cacheWriteTokens=usage.cache_write_tokens)
-    answer = _known(reasoningTokens=usage.reasoning_tokens)
-    known = _known(
+    prompt = known(cacheReadTokens=usage.cache_read_tokens, cacheWriteTokens=usage.cache_write_tokens)
+    answer = known(reasoningTokens=usage.reasoning_tokens)
+    counts = known(
         inputTokens=usage.input_tokens,
         outputTokens=usage.output_tokens,
         totalTokens=_total(usage),
         inputTokenDetails=prompt or None,
         outputTokenDetails=answer or None,
     )
-    if known and usage.estimated:
-        known["estimated"] = True
-    return known
+    if counts and usage.estimated:
+        counts["estimated"] = True
+    return counts
 
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -116,10 +114,6 @@ def _total(usage: Usage) -> int | None:
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     return usage.input_tokens + usage.output_tokens
-
-
-def _known(**counts: object) -> dict[str, object]:
-    return {name: count for name, count in counts.items() if count is not None}
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

@@ -43,7 +43,7 @@ from streamkit.dialects.ai_sdk.chunks import (
     usage_counts,
 )
 from streamkit.dialects.json_line import escape
-from streamkit.dialects.outcomes import Outcome, outcome_of_event
+from streamkit.dialects.outcomes import Outcome, outcome_of_event, stopped
 from streamkit.dialects.protocol import OutFrame
 from streamkit.events import (
     Citation,
@@ -181,15 +181,14 @@ class AISDKEncoder:
         """The end of what is open, and of the message; or the error."""
         if self._closed:
             return []
-        finish = self._finish
-        stopped = outcome.ending == "cancelled" or (finish is not None and finish.reason == "cancelled")
+        cut = stopped(outcome, self._finish)
         frames: list[OutFrame]
         if outcome.failed:
             frames = [*self._metadata(None), *failure(outcome)]
         else:
-            reason = "cancelled" if stopped else self._reason()
-            frames = [*self._begin(), *self._end_step(cut=stopped), *self._metadata(reason)]
-            frames.append(_ABORT if stopped else chunk("finish", finishReason=reason))
+            reason = "cancelled" if cut else self._reason()
+            frames = [*self._begin(), *self._end_step(cut=cut), *self._metadata(reason)]
+            frames.append(_ABORT if cut else chunk("finish", finishReason=reason))
         self._closed = True
         self._text_index = None
         return [*frames, _END]

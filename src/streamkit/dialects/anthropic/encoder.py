@@ -33,7 +33,7 @@ from typing import Final, TypeAlias, cast
 import msgspec
 
 from streamkit.dialects.anthropic.decoder import FINISH_REASONS
-from streamkit.dialects.json_line import dump, escape
+from streamkit.dialects.json_line import dump, escape, known
 from streamkit.dialects.lenient import as_dict
 from streamkit.dialects.outcomes import Outcome, outcome_of_event
 from streamkit.dialects.protocol import OutFrame
@@ -514,16 +514,13 @@ def _usage(usage: Usage | None) -> dict[str, object]:
     """The counts that are known: unknown is not zero, so those are left out."""
     if usage is None:
         return {}
-    counts: dict[str, object] = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_input_tokens": usage.cache_read_tokens,
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-    }
-    known = {name: count for name, count in counts.items() if count is not None}
-    if usage.reasoning_tokens is not None:
-        known["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    return known
+    return known(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_input_tokens=usage.cache_read_tokens,
+        cache_creation_input_tokens=usage.cache_write_tokens,
+        output_tokens_details=known(thinking_tokens=usage.reasoning_tokens) or None,
+    )
 
 
 def _error(outcome: Outcome) -> dict[str, object]:

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Final
 
 from streamkit.dialects.json_line import dump, escape
+from streamkit.dialects.openai_words import error_type, hints, usage_counts
 from streamkit.dialects.outcomes import Outcome, outcome_of_event
 from streamkit.dialects.protocol import OutFrame
 from streamkit.events import (
@@ -47,14 +48,6 @@ _REASONS: Final[Mapping[FinishReason, str]] = MappingProxyType(
         "content-filter": "content_filter",
         "cancelled": "stop",
         "other": "stop",
-    }
-)
-
-_ERROR_TYPES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "rate-limited": "rate_limit_error",
-        "bad-request": "invalid_request_error",
-        "content-blocked": "invalid_request_error",
     }
 )
 
@@ -133,7 +126,7 @@ class OpenAIChatEncoder:
         frames: list[OutFrame] = []
         for number in sorted({*self._choices, *self._finishes} or {0}):
             frames += self._finish(number)
-        if self._usage is not None and (usage := _usage(self._usage)):
+        if self._usage is not None and (usage := usage_counts(self._usage, "prompt", "completion")):
             frames.append(OutFrame(self._head_bytes() + b'"choices":[],"usage":' + dump(usage) + b"}"))
         self._closed = True
         frames.append(_END_FRAME)
@@ -232,36 +225,5 @@ class _CallState:
         self.sent = 0
 
 
-def _usage(usage: Usage) -> dict[str, object]:
-    """The counts that are known: unknown is not zero, so those are left out."""
-    counts: dict[str, object] = {}
-    if usage.input_tokens is not None:
-        counts["prompt_tokens"] = usage.input_tokens
-    if usage.output_tokens is not None:
-        counts["completion_tokens"] = usage.output_tokens
-    if usage.input_tokens is not None and usage.output_tokens is not None:
-        counts["total_tokens"] = usage.input_tokens + usage.output_tokens
-    prompt: dict[str, object] = {}
-    if usage.cache_read_tokens is not None:
-        prompt["cached_tokens"] = usage.cache_read_tokens
-    if usage.cache_write_tokens is not None:
-        prompt["cache_write_tokens"] = usage.cache_write_tokens
-    if prompt:
-        counts["prompt_tokens_details"] = prompt
-    if usage.reasoning_tokens is not None:
-        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return counts
-
-
 def _error(outcome: Outcome) -> dict[str, object]:
-    error: dict[str, object] = {
-        "message": outcome.message,
-        "type": _ERROR_TYPES.get(outcome.code, "server_error"),
-        "code": outcome.code,
-        "retryable": outcome.retryable,
-    }
-    if outcome.retry_after is not None:
-        error["retry_after"] = outcome.retry_after
-    if outcome.correlation_id is not None:
-        error["correlation_id"] = outcome.correlation_id
-    return error
+    return {"message": outcome.message, "type": error_type(outcome), "code": outcome.code, **hints(outcome)}

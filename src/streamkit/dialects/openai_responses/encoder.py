@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import Final
 
 from streamkit.dialects.json_line import dump, escape
+from streamkit.dialects.openai_words import error_type, hints, usage_counts
 from streamkit.dialects.outcomes import Outcome, outcome_of_event
 from streamkit.dialects.protocol import OutFrame
 from streamkit.events import (
@@ -55,14 +56,6 @@ _INCOMPLETE: Final[Mapping[FinishReason, str]] = MappingProxyType(
 
 _ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType({"rate-limited": "rate_limit_exceeded", "bad-request": "invalid_prompt"})
 """The codes that a failed response may have; any other is "server_error"."""
-
-_ERROR_TYPES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "rate-limited": "rate_limit_error",
-        "bad-request": "invalid_request_error",
-        "content-blocked": "invalid_request_error",
-    }
-)
 
 # What a response says of its request, which is not known here: the values that it has when nothing was asked for.
 _REQUEST: Final[Mapping[str, object]] = MappingProxyType(
@@ -371,27 +364,17 @@ class OpenAIResponsesEncoder:
         return [self._lifecycle(f"response.{name}", "in_progress", []) for name in ("created", "in_progress")]
 
     def _failure(self, outcome: Outcome) -> list[OutFrame]:
-        error: dict[str, object] = {
-            "type": _ERROR_TYPES.get(outcome.code, "server_error"),
-            "code": outcome.code,
-            "message": outcome.message,
-            "param": None,
-            "retryable": outcome.retryable,
-        }
-        if outcome.retry_after is not None:
-            error["retry_after"] = outcome.retry_after
-        if outcome.correlation_id is not None:
-            error["correlation_id"] = outcome.correlation_id
+        said = {"code": outcome.code, "message": outcome.message, "param": None}
         # The reference has these beside `type`, and the service sends them inside `error`: clients look for either.
-        flat = {"code": outcome.code, "message": outcome.message, "param": None, "error": error}
+        flat = {**said, "error": {"type": error_type(outcome), **said, **hints(outcome)}}
         frames = [self._frame("error", dump(flat)[1:-1])]
         output = list(self._output)
         for place, item in [(call.place, call.item("incomplete")) for call in self._open_calls()]:
             output[place] = dump(item)
         if self._block is not None:
             output[self._block.place] = dump(self._block.item("incomplete"))
-        said = {"code": _ERROR_CODES.get(outcome.code, "server_error"), "message": outcome.message}
-        frames.append(self._lifecycle("response.failed", "failed", output, error=said))
+        why = {"code": _ERROR_CODES.get(outcome.code, "server_error"), "message": outcome.message}
+        frames.append(self._lifecycle("response.failed", "failed", output, error=why))
         return frames
 
     def _lifecycle(
@@ -404,7 +387,7 @@ class OpenAIResponsesEncoder:
         details: dict[str, str] | None = None,
     ) -> OutFrame:
         head: dict[str, object] = {"id": self._id, "object": "response", "created_at": self._created, "status": status}
-        usage = None if self._usage is None or status == "in_progress" else _usage(self._usage)
+        usage = None if self._usage is None or status == "in_progress" else usage_counts(self._usage, "input", "output")
         head |= {"error": error, "incomplete_details": details, "model": self._model, **_REQUEST, "usage": usage or None}
         # The items are bytes already: the answer is encoded once more, and not a third time.
         return self._frame(name, b'"response":' + dump(head)[:-1] + b',"output":[' + b",".join(output) + b"]}")
@@ -497,20 +480,3 @@ class _Call:
         if self.server:
             return {**item, "name": self.name, "server_label": "server", "output": self.output, "error": None}
         return {**item, "call_id": self.call_id, "name": self.name}
-
-
-def _usage(usage: Usage) -> dict[str, object]:
-    """The counts that are known: unknown is not zero, so those are left out."""
-    counts: dict[str, object] = {}
-    if usage.input_tokens is not None:
-        counts["input_tokens"] = usage.input_tokens
-    if usage.output_tokens is not None:
-        counts["output_tokens"] = usage.output_tokens
-    if usage.input_tokens is not None and usage.output_tokens is not None:
-        counts["total_tokens"] = usage.input_tokens + usage.output_tokens
-    read = {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens}
-    if any(count is not None for count in read.values()):
-        counts["input_tokens_details"] = {name: count for name, count in read.items() if count is not None}
-    if usage.reasoning_tokens is not None:
-        counts["output_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return counts
