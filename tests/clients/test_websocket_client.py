@@ -314,6 +314,18 @@ async def test_a_request_that_was_refused_is_raised_as_what_it_is(code: str, kin
             await client.resume("chat-1", after="abc.1").join()
 
 
+async def test_the_error_of_a_start_that_was_refused_finds_the_line_of_the_servers_log() -> None:
+    async def refuses(line: Line) -> None:
+        await line.hello()
+        asked = await line.hears("send")
+        await line.say(write(RefusedMessage("error", "The stream failed.", asked["request"], correlation_id="c0ffee")))
+
+    async with scripted(refuses) as server, client_of(server) as client:
+        with pytest.raises(SourceError) as caught:
+            await client.send("Hi").join()
+        assert "c0ffee" == caught.value.request_id
+
+
 async def test_a_cancelled_answer_is_a_normal_end() -> None:
     async def stops(line: Line) -> None:
         await line.hello()
@@ -479,10 +491,18 @@ async def test_the_server_may_name_a_stream_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
-    [(401, AuthError), (403, AuthError), (404, SourceError), (400, BadRequestError)],
+    ("status", "kind", "hint"),
+    [
+        (401, AuthError, "refused: sign in, with headers="),
+        (403, AuthError, "no WebSocket at this address (mounted at /ws, it is /ws/)"),
+        (404, SourceError, "refused: there is nothing at this address"),
+        (426, SourceError, "uvicorn needs the package websockets"),
+        (400, BadRequestError, "the connection was refused"),
+    ],
 )
-async def test_a_refused_connection_is_told_at_once_and_not_tried_again(status: int, kind: type[Exception]) -> None:
+async def test_a_refused_connection_is_told_at_once_with_what_to_do_and_not_tried_again(
+    status: int, kind: type[Exception], hint: str
+) -> None:
     asked = 0
 
     def refuse(connection: Any, request: Any) -> Any:
@@ -495,6 +515,7 @@ async def test_a_refused_connection_is_told_at_once_and_not_tried_again(status: 
             async with client_of(server):
                 raise AssertionError("it was refused")
         assert 1 == asked
+        assert hint in str(caught.value)
         assert "secret" not in str(caught.value)
 
 

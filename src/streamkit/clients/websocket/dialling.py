@@ -32,6 +32,14 @@ HeadersGiven: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | A
 _PASSING_CLOSES: Final = frozenset((1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014))
 _PASSING_STATUSES: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 529))
 
+# What its caller can do about a refusal; frameworks answer 403 where they have no route for a WebSocket.
+_HINTS: Final = {
+    401: "sign in, with headers=",
+    403: "the sign-in or the origin= does not fit, or there is no WebSocket at this address (mounted at /ws, it is /ws/)",
+    404: "there is nothing at this address",
+    426: "the server cannot open WebSockets; uvicorn needs the package websockets for it",
+}
+
 _UNAUTHORIZED: Final = 4401
 _POLICY: Final = 1008
 
@@ -185,7 +193,8 @@ def _refused(error: InvalidStatus, where: str) -> Failure:
     # A date is possible there as well, and as good as nothing: clocks differ.
     retry_after = float(told) if told.isascii() and told.isdigit() and len(told) < 9 else None
     passing = status in _PASSING_STATUSES
-    refusal = source_error("the connection was refused", provider=where, status=status, retryable=passing, retry_after=retry_after)
+    what = f"the connection was refused{': ' + _HINTS[status] if status in _HINTS else ''}"
+    refusal = source_error(what, provider=where, status=status, retryable=passing, retry_after=retry_after)
     return Failure(refusal, passing=passing)
 
 

@@ -336,7 +336,7 @@ def refusal(message: RefusedMessage) -> StreamkitError:
         case "unauthorized" | "forbidden":
             return AuthError(message.message, code=message.code)
         case code:
-            return error_from_event(ErrorEvent(message.message, code=code))
+            return error_from_event(ErrorEvent(message.message, code=code), request_id=message.correlation_id)
 
 
 def _cut(what: str, cause: Exception) -> StreamTruncated:
