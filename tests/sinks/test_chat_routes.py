@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import datetime
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
 import msgspec
+import pydantic
 import pytest
 from anyio.lowlevel import checkpoint
 from asgi_client import Client
@@ -225,6 +227,34 @@ async def test_json_of_a_type_is_checked() -> None:
         client = await post(routes, {"prompt": "Hi", "count": "one"})
         assert (400, "bad-request") == code(client)
         assert "$.count" in told(client)["error"]["message"]
+
+
+class Modelled(pydantic.BaseModel):
+    prompt: str
+    at: datetime.date = pydantic.Field(default=datetime.date.min, strict=True)
+
+
+@pytest.mark.parametrize("kind", [Modelled, dict[str, Modelled]])
+async def test_json_of_a_pydantic_model_is_read_and_was_refused_as_no_model(kind: Any) -> None:
+    def value(inner: object) -> object:
+        return inner if kind is Modelled else {"a": inner}
+
+    def answer(request: ChatRequest) -> list[str]:
+        read = request.json(kind)
+        return [(read if kind is Modelled else read["a"]).at.isoformat()]
+
+    async with ChatRoutes(answer) as routes:
+        assert "2026-01-02" == (await post(routes, value({"prompt": "Hi", "at": "2026-01-02"}))).text
+        for wrong, where in (({}, "prompt"), ({"prompt": 3}, "prompt"), ({"prompt": "Hi", "at": 1}, "at")):
+            client = await post(routes, value(wrong))
+            assert (400, "bad-request") == code(client)
+            assert f"in `{where}`" in told(client)["error"]["message"]
+            assert "pydantic" not in told(client)["error"]["message"]
+
+
+def test_a_type_that_no_json_can_be_is_the_callers_mistake_and_not_the_clients() -> None:
+    with pytest.raises(TypeError, match=r"json\(object_of_no_json\) .* pydantic"):
+        ChatRequest({"type": "http"}, "/", b'{"prompt": "Hi"}').json(type("object_of_no_json", (), {}))
 
 
 # -- the handler

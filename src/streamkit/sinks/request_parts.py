@@ -71,17 +71,37 @@ class RequestParts:
     @overload
     def json(self, type: type[T], /) -> T: ...
     def json(self, type: Any = Any, /) -> Any:
-        """What was sent, as JSON: of any shape, or of a type that msgspec knows (a Struct, a dataclass, `dict[str, int]` ...).
+        """What was sent, as JSON: of any shape, or of a type that msgspec knows (a Struct, a dataclass, `dict[str, int]` ...) or
+        that is a pydantic model.
 
         Raises:
             Refused: 400, where it is none, or of another shape.
+            TypeError: neither msgspec nor pydantic reads this type from JSON.
 
         >>> RequestParts({}, b'{"prompt": "Hi"}').json(dict[str, str])
         {'prompt': 'Hi'}
         """
         try:
-            return msgspec.json.decode(self._body, type=type)
+            return msgspec.json.decode(self._body, type=type, dec_hook=_read_model)
+        except NotImplementedError:
+            name = getattr(type, "__name__", type)
+            raise TypeError(f"json({name}) takes a type that msgspec or pydantic reads from JSON") from None
         except msgspec.ValidationError as error:
             raise Refused(400, f"The {self._sent} has not the right shape: {error}.") from None
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise Refused(400, f"The {self._sent} is not JSON.") from None
+
+
+def _read_model(cls: type[Any], raw: object) -> object:
+    """What msgspec cannot read itself; the text of a ValueError is what it says of the shape."""
+    if not hasattr(cls, "__pydantic_validator__"):
+        raise NotImplementedError
+    from pydantic import ValidationError  # the class is of it, so it is there
+
+    try:
+        # Text again, because pydantic reads JSON otherwise than Python's values: a date in a strict model, say.
+        return cls.__pydantic_validator__.validate_json(msgspec.json.encode(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "$"
+        raise ValueError(f"{first['msg']:.200} in `{place:.200}`") from None
