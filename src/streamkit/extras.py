@@ -30,4 +30,6 @@ def require(module: str, *, extra: str, wanted_by: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module and not module.startswith(f"{error.name}."):
             raise
-        raise MissingExtra(f"{wanted_by} needs {error.name}: pip install 'streamkit-ai[{extra}]'", extra=extra) from error
+        missing = error.name
+    # Outside of the handler: Python's own error says the same, in thirty lines before the one that helps.
+    raise MissingExtra(f"{wanted_by} needs {missing}: pip install 'streamkit-ai[{extra}]'", extra=extra)

@@ -19,3 +19,4 @@ def test_a_framework_that_is_missing_is_told_as_its_pip_line(name: str, monkeypa
     with pytest.raises(sk.MissingExtra) as missing:
         importlib.import_module(module)
     assert f"pip install 'streamkit-ai[{name}]'" in str(missing.value)
+    assert missing.value.__context__ is None, "Python's own error would hide the line that helps"
