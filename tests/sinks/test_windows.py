@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial, reduce
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from asgi_client import App
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount
 
 from streamkit.sinks import sse
 from streamkit.sinks.connections import Connections
 from streamkit.sinks.life.windows import Edge
+from streamkit.sinks.safety.cors import Cors
 from streamkit.testing import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -149,3 +157,80 @@ async def test_one_that_reads_has_it_all(clock: VirtualClock) -> None:
     await app({"type": "http", "method": "GET", "path": "/", "http_version": "1.1"}, wire.receive, wire.send)
     assert (120.0, False) == (round(closed[0]), wire.aborted)
     assert b'"type":"end"' in wire.body
+
+
+async def passing_on(app: App, scope: Any, receive: Any, send: Any) -> None:
+    """A middleware in the usual manner: a function inside a function."""
+
+    async def send_wrapper(message: Any) -> None:
+        await send(message)
+
+    await app(scope, receive, send_wrapper)
+
+
+class Partial:
+    """Another manner: that of Starlette's CORSMiddleware."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, partial(self.send, send=send))
+
+    async def send(self, message: Any, send: Any) -> None:
+        await send(message)
+
+
+def behind_http_middleware(app: App) -> App:
+    async def dispatch(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    return BaseHTTPMiddleware(app, dispatch)
+
+
+def behind_starlette(app: App) -> App:
+    # What is mounted is called with its `send`; a route's endpoint has two more functions around that.
+    return Starlette(routes=[Mount("/", app=app)], middleware=[Middleware(CORSMiddleware, allow_origins=["*"])])
+
+
+LAYERS: dict[str, Callable[[App], App]] = {
+    "a function": lambda app: partial(passing_on, app),
+    "many functions": lambda app: reduce(lambda inner, _: partial(passing_on, inner), range(9), app),
+    "a partial": Partial,
+    "our own Cors": lambda app: Cors(app, ["https://app.example"]),
+    "starlette": behind_starlette,
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+async def test_behind_a_middleware_the_connection_of_a_client_that_reads_nothing_is_not_left_open(
+    clock: VirtualClock, layer: str
+) -> None:
+    wire = Wire(reads=False)
+    closed: list[float] = []
+    app = LAYERS[layer](sse.Response(lambda: tokens(clock, closed)))
+    await app(scope_of_a_browser(), wire.receive, wire.send)
+    assert closed[0] <= 30.0
+    assert wire.aborted
+
+
+async def test_behind_a_middleware_that_hides_its_server_connections_know_the_connection(clock: VirtualClock) -> None:
+    wire = Wire(reads=False)
+    closed: list[float] = []
+    app = Connections(drain=None).wrap(behind_http_middleware(sse.Response(lambda: tokens(clock, closed))))
+    await app(scope_of_a_browser(), wire.receive, wire.send)
+    assert closed[0] <= 30.0
+    assert wire.aborted
+
+
+def scope_of_a_browser() -> Any:
+    headers = [(b"origin", b"https://app.example")]
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "root_path": "",
+        "query_string": b"",
+        "http_version": "1.1",
+        "headers": headers,
+    }

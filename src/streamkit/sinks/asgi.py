@@ -176,6 +176,8 @@ class Exchange:
         self._clock: Clock = current_clock(self._backend)
         self._connection = None if scope is None else connection_in(scope)
         self._send_timeout = SEND_TIMEOUT if self._connection is None else self._connection.send_timeout
+        if self._connection is not None:  # nothing stands between it and the server that it does not know
+            wire = self._connection.wire or wire
         # Other streams share a connection of HTTP/2: it is not this one's to break off.
         self._wire = wire or send if scope is None or scope.get("http_version") in (None, "1.0", "1.1") else None
         self._drain = drain

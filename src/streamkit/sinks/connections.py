@@ -71,11 +71,25 @@ class Connection:
         path: What was asked for.
         opened_at: When, in Unix seconds.
         send_timeout: Seconds after which a client that takes nothing is given up; None for never.
+        wire: The `send` that this layer was called with, behind which the client is; None for what is no ASGI.
 
     Memory: its fields, and the callbacks of `on_drain`.
     """
 
-    __slots__ = ("_callbacks", "_cut", "_drain", "address", "id", "key", "opened_at", "path", "protocol", "send_timeout", "told")
+    __slots__ = (
+        "_callbacks",
+        "_cut",
+        "_drain",
+        "address",
+        "id",
+        "key",
+        "opened_at",
+        "path",
+        "protocol",
+        "send_timeout",
+        "told",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -97,6 +111,7 @@ class Connection:
         self.opened_at = time.time()
         self.send_timeout = send_timeout
         self.told = False
+        self.wire: Send | None = None
         self._drain = drain
         self._cut = cut
         self._callbacks: tuple[Callable[[], None], ...] = ()
@@ -297,6 +312,7 @@ class Connections:
         interrupt = interrupt_for(backend)
         try:
             connection = await self._admitted(scope, partial(_break_and_fire, send, interrupt))
+            connection.wire = send
         except Refused as refused:
             self._count(refused)
             await refuse(refused, scope, receive, send)

@@ -4,6 +4,11 @@ ASGI has no word for either. A server's transport takes 64 KiB before `send` wai
 at ten times their weight; and an application that returns leaves the server to flush what the client does not take, which never
 ends. So the transport is looked up where the server's own objects show it: those of uvicorn and of hypercorn, on asyncio and on
 trio. Everywhere else nothing is found, and the kernel must do it (see `streamkit.sinks.sockets`).
+
+A framework and its middlewares put a `send` of their own before the server's, each before the next: a method of an object that
+has the next one as `send`, a function inside a function that calls it by that name, or a `partial`. Those are followed. One that
+hands the messages to another task (Starlette's `BaseHTTPMiddleware`) ends the way: behind it, a `Connections` around the
+application knows the server's own.
 """
 
 from __future__ import annotations
@@ -12,14 +17,16 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from types import FunctionType
+from typing import Any, Final, cast
 
 from streamkit.sinks.asgi_types import Send
 
 __all__ = ["break_off", "break_off_if_stuck", "hold_back", "socket_of"]
 
-# From the callable that an application is given to the object that has the socket.
-_MOST_STEPS: Final = 4
+# From the callable that an application is given to the object that has the socket: a FastAPI with five middlewares takes ten.
+_MOST_STEPS: Final = 32
 
 # Bytes that wait in the process before `send` does.
 _MOST_WAITING: Final = 4096
@@ -68,8 +75,23 @@ def _owners_of(send: object) -> Iterator[object]:
     step = send
     for _ in range(_MOST_STEPS):
         owner: object = getattr(step, "__self__", None)
-        yield owner
-        step = getattr(owner, "send", None)
+        if owner is None:
+            step = _send_inside(step)
+        else:
+            yield owner
+            step = getattr(owner, "send", None)
+        if step is None:
+            return
+
+
+def _send_inside(function: object) -> object:
+    """What a function inside a function, or a partial, passes its messages on to."""
+    if isinstance(function, partial):
+        return cast("partial[object]", function).keywords.get("send")
+    if isinstance(function, FunctionType) and function.__closure__ is not None and "send" in function.__code__.co_freevars:
+        with suppress(ValueError):  # it is bound no longer
+            return function.__closure__[function.__code__.co_freevars.index("send")].cell_contents
+    return None
 
 
 def _transport_of(send: object) -> asyncio.WriteTransport | None:
