@@ -240,6 +240,32 @@ def test_what_never_got_its_turn_is_written_at_the_end_and_before_an_error() -> 
     assert isinstance(failed.error, SourceError)
 
 
+def test_arguments_that_come_before_the_name_of_their_call_are_told_once() -> None:
+    told: list[Event] = [ToolCallDelta("c", '{"a"'), ToolCallStart("c", "f"), ToolCallDelta("c", ":1}")]
+    whole = ToolCall("c", "f", '{"a":1}')
+    assert [whole] == back([*told, whole]).message.tool_calls
+    behind_another = back([ToolCallStart("b", "g"), ToolCallDelta("b", "{"), *told, whole]).message.tool_calls
+    assert ["{", whole.arguments] == [call.arguments for call in behind_another]
+    assert [whole] == back([ToolCallDelta("c", '{"a"'), whole]).message.tool_calls
+
+
+def test_a_call_whose_beginning_is_told_twice_is_one_block() -> None:
+    whole: list[Event] = [ToolCallStart("c", "f"), ToolCallDelta("c", "{}"), ToolCall("c", "f", "{}")]
+    assert frames(whole) == frames([ToolCallStart("c", "f"), *whole])
+
+
+def test_more_than_the_bound_before_the_name_of_a_call_is_an_error_of_the_source() -> None:
+    encoder = AnthropicEncoder()
+    for _ in range(2):
+        encoder.encode(ToolCallDelta("a", "x" * (MAX_WAITING - 100), 0))
+        assert encoder.encode(ToolCall("a", "f", "{}"))
+        encoder.encode(ToolCallStart("a", "f"))
+    encoder = AnthropicEncoder()
+    encoder.encode(ToolCallDelta("a", "x" * (MAX_WAITING - 100), 0))
+    with pytest.raises(LocalProtocolError, match="or for its name"):
+        encoder.encode(ToolCallDelta("a", "x", 0))
+
+
 def test_more_than_the_bound_waiting_is_an_error_of_the_source() -> None:
     encoder = AnthropicEncoder()
     encoder.encode(ToolCallStart("a", "f", 0))

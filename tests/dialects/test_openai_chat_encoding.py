@@ -114,15 +114,15 @@ def test_the_order_holds_whatever_the_events_order() -> None:
     got = chunks(
         [Finish("length", "length", 1), Usage(1, 2), TextDelta("b", 0, 1), Finish("stop"), TextDelta("a"), Start("late", "late")]
     )
-    assert [1, 1, 0, 0] == [chunk["choices"][0]["index"] for chunk in got[:4]]
+    assert [0, 1, 1, 0] == [chunk["choices"][0]["index"] for chunk in got[:4]]
     assert ["stop", "length"] == [chunk["choices"][0]["finish_reason"] for chunk in got[4:6]]
     assert [] == got[6]["choices"]
     assert {"made-up"} == {chunk["id"] for chunk in got}
 
 
-def test_each_choice_begins_with_the_role_once() -> None:
+def test_each_choice_begins_with_the_role_once_and_behind_those_below_it() -> None:
     got = chunks([TextDelta("b", 0, 1), TextDelta("a"), TextDelta("b", 0, 1)])
-    assert [1, 0] == [chunk["choices"][0]["index"] for chunk in got if "role" in chunk["choices"][0]["delta"]]
+    assert [0, 1] == [chunk["choices"][0]["index"] for chunk in got if "role" in chunk["choices"][0]["delta"]]
 
 
 def test_a_plain_end_is_a_stop_and_an_empty_stream_is_an_empty_answer() -> None:
@@ -148,6 +148,23 @@ def test_a_tool_call_without_deltas_or_with_some_missing_goes_out_whole() -> Non
 def test_a_call_that_was_told_in_deltas_is_not_told_again() -> None:
     told: list[Event] = [ToolCallStart("c", "f"), ToolCallDelta("c", "{}"), Finish("tool-calls")]
     assert chunks(told) == chunks([*told, ToolCallDelta("c", ""), ToolCall("c", "f", "{}")])
+
+
+def test_arguments_that_come_before_the_name_of_their_call_are_told_once() -> None:
+    told: list[Event] = [ToolCallDelta("c", '{"a"'), ToolCallStart("c", "f"), ToolCallDelta("c", ":1}")]
+    assert [ToolCall("c", "f", '{"a":1}')] == back([*told, ToolCall("c", "f", '{"a":1}')]).message.tool_calls
+    assert ['{"a":1}'] == [call.arguments for call in back(told).message.tool_calls]
+
+
+def test_a_call_that_is_whole_takes_nothing_more() -> None:
+    whole: list[Event] = [ToolCall("c", "f", "{}")]
+    late = [ToolCallDelta("c", "}"), ToolCall("c", "f", "{}]"), ToolCallStart("c", "f")]
+    assert chunks(whole) == chunks([*whole, *late])
+    assert chunks([ToolCallStart("c", "f"), *whole]) == chunks([ToolCallStart("c", "f"), *whole, *late])
+
+
+def test_a_number_of_a_choice_costs_no_more_than_the_api_has() -> None:
+    assert 2 * 129 + 2 == len(lines([TextDelta("a", 0, 10**9)]))
 
 
 def test_unknown_counts_are_left_out_and_never_zero() -> None:
@@ -299,6 +316,23 @@ def test_the_openai_sdk_reads_the_same_answer() -> None:
     ]
     assert (9, 21, 30) == (final.usage.prompt_tokens, final.usage.completion_tokens, final.usage.total_tokens)
     assert (4, 3) == (final.usage.prompt_tokens_details.cached_tokens, final.usage.completion_tokens_details.reasoning_tokens)
+
+
+def test_the_openai_sdks_stream_helper_reads_a_choice_that_speaks_before_the_first() -> None:
+    openai = pytest.importorskip("openai")
+    httpx2 = pytest.importorskip("httpx2")
+    answer = body([TextDelta("c", 0, 2), TextDelta("a"), TextDelta("c", 0, 2)])
+
+    def respond(request: object) -> object:
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=answer)
+
+    with (
+        httpx2.Client(transport=httpx2.MockTransport(respond)) as http,
+        openai.OpenAI(api_key="none", base_url="http://sdk.test/v1", http_client=http) as client,
+        client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "?"}]) as stream,
+    ):
+        final = stream.get_final_completion()
+    assert ["a", None, "cc"] == [choice.message.content or None for choice in final.choices]
 
 
 def test_the_openai_sdk_raises_on_our_error_frame() -> None:

@@ -207,6 +207,13 @@ def test_a_call_without_deltas_or_with_some_missing_goes_out_whole() -> None:
     assert [whole] == back([ToolCallDelta("c", '{"a"'), whole]).message.tool_calls
 
 
+def test_arguments_that_come_before_the_name_of_their_call_are_told_once() -> None:
+    told: list[Event] = [ToolCallDelta("c", '{"a"'), ToolCallStart("c", "f"), ToolCallDelta("c", ":1}")]
+    whole = ToolCall("c", "f", '{"a":1}')
+    assert [whole] == back([*told, whole]).message.tool_calls
+    assert [whole] == back(told).message.tool_calls
+
+
 def test_a_call_that_was_cut_comes_back_cut() -> None:
     cut = ToolCall("c", "f", '{"a":', complete=False)
     assert [cut] == back([ToolCallStart("c", "f"), ToolCallDelta("c", '{"a":'), cut, Finish("length")]).message.tool_calls

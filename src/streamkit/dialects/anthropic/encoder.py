@@ -114,7 +114,8 @@ class AnthropicEncoder:
         model: Its model, likewise.
         created: Not said on this wire.
 
-    Memory: the arguments of the call that is open, a few words per call, and what waits, at most `MAX_WAITING`.
+    Memory: the arguments of the call that is open, a few words per call, and what waits (for the end of that call, or for the
+    name of its own), at most `MAX_WAITING`.
 
     >>> [frame.event for frame in AnthropicEncoder().encode(TextDelta("Hi"))]
     ['message_start', 'content_block_start', 'content_block_delta']
@@ -130,6 +131,7 @@ class AnthropicEncoder:
         "_id",
         "_key",
         "_model",
+        "_nameless",
         "_next",
         "_opened",
         "_results",
@@ -156,6 +158,7 @@ class AnthropicEncoder:
         self._done: set[str] = set()
         self._results: dict[str, str] = {}
         self._files: set[str] = set()
+        self._nameless: dict[str, list[ToolCallDelta]] = {}
         self._waiting: dict[_Key, list[_BlockEvent]] = {}
         self._waiting_size = 0
 
@@ -283,13 +286,22 @@ class AnthropicEncoder:
         return frames
 
     def _wait(self, key: _Key, event: _BlockEvent) -> None:
+        self._make_room(event)
+        self._waiting.setdefault(key, []).append(event)
+
+    def _make_room(self, event: _BlockEvent) -> None:
         self._waiting_size += 100 + _size(event)
         if self._waiting_size > MAX_WAITING:
             raise LocalProtocolError(
-                f"more than {MAX_WAITING} characters wait for the end of tool call {self._key!r}: on this wire one block is "
+                f"more than {MAX_WAITING} characters wait for the end of a tool call, or for its name: on this wire one block is "
                 "open at a time, so a source must end a call (ToolCall) before it goes on with much else"
             )
-        self._waiting.setdefault(key, []).append(event)
+
+    def _take_nameless(self, id: str) -> str:
+        """The arguments that came before their call's name."""
+        early = self._nameless.pop(id, [])
+        self._waiting_size -= sum(100 + _size(event) for event in early)
+        return "".join([event.delta for event in early])
 
     def _release(self) -> list[OutFrame]:
         """Write what waits, block by block, up to a call that has not ended."""
@@ -348,15 +360,22 @@ class AnthropicEncoder:
     def _tool(self, key: _Key, event: ToolCallStart | ToolCallDelta | ToolCall) -> list[OutFrame]:
         frames: list[OutFrame] = []
         begins = isinstance(event, ToolCallStart)
+        if begins and self._key == key and not cast("_CallState", self._call).size:
+            return frames  # told twice
         if begins or self._key != key:
             if not begins and event.id in self._done:
                 return frames
-            if isinstance(event, ToolCallDelta):  # No name yet: the whole call follows in its ToolCall.
+            if isinstance(event, ToolCallDelta):
+                self._make_room(event)
+                self._nameless.setdefault(event.id, []).append(event)
                 return frames
             frames += self._shut()
             frames += self._begin(key, self._tool_block(event))
             self._call = _CallState(event.id)
             self._called = self._called or not event.server
+            early = self._take_nameless(event.id)
+            if begins:
+                frames += self._arguments(self._call, early)
         call = cast("_CallState", self._call)
         if isinstance(event, ToolCallDelta):
             frames += self._arguments(call, event.delta)

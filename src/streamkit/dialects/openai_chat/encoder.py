@@ -1,6 +1,6 @@
 """Chat completion chunks, written: events in, frames out, as OpenAI's own clients read them.
 
-    Start, or the first delta of a choice   a chunk with the role
+    Start, or the first delta of a choice   a chunk with the role, behind those of the choices below it
     TextDelta, ReasoningDelta               content, reasoning_content
     ToolCallStart, ToolCallDelta, ToolCall  tool_calls by index; id, type and name once
     Citation with a url                     annotations of type url_citation
@@ -51,6 +51,9 @@ _REASONS: Final[Mapping[FinishReason, str]] = MappingProxyType(
     }
 )
 
+# The most that the API makes of one request. Clients keep choices in a list, and fail where one begins beyond its end.
+_CHOICES: Final = 128
+
 _END_FRAME: Final = OutFrame(b"[DONE]")
 _TAIL: Final = b'},"finish_reason":null}]}'
 
@@ -63,7 +66,7 @@ class OpenAIChatEncoder:
         model: Its model, likewise.
         created: When it was made, in Unix seconds.
 
-    Memory: a few words per choice and per tool call.
+    Memory: a few words per choice and per tool call, and the arguments that came before their call's name.
 
     >>> encoder = OpenAIChatEncoder(id="a", model="m")
     >>> encoder.encode(TextDelta("Hi"))[-1].data
@@ -145,10 +148,14 @@ class OpenAIChatEncoder:
         """The chunk that begins a choice; nothing if it has begun."""
         if number in self._choices:
             return []
-        self._choices[number] = _ChoiceState()
-        if number == 0:
+        frames: list[OutFrame] = []
+        for begun in (*range(min(number, _CHOICES)), number):
+            if begun not in self._choices:
+                self._choices[begun] = _ChoiceState()
+                frames.append(OutFrame(self._chunk_head(begun) + b'"role":"assistant","content":""' + _TAIL))
+        if 0 in self._choices:
             self._text_head = self._chunk_head(0) + b'"content":'
-        return [OutFrame(self._chunk_head(number) + b'"role":"assistant","content":""' + _TAIL)]
+        return frames
 
     def _delta(self, number: int, name: bytes, value: bytes) -> list[OutFrame]:
         frames = self._role(number)
@@ -161,15 +168,24 @@ class OpenAIChatEncoder:
         call = calls.get(event.id)
         arguments = "" if isinstance(event, ToolCallStart) else event.delta if isinstance(event, ToolCallDelta) else event.arguments
         if call is None:
-            if isinstance(event, ToolCallDelta):  # No name yet: the whole call follows in its ToolCall.
+            nameless = self._choices[event.choice].nameless
+            if isinstance(event, ToolCallDelta):
+                nameless.setdefault(event.id, []).append(event.delta)
                 return frames
+            early = nameless.pop(event.id, ())
             call = calls[event.id] = _CallState(len(calls))
+            call.whole = isinstance(event, ToolCall)
+            if not call.whole:
+                arguments = "".join(early)
             call.sent = len(arguments)
             function = b'"function":{"name":' + escape(event.name) + b',"arguments":' + escape(arguments) + b"}"
             opening = b'"id":' + escape(event.id) + b',"type":"function",' + function
         else:
+            if call.whole:
+                return frames
             if isinstance(event, ToolCall):  # Only what the deltas did not bring.
                 arguments = arguments[call.sent :]
+                call.whole = True
             if not arguments:
                 return frames
             call.sent += len(arguments)
@@ -209,20 +225,24 @@ class OpenAIChatEncoder:
 
 
 class _ChoiceState:
-    __slots__ = ("calls",)
+    """`nameless` are arguments that came before their call's name."""
+
+    __slots__ = ("calls", "nameless")
 
     def __init__(self) -> None:
         self.calls: dict[str, _CallState] = {}
+        self.nameless: dict[str, list[str]] = {}
 
 
 class _CallState:
-    """`index` on the wire, and how many characters of the arguments went out."""
+    """`index` on the wire, how many characters of the arguments went out, and whether they are `whole`."""
 
-    __slots__ = ("index", "sent")
+    __slots__ = ("index", "sent", "whole")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.sent = 0
+        self.whole = False
 
 
 def _error(outcome: Outcome) -> dict[str, object]:

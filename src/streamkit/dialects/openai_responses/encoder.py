@@ -104,6 +104,7 @@ class OpenAIResponsesEncoder:
         "_finish",
         "_id",
         "_model",
+        "_nameless",
         "_number",
         "_output",
         "_usage",
@@ -120,6 +121,7 @@ class OpenAIResponsesEncoder:
         self._output: list[bytes] = []
         self._block: _Block | None = None
         self._calls: dict[str, _Call] = {}
+        self._nameless: dict[str, list[str]] = {}  # Arguments that came before their call's name.
         self._usage: Usage | None = None
         self._finish: Finish | None = None
 
@@ -275,15 +277,19 @@ class OpenAIResponsesEncoder:
         call = self._calls.get(event.id)
         frames: list[OutFrame] = []
         if call is None:
-            if isinstance(event, ToolCallDelta):  # No name yet: the whole call follows in its ToolCall.
+            if isinstance(event, ToolCallDelta):
+                self._nameless.setdefault(event.id, []).append(event.delta)
                 return frames
             frames += self._begin(None) + self._end_block()
             call = self._calls[event.id] = _Call(event, self._item_id("fc"), len(self._output))
             frames += self._item_added(call.item("in_progress"))
-        if call.told or isinstance(event, ToolCallStart):
+        if call.told:
             return frames
-        # Of the whole, only what the deltas did not bring.
-        rest = event.arguments[call.sent :] if isinstance(event, ToolCall) else event.delta
+        if isinstance(event, ToolCall):
+            rest = event.arguments[call.sent :]  # Only what the deltas did not bring.
+            self._nameless.pop(event.id, None)
+        else:
+            rest = event.delta if isinstance(event, ToolCallDelta) else "".join(self._nameless.pop(event.id, ()))
         if rest:
             call.sent += len(rest)
             call.arguments.append(rest)
