@@ -29,6 +29,9 @@ _FENCE = re.compile(
 )
 
 
+TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
 class Block(NamedTuple):
     language: str
     line: int  # of its first line of code, from 1
@@ -83,7 +86,7 @@ def importable(module: types.ModuleType) -> Iterator[None]:
 def run_block(block: Block, path: Path, names: dict[str, object], runner: asyncio.Runner) -> str:
     # Blank lines before the code make a traceback name the page's own line.
     source = "\n" * (block.line - 1) + block.code
-    code = compile(source, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = compile(source, str(path), "exec", flags=TOP_LEVEL_AWAIT, dont_inherit=True)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         if code.co_flags & inspect.CO_COROUTINE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from node_clients import installed_packages, run_node
 from served import served
 
 import streamkit as sk
+from streamkit.integrations.mounting import Mounts
 from streamkit.sinks import sse
+from streamkit.sinks.websocket import WebSocketRoutes
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 # Tells what a page shows once its answer has an end.
@@ -84,6 +87,12 @@ async def failing() -> AsyncIterator[str]:
     raise sk.OverloadedError("secret")
 
 
+async def endless() -> AsyncIterator[str]:
+    while True:
+        yield "on and on "
+        await asyncio.sleep(0.01)
+
+
 async def refused() -> AsyncIterator[str]:
     raise sk.RateLimitError("secret")
     yield ""
@@ -134,3 +143,73 @@ def test_a_page_shows_what_came_and_what_was_wrong(chromium: Browser, page: str,
 def test_a_page_notices_that_it_was_refused(chromium: Browser) -> None:
     told = shown(chromium, "read-a-stream-in-javascript.md", sse.Response(refused(), "token-text"))
     assert ("refused", "") == (told["ended"], told["text"])
+
+
+# ---- a WebSocket, in Chromium -------------------------------------------------------------------
+
+
+class Cutting:
+    """WebSocket routes whose first connection breaks behind the first events that it was sent."""
+
+    def __init__(self, routes: WebSocketRoutes) -> None:
+        self.routes = routes
+        self.opened = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.opened += scope["type"] == "websocket"
+        cut, first = False, self.opened == 1
+
+        async def cutting(message: Any) -> None:
+            nonlocal cut
+            if cut:
+                raise OSError("this client is gone")
+            await send(message)
+            if first and '"type":"events"' in (message.get("text") or ""):
+                cut = True
+                await send({"type": "websocket.close", "code": 1012})
+
+        await self.routes(scope, receive, cutting)
+
+
+def shown_over_a_socket(chromium: Browser, sockets: Any, *steps: str) -> Any:
+    """What the page shows in the end."""
+    body = code("use-websockets.md", "html") + WATCHER
+    with served(with_pages(Mounts({"/ws": sockets}, page_of(body))), ws="websockets-sansio") as url:
+        return chromium.run_page(url, steps=list(steps)).told
+
+
+def page_of(body: str) -> Any:
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/html; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body.encode()})
+
+    return page
+
+
+def test_a_page_goes_on_over_a_socket_that_broke(chromium: Browser) -> None:
+    asked = []
+
+    async def counted(text: str) -> AsyncIterator[str]:
+        asked.append(text)
+        for number in range(200):
+            yield f"{number} <b>"
+            await asyncio.sleep(0)
+
+    sockets = Cutting(WebSocketRoutes(lambda request: counted(request.input["prompt"])))
+    told = shown_over_a_socket(chromium, sockets)
+    assert ("done", "".join(f"{number} <b>" for number in range(200))) == (told["ended"], told["text"])
+    assert (["What is a Stage?"], 2) == (asked, sockets.opened)
+
+
+def test_a_page_stops_over_its_socket(chromium: Browser) -> None:
+    pressed = "document.getElementById('answer').textContent.length > 20 && !document.getElementById('stop').click()"
+    told = shown_over_a_socket(chromium, WebSocketRoutes(lambda request: endless()), pressed)
+    assert "cancelled" == told["ended"]
+    assert told["text"].startswith("on and on on and on ")
+
+
+def test_a_page_shows_what_was_wrong_over_its_socket(chromium: Browser) -> None:
+    told = shown_over_a_socket(chromium, WebSocketRoutes(lambda request: failing()))
+    assert ("error", "Half of <b>") == (told["ended"], told["text"])
+    assert "The model is overloaded. Try again later." in told["all"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
-from markdown_code import Block, blocks, commands, run_page
+from markdown_code import TOP_LEVEL_AWAIT, Block, blocks, commands, run_page
 
 from streamkit.cli.arguments import parser
 
@@ -32,6 +33,45 @@ def of(path: Path) -> str:
 )
 def test_the_code_of_a_page_runs(page: Path) -> None:
     assert run_page(page) >= 1
+
+
+# What code of ours imports only when it is used, and the extra that has it; other packages are named as their extras are.
+BEHIND = {"streamkit.sinks.grpc": "grpc", "streamkit.clients.grpc_client": "grpc", "streamkit.clients.websocket": "websockets"}
+EXTRAS = set(PYPROJECT["project"]["optional-dependencies"])
+
+
+def needed_extras(text: str) -> set[str]:
+    found = set()
+    for block in blocks(text):
+        if block.language == "python":
+            for node in ast.walk(compile(block.code, "page", "exec", flags=ast.PyCF_ONLY_AST | TOP_LEVEL_AWAIT)):
+                modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+                modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                for module in modules:
+                    found |= {extra for name, extra in BEHIND.items() if module == name or module.startswith(f"{name}.")}
+                    found |= {module.split(".")[0]} & EXTRAS
+    return found
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_CODE if page.is_relative_to(ROOT / "docs")], ids=of)
+def test_a_page_says_what_must_be_installed_for_its_code(page: Path) -> None:
+    text = page.read_text("utf-8")
+    named = {extra for found in re.findall(r"pip install 'streamkit-ai\[([\w,-]+)\]'", text) for extra in found.split(",")}
+    assert set() == needed_extras(text) - named
+
+
+def test_an_extra_is_needed_by_an_import_of_its_package_or_of_what_stands_on_it() -> None:
+    text = "```python\nimport json\nimport httpx2\nfrom streamkit.clients.grpc_client import Stop\nfrom fastapi.x import X\n```\n"
+    assert {"httpx2", "grpc", "fastapi"} == needed_extras(text)
+
+
+def test_the_index_links_each_page_by_its_title() -> None:
+    docs = ROOT / "docs"
+    linked = re.findall(r"\[([^]]+)\]\(([\w/-]+\.md)\)", (docs / "index.md").read_text("utf-8"))
+    pages = [page for page in PAGES if page.is_relative_to(docs) and page.parent.name not in ("docs", "operators", "design")]
+    listed = {of(page): page.read_text("utf-8").split("\n")[0].removeprefix("# ") for page in pages}
+    listed |= {"docs/reference/operators/index.md": "Operators", "docs/design/README.md": "Decisions"}
+    assert listed == {f"docs/{path}": title for title, path in linked}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=of)

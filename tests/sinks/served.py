@@ -17,7 +17,7 @@ __all__ = ["BrokenWire", "broken_wire", "served", "wait_until"]
 
 
 @contextmanager
-def served(app: App, loop: str = "asyncio", *, lifespan: str = "off") -> Iterator[str]:
+def served(app: App, loop: str = "asyncio", *, lifespan: str = "off", ws: str = "none") -> Iterator[str]:
     """The base URL of a uvicorn that serves `app` in a thread; it is stopped at the end of the block."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -25,7 +25,7 @@ def served(app: App, loop: str = "asyncio", *, lifespan: str = "off") -> Iterato
         app,
         loop=loop,
         lifespan=lifespan,  # type: ignore[arg-type]  # one of its literals
-        ws="none",
+        ws=ws,
         log_level="critical",
         access_log=False,
         timeout_graceful_shutdown=1,
