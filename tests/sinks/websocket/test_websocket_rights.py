@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -120,3 +121,25 @@ async def test_ws_10_a_token_in_the_query_is_out_of_the_scope_that_the_server_lo
         assert b"a=1" == scope["query_string"]
         peer.leave()
         await inner.aclose()
+
+
+async def test_who_may_read_a_stream_and_not_stop_it_does_not_stop_it_by_starting_another() -> None:
+    source = Source()
+    async with Hub(authorize=allowing("subscribe", "resume", "status")) as hub:
+        routes = WebSocketRoutes(source, hub, allow_missing_origin=True)
+        there = await hub.start("a", source.__call__(SocketRequest({})))
+        async with connected(routes) as peer:
+            peer.say("send", stream="a", input=None, if_running="interrupt", request="1")
+            assert "not-found" == (await peer.told("error", request="1"))["code"]
+        assert ("running", 1) == ((await there.status()).state, source.asked)
+
+
+@pytest.mark.parametrize("until", [float("nan"), "soon", datetime(2030, 1, 1), True])
+async def test_an_end_of_the_sign_in_that_is_no_number_lets_nobody_in_and_says_so_in_the_log(
+    until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    routes = WebSocketRoutes(lambda request: [], allow_missing_origin=True, until=lambda request: until)
+    async with routes, connected(routes) as peer:
+        await peer.until(lambda: peer.closed is not None)
+        assert 1013 == peer.closed
+    assert "until=...) gives Unix seconds or None, got " in caplog.text

@@ -150,12 +150,13 @@ class AISDKSession(Session):
                 self._cancel(Cancel(name))
             return name
 
-        if self._is_taken(frame.request):
+        message = Send(stream=frame.id, request=frame.request)
+        if self._is_taken(frame.request) or not self._may_start(message):
             return
         for reading in self._readings.values():
             if isinstance(reading, _Answer) and reading.stream == frame.id:
                 reading.superseded = True
-        self._start(Send(stream=frame.id, request=frame.request), find, None)
+        self._start(message, find, None)
 
     def _replay(self, frame: ResumeFrame) -> None:
         async def find(reading: Reading) -> str:
@@ -169,8 +170,9 @@ class AISDKSession(Session):
                 raise _no_active()
             return frame.id
 
-        if not self._is_taken(frame.request):
-            self._start(Resume(frame.id, frame.request), find, None)
+        message = Resume(frame.id, frame.request)
+        if not self._is_taken(frame.request) and self._may_start(message):
+            self._start(message, find, None)
 
     def _abort(self, request: str) -> None:
         reading = self._readings.get(request)

@@ -61,6 +61,8 @@ class Generations:
                     return name, True
                 if if_running == "raise":
                     raise _busy()
+                # To stop it is somebody's right or not, whatever the message is called.
+                await self.hub.look(name, asked=(request.owner,), action="cancel")
             try:
                 return await self._start(name, request, "replace"), False
             except StreamBusy as busy:  # it runs in another process

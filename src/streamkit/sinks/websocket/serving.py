@@ -23,6 +23,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from math import isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypedDict, Unpack, cast, overload
 from weakref import WeakKeyDictionary
@@ -64,6 +65,8 @@ ExpiryOf: TypeAlias = Callable[[SocketRequest], float | Awaitable[float | None] 
 
 # A sign-in that is over later than this is not waited for.
 _LONGEST_S: Final = 10 * 365 * 86_400.0
+# A close frame has two bytes for its code, and so many for its reason (RFC 6455, section 5.5).
+_LONGEST_REASON: Final = 123
 
 
 class Options(TypedDict, total=False):
@@ -335,6 +338,8 @@ class WebSocketRoutes:
             if owner is not None and not isinstance(owner, str):
                 raise TypeError(f"WebSocketRoutes(owner=...) gives a str or None, got {type(owner).__name__}")
             until = None if self._until is None else await awaited(self._until(request))
+            if until is not None and (not isinstance(until, int | float) or isinstance(until, bool) or isnan(until)):
+                raise TypeError(f"WebSocketRoutes(until=...) gives Unix seconds or None, got {type(until).__name__} {until!r:.40}")
         except Refused as refused:
             if refused.status == 401:  # a handshake has no way to ask for credentials
                 raise Refused(403, refused.message, code=refused.code) from None
@@ -342,7 +347,7 @@ class WebSocketRoutes:
         except Exception as error:
             outcome = report(error, before_first_byte=True)
             raise Refused(refusal_of(outcome, error)[0], outcome.message, code=outcome.code) from None
-        expires_in = None if until is None else min(float(until) - time.time(), _LONGEST_S)
+        expires_in = None if until is None else min(until - time.time(), _LONGEST_S)
         if expires_in is not None and expires_in <= 0:
             raise Refused(403, "The sign-in has expired.", code="unauthorized")
         request.owner = owner
@@ -400,7 +405,7 @@ class WebSocketRoutes:
                 admitted = await self._admit(_websockets_scope(connection, request))
             except Refused as refused:
                 code = 4401 if refused.code == "unauthorized" else refused.close_code
-                await connection.close(code, refused.code)
+                await connection.close(code, refused.code.encode()[:_LONGEST_REASON].decode(errors="ignore"))
                 return
         await self._run(WebsocketsSocket(connection, self._limits.max_pending_bytes), admitted)
 
@@ -408,7 +413,10 @@ class WebSocketRoutes:
         try:
             self._admitted[connection] = await self._admit(_websockets_scope(connection, request))
         except Refused as refused:
-            return connection.respond(refused.status, f"{refused.message}\n")
+            response = connection.respond(refused.status, f"{refused.message}\n")
+            for name, value in _headers_of(refused):
+                response.headers[name] = value
+            return response
         return None
 
     async def _serve_aiohttp(self, request: web.Request) -> web.StreamResponse:
@@ -419,7 +427,8 @@ class WebSocketRoutes:
         try:
             admitted = await self._admit(scope_of(request.path_qs, request.headers.items(), peer, request.scheme))
         except Refused as refused:
-            refusal: web.StreamResponse = aiohttp.json_response(refused.body, status=refused.status)
+            headers = _headers_of(refused)
+            refusal: web.StreamResponse = aiohttp.json_response(refused.body, status=refused.status, headers=headers)
             return refusal
         limits = self._limits
         response: web.WebSocketResponse = aiohttp.WebSocketResponse(
@@ -487,6 +496,11 @@ async def serve(connection: Any, handler: SocketHandler, hub: Hub | None = None,
     finally:
         if hub is None:
             await routes.hub.aclose()
+
+
+def _headers_of(refused: Refused) -> list[tuple[str, str]]:
+    """Those of the application's, and Retry-After; what the body is says who writes it."""
+    return [(name.decode(), value.decode("latin-1")) for name, value in refused.raw_headers if name != b"content-type"]
 
 
 def _select_subprotocol(connection: object, offered: Iterable[str]) -> str | None:

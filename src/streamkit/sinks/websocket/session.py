@@ -92,6 +92,7 @@ class Session:
         "_readings",
         "_refusals",
         "_request",
+        "_starting",
         "_tasks",
         "_timers",
         "_waiter",
@@ -125,6 +126,8 @@ class Session:
         self._readings: dict[str, Reading] = {}
         self._tasks: set[Reading] = set()
         self._cancels: set[Task] = set()
+        # By the name of each start that is under way: who wants it stopped.
+        self._starting: dict[str, list[Cancel]] = {}
         self._goodbye: Goodbye | None = None
         # Readings that were stopped and whose client is to be told so.
         self._owed: list[Reading] = []
@@ -148,17 +151,24 @@ class Session:
         """Serve the client until one side closes. Raises nothing but cancellation."""
         finished = False
         try:
-            self._greet()
-            await self._interrupt.run(self._listen)
-            finished = True
+            try:
+                self._greet()
+                await self._interrupt.run(self._listen)
+                finished = True
+            finally:
+                for timer in self._timers.values():
+                    timer.cancel()
+                await self._stop_all()
+                if not finished:  # cancelled from outside: nobody waits for a goodbye
+                    self.socket.abort()
+            if self._goodbye is not None:
+                await self._say(self._goodbye)
+            if self._cancels:
+                await self._see_cancels_through()
         finally:
-            for timer in self._timers.values():
-                timer.cancel()
-            await self._stop_all()
-            if not finished:  # cancelled from outside: nobody waits for a goodbye
-                self.socket.abort()
-        if self._goodbye is not None:
-            await self._say(self._goodbye)
+            if self._cancels:
+                self._call_off_cancels()
+                await self.backend.finish(self._waiter.wait, lambda: not self._cancels)
 
     # -- the words, which another protocol has others for
 
@@ -241,10 +251,21 @@ class Session:
         """End all tasks, whatever cancels this one meanwhile."""
         for reading in self._tasks:
             reading.stop()
-        for task in list(self._cancels):
+        if self._tasks:
+            await self.backend.finish(self._waiter.wait, lambda: not self._tasks)
+
+    async def _see_cancels_through(self) -> None:
+        """Whoever asks for a cancel may close at once: it is carried out all the same, unless a source takes too long to close."""
+        timer = self.clock.call_at(self.clock.now() + self.limits.close_timeout, self._call_off_cancels)
+        try:
+            while self._cancels:
+                await self._waiter.wait()
+        finally:
+            timer.cancel()
+
+    def _call_off_cancels(self) -> None:
+        for task in tuple(self._cancels):
             task.cancel()
-        if self._tasks or self._cancels:
-            await self.backend.finish(self._waiter.wait, lambda: not (self._tasks or self._cancels))
 
     # -- listening
 
@@ -294,14 +315,27 @@ class Session:
     def _send(self, message: Send) -> None:
         scope, owner = self._request.scope, self.owner
         asked = SocketRequest(scope, owner=owner, stream=message.stream, body=bytes(message.input), token=self._request.token)
+        stops: list[Cancel] = []
 
         async def find(reading: Reading) -> str:
-            name, joined = await self._generations.begin(asked, message.if_running)
+            try:
+                name, joined = await self._generations.begin(asked, message.if_running)
+            finally:
+                begun()
             if joined and (there := self._readings.get(name)) is not None and not there.ended:
                 raise _read_already()
             return name
 
-        self._start(message, find, None)
+        def begun() -> None:
+            if message.stream is not None and self._starting.get(message.stream) is stops:
+                del self._starting[message.stream]
+            for stop in stops:
+                self._cancel(stop)
+
+        if self._may_start(message):
+            if message.stream is not None:
+                self._starting[message.stream] = stops
+            self._start(message, find, None)
 
     def _resume(self, message: Resume) -> None:
         async def find(reading: Reading) -> str:
@@ -313,16 +347,21 @@ class Session:
                 raise _read_already()
             return message.stream
 
-        self._start(message, find, message.after)
+        if self._may_start(message):
+            self._start(message, find, message.after)
 
-    def _start(self, message: Send | Resume, find: Callable[[Reading], Awaitable[str]], after: str | None) -> None:
+    def _may_start(self, message: Send | Resume) -> bool:
+        """Whether there is room for one more reading; its client is told if not."""
         if self._draining:
             self._tell(RefusedMessage("draining", MESSAGES["draining"], message.request, message.stream))
-            return
+            return False
         if len(self._tasks) >= self.limits.max_streams:
             told = f"At most {self.limits.max_streams} streams are read at once."
             self._refuse(RefusedMessage("too-many-streams", told, message.request, message.stream))
-            return
+            return False
+        return True
+
+    def _start(self, message: Send | Resume, find: Callable[[Reading], Awaitable[str]], after: str | None) -> None:
         reading = self._reading(message.request, find, after)
         self._tasks.add(reading)
 
@@ -364,8 +403,12 @@ class Session:
         reading.quit()
 
     def _cancel(self, message: Cancel) -> None:
-        if len(self._cancels) >= self.limits.max_streams:
+        stops = self._starting.get(message.stream)
+        if len(self._cancels if stops is None else stops) >= self.limits.max_streams:
             self._refuse(RefusedMessage("too-many-requests", "Too much at once.", message.request, message.stream))
+            return
+        if stops is not None:  # there is nothing yet that could be stopped
+            stops.append(message)
             return
 
         async def main() -> None:
