@@ -323,6 +323,11 @@ def test_an_error_is_the_last_event_and_tells_no_text_of_the_exception() -> None
     assert "RUN_ERROR" == said([ErrorEvent("Bye.", code="draining")])[-1]["type"]
 
 
+def test_a_count_below_zero_ends_no_run() -> None:
+    assert [{"inputTokens": 0, "cachedInputTokens": 3}] == said([Usage(0, -1, 3, -2)])[-1]["usage"]
+    assert "usage" not in said([Usage(-1)])[-1]
+
+
 def test_a_failed_result_says_so_and_values_are_json() -> None:
     (result,) = [event for event in said([ToolResult("c", {"a": 1}, is_error=True)]) if "content" in event]
     assert ('{"a":1}', {"isError": True}) == (result["content"], result["metadata"])

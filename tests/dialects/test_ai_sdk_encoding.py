@@ -340,6 +340,20 @@ def test_a_value_that_no_json_can_carry_is_refused_and_the_message_goes_on() -> 
     assert b'{"type":"text-delta","id":"text-1","delta":"a"}' in [frame.data for frame in frames]
 
 
+@pytest.mark.parametrize("name", ['{"__proto__":{"x":1}}', '{"deep":[{"constructor":{"prototype":{"x":1}}}]}'])
+def test_a_name_that_clients_take_for_an_attack_ends_no_message(name: str) -> None:
+    value = json.loads(name)
+    got = message([ToolCall("a", "page", name), ToolCall("b", "page", "{}"), ToolResult("b", value), Custom("mood", value)])
+    assert (name, "The arguments of this call hold a name that clients refuse.") == got.inputs["a"]
+    assert (name, [("mood", name)]) == (got.outputs["b"], got.data)
+
+
+def test_a_text_about_such_a_name_is_as_it_is() -> None:
+    value = {"said": '"__proto__": {"constructor":{"prototype":', "named": ["__proto__", "constructor"], "constructor": "Ann"}
+    got = message([ToolCall("a", "page", json.dumps(value)), ToolResult("a", value), Custom("mood", value)])
+    assert [value, value, value] == [got.inputs["a"], got.outputs["a"], got.data[0][1]]
+
+
 def test_a_message_has_one_answer() -> None:
     got = message([TextDelta("a"), TextDelta("b", choice=1), ToolCall("c", "x", choice=1), Finish("length", choice=1), Finish()])
     assert ("a", {}, "stop") == (got.text(), got.inputs, got.reason)

@@ -72,6 +72,19 @@ def test_the_time_to_wait_is_kept() -> None:
     assert 7.5 == to_error_event(RateLimitError("x", retry_after=7.5)).retry_after
 
 
+@pytest.mark.parametrize(
+    ("code", "known", "message"),
+    [
+        ("", "error", "The stream failed."),
+        ("quota", "quota", "The stream failed."),
+        ("truncated", "truncated", "The answer was cut off before its end."),
+    ],
+)
+def test_an_error_event_without_words_has_those_of_its_code(code: str, known: str, message: str) -> None:
+    outcome = outcome_of_event(ErrorEvent("", code=code))
+    assert (known, message) == (outcome.code, outcome.message)
+
+
 def test_an_error_event_keeps_its_own_words() -> None:
     outcome = outcome_of_event(ErrorEvent("Ask Ann.", code="quota", retryable=True))
     assert ("error", "quota", "Ask Ann.", True) == (outcome.ending, outcome.code, outcome.message, outcome.retryable)

@@ -139,6 +139,27 @@ def test_reasoning_text_and_calls_of_tools_are_whole(release: int, server: Serve
     assert (["weather", "now"], "tool-calls") == (got["calls"], got["finishes"][0]["finishReason"])
 
 
+async def _names() -> AsyncIterator[Event | str]:
+    yield "a"
+    yield ToolCall("c", "page", '{"__proto__":{"x":1}}')
+    yield ToolCall("d", "page", "{}")
+    yield ToolResult("d", {"constructor": {"prototype": 1}})
+    yield Custom("mood", {"deep": [{"__proto__": 1}]})
+    yield "b"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_name_in_the_arguments_that_the_client_takes_for_an_attack_ends_no_message(
+    release: int, server: Server, node: NodeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(answers_of_all.WAYS, "names", _names)
+    got = node.call("send", release=release, url=server.url("names"))
+    assert ("ab", "ready", []) == (got["text"], got["status"], got["errors"])
+    assert ["output-error", "output-available"] == [
+        part["state"] for part in got["messages"][1]["parts"] if "state" in part and "toolCallId" in part
+    ]
+
+
 def test_assistant_ui_has_the_same_calls(server: Server, node: NodeSession) -> None:
     got = node.call("assistant", url=server.url("tools"))
     assert (REASONING, THOUGHT_TEXT, None) == (got["reasoning"], got["text"], got["error"])

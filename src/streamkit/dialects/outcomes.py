@@ -153,9 +153,13 @@ def to_error_event(error: BaseException) -> ErrorEvent:
 
 
 def outcome_of_event(event: ErrorEvent, *, correlation_id: str | None = None) -> Outcome:
-    """The outcome that an error event in a stream means, with its own message (fit to be shown by its definition)."""
-    wait = _wait(event.retry_after)
-    return Outcome(_ENDINGS.get(event.code, "error"), event.code, event.message, event.retryable, wait, correlation_id)
+    """The outcome that an error event in a stream means, with its own message (fit to be shown by its definition).
+
+    One without a message or a code gets ours: a page that asks for the sentence would take none for no error.
+    """
+    code, wait = event.code or "error", _wait(event.retry_after)
+    message = event.message or MESSAGES.get(code, MESSAGES["error"])
+    return Outcome(_ENDINGS.get(code, "error"), code, message, event.retryable, wait, correlation_id)
 
 
 def _wait(seconds: float | None) -> float | None:

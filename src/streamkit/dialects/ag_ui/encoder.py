@@ -302,11 +302,11 @@ class AGUIEncoder:
         if usage is None:
             return {}
         counts = known(
-            inputTokens=usage.input_tokens,
-            outputTokens=usage.output_tokens,
-            reasoningTokens=usage.reasoning_tokens,
-            cachedInputTokens=usage.cache_read_tokens,
-            cacheWriteInputTokens=usage.cache_write_tokens,
+            inputTokens=_count(usage.input_tokens),
+            outputTokens=_count(usage.output_tokens),
+            reasoningTokens=_count(usage.reasoning_tokens),
+            cachedInputTokens=_count(usage.cache_read_tokens),
+            cacheWriteInputTokens=_count(usage.cache_write_tokens),
         )
         if counts and self._model:
             counts["model"] = self._model
@@ -337,6 +337,11 @@ class _Call:
         self.ended = False
         self.answered = False
         self.cut = False  # Inside its arguments: it is nobody's to run.
+
+
+def _count(tokens: int | None) -> int | None:
+    """A number of tokens; the client fails over one below zero, which is none."""
+    return tokens if tokens is not None and tokens >= 0 else None
 
 
 def _frame(type: str, fields: object) -> OutFrame:

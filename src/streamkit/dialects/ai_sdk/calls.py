@@ -10,7 +10,7 @@ before their call's name wait for it, and the result of a call that this stream 
 
 from __future__ import annotations
 
-from streamkit.dialects.ai_sdk.chunks import chunk, data_part, metadata_of, output
+from streamkit.dialects.ai_sdk.chunks import chunk, data_part, is_refused, metadata_of, output
 from streamkit.dialects.json_line import dump, escape, known, without_surrogates
 from streamkit.dialects.protocol import OutFrame
 from streamkit.errors import LocalProtocolError, RemoteProtocolError
@@ -126,7 +126,10 @@ def _input(event: ToolCall, call: _Call) -> OutFrame:
     if event.complete:
         try:
             value = ToolCall(event.id, event.name, without_surrogates(event.arguments)).input()
-            return OutFrame(dump({"type": "tool-input-available", **known(**common), "input": value}))
+            told = dump({"type": "tool-input-available", **known(**common), "input": value})
+            if not is_refused(told):
+                return OutFrame(told)
+            wrong = "hold a name that clients refuse"
         except (RemoteProtocolError, LocalProtocolError):
             wrong = "are not JSON"
     return chunk("tool-input-error", **common, input=event.arguments, errorText=f"The arguments of this call {wrong}.")

@@ -2,7 +2,8 @@
 
 Fields are those that every release of the client since version 1 of the protocol takes: some of them refuse a chunk with a field
 that they do not know. What has no field of its own goes under `streamkit` in `providerMetadata`, which clients keep and send back.
-Nothing is null unless the application said so.
+Nothing is null unless the application said so. A value of a tool or of the application that clients would refuse
+(`is_refused`) goes out as its JSON text.
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ from streamkit.dialects.outcomes import Outcome
 from streamkit.dialects.protocol import OutFrame
 from streamkit.events import Citation, DataDelta, File, ToolResult, Usage
 
-__all__ = ["chunk", "data_part", "failure", "file", "growing_data", "metadata_of", "output", "source", "sum_of", "usage_counts"]
+__all__ = [
+    "chunk",
+    "data_part",
+    "failure",
+    "file",
+    "growing_data",
+    "is_refused",
+    "metadata_of",
+    "output",
+    "source",
+    "sum_of",
+    "usage_counts",
+]
 
 
 def chunk(type: str, **fields: object) -> OutFrame:
@@ -31,7 +44,7 @@ def data_part(name: str, data: object, *, transient: bool = False) -> OutFrame:
     part: dict[str, object] = {"type": f"data-{name}", "data": data}
     if transient:
         part["transient"] = True
-    return OutFrame(dump(part))
+    return _with_value(part, "data")
 
 
 def metadata_of(**ours: object) -> dict[str, object] | None:
@@ -43,9 +56,19 @@ def metadata_of(**ours: object) -> dict[str, object] | None:
 def output(event: ToolResult) -> OutFrame:
     """What a tool gave back."""
     if not event.is_error:
-        return OutFrame(dump({"type": "tool-output-available", "toolCallId": event.id, "output": event.output}))
+        return _with_value({"type": "tool-output-available", "toolCallId": event.id, "output": event.output}, "output")
     text = event.output if isinstance(event.output, str) else dump(event.output).decode()
     return chunk("tool-output-error", toolCallId=event.id, errorText=text)
+
+
+def is_refused(data: bytes) -> bool:
+    """Whether clients end the message over a name in this JSON, which they take for an attack on the objects of the page.
+
+    >>> is_refused(b'{"__proto__":1}'), is_refused(b'{"is":"__proto__"}')
+    (True, False)
+    """
+    # As `dump` writes it, these are names and never text: a quote in a text has a backslash before it.
+    return b'"__proto__":' in data or (b'"constructor":{' in data and b'"prototype":' in data)
 
 
 def source(event: Citation, number: int) -> OutFrame | None:
@@ -105,6 +128,12 @@ def usage_counts(usage: Usage) -> dict[str, object]:
     if counts and usage.estimated:
         counts["estimated"] = True
     return counts
+
+
+def _with_value(fields: dict[str, object], name: str) -> OutFrame:
+    """A chunk that holds an application's own value; as its JSON text, if clients refuse it."""
+    data = dump(fields)
+    return OutFrame(dump({**fields, name: dump(fields[name]).decode()}) if is_refused(data) else data)
 
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
