@@ -132,6 +132,17 @@ def test_a_text_is_written_as_protobuf_itself_writes_it(texts: list[str]) -> Non
     assert message.SerializeToString() == wire().events([TextDelta(text) for text in texts])
 
 
+@given(st.lists(st.builds(TextDelta, st.text(max_size=300), st.integers(0, 1), st.integers(0, 1)), max_size=4))
+def test_plain_texts_are_written_alike_by_the_short_way(deltas: list[TextDelta]) -> None:
+    plain = all(not delta.index and not delta.choice and len(delta.text.encode()) < 256 for delta in deltas)
+    assert (wire().events(deltas) if plain else None) == wire().texts(deltas)
+
+
+@pytest.mark.parametrize("item", [TextDelta("a\ud83d"), TextDelta(None), "text", Finish()], ids=repr)  # type: ignore[arg-type]
+def test_what_is_no_plain_text_is_left_to_the_long_way(item: object) -> None:
+    assert wire().texts([TextDelta("a"), item]) is None
+
+
 @pytest.mark.parametrize("length", [0, 1, 123, 124, 127, 128, 255, 256, 257, 20_000])
 def test_texts_of_every_length_class_come_back(length: int) -> None:
     assert [TextDelta("x" * length)] == read(wire().events([TextDelta("x" * length)]))

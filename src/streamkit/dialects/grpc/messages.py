@@ -35,7 +35,7 @@ from streamkit.events import (
     ToolResult,
 )
 
-__all__ = ["Batch", "Piece", "Wire", "wire"]
+__all__ = ["MESSAGE_BYTES", "Batch", "Piece", "Wire", "cut", "wire"]
 
 Piece: TypeAlias = object
 """One piece of input: a `str`, a `DataDelta` (bytes with their media type), or any other JSON value."""
@@ -46,6 +46,9 @@ _JSON: Final = frozenset[tuple[type[Event], str]](((ToolResult, "output"), (Cust
 
 # Texts of fewer bytes are written without a message.
 _HEADS: Final = 256
+
+MESSAGE_BYTES: Final = 1_048_576
+"""What is sent at once is cut at this size between events: gRPC's readers refuse messages above 4 MiB unless told."""
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -121,6 +124,27 @@ class Wire:
         if token or turn or id:
             parts.append(self._events_class(token=token, turn=turn, id=id).SerializeToString())
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def texts(self, items: Iterable[object]) -> bytes | None:
+        """`events` of plain texts, in half of the time; None if there is something that only `events` can write, or refuse.
+
+        >>> wire().texts([TextDelta("Hi")]) == wire().events([TextDelta("Hi")])
+        True
+        """
+        parts: list[bytes] = []
+        heads = self._heads
+        item: Any  # as above
+        try:
+            for item in items:
+                if item.__class__ is not TextDelta or item.index or item.choice:
+                    return None
+                text = item.text.encode()
+                if len(text) >= _HEADS:
+                    return None
+                parts.append(heads[len(text)] + text)
+        except (UnicodeEncodeError, AttributeError):
+            return None
+        return b"".join(parts)
 
     def batch(self, data: bytes) -> Batch:
         """What an `Events` message holds.
@@ -253,6 +277,22 @@ class Wire:
             RemoteProtocolError: it is none.
         """
         return self._parsed(getattr(self.schema, name), data)
+
+
+def cut(encode: Callable[[int, int], bytes], start: int, stop: int) -> list[bytes]:
+    """The messages of a batch, in halves and their halves until each is small enough or has one event.
+
+    Args:
+        encode: Gives the message of the events from one place to another.
+
+    >>> cut(lambda start, stop: bytes(600_000 * (stop - start)), 0, 2) == [bytes(600_000), bytes(600_000)]
+    True
+    """
+    body = encode(start, stop)
+    if len(body) <= MESSAGE_BYTES or stop - start == 1:
+        return [body]
+    middle = (start + stop) // 2
+    return [*cut(encode, start, middle), *cut(encode, middle, stop)]
 
 
 @cache

@@ -41,7 +41,7 @@ from streamkit.errors import (
 )
 from streamkit.events import ErrorEvent
 
-__all__ = ["STATUS_NUMBERS", "Trailers", "error_of_status", "status_of", "status_of_http", "trailers_of"]
+__all__ = ["STATUS_NUMBERS", "Trailers", "error_of_status", "said", "status_of", "status_of_http", "trailers_of"]
 
 Trailers: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
@@ -122,10 +122,15 @@ def status_of(outcome: Outcome) -> tuple[str, str]:
     >>> status_of(outcome_of(RateLimitError("secret")))
     ('RESOURCE_EXHAUSTED', 'Too many requests. Try again later.')
     """
-    message = without_surrogates(outcome.message).encode()[:_LONGEST].decode("utf-8", "ignore")
+    message = said(outcome.message)
     if not outcome.failed:
         return "OK", message
     return _STATUSES.get(outcome.code, "INTERNAL"), message
+
+
+def said(message: str) -> str:
+    """As much of a message as a status carries, in whole characters."""
+    return without_surrogates(message).encode()[:_LONGEST].decode("utf-8", "ignore")
 
 
 def status_of_http(status: int) -> str:

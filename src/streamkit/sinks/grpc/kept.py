@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from streamkit.dialects.grpc.messages import Wire
+from streamkit.dialects.grpc.messages import Wire, cut
 from streamkit.errors import LocalProtocolError
 from streamkit.events import ErrorEvent, Event
 from streamkit.hub.log import Log
@@ -78,10 +78,13 @@ class KeptView:
             end = last
             events = events[:-1]
         made: Messages = []
+
+        def encode(start: int, stop: int) -> bytes:
+            return self._wire.events(events[start:stop], token=log.token(offsets[stop - 1]))
+
         try:
             for start in range(0, len(events), _MOST_EVENTS):
-                part = events[start : start + _MOST_EVENTS]
-                made.append(self._wire.events(part, token=log.token(offsets[start + len(part) - 1])))
+                made += cut(encode, start, min(start + _MOST_EVENTS, len(events)))
         except LocalProtocolError as error:  # the event's fault: what stood before it is still sent
             made = []
             for event, offset in zip(events, offsets, strict=False):

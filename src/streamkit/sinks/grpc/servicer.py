@@ -27,9 +27,9 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from streamkit.dialects.grpc.messages import Wire, wire
 from streamkit.dialects.grpc.schema import SERVICE
-from streamkit.dialects.grpc.statuses import Trailers, status_of, status_of_http, trailers_of
+from streamkit.dialects.grpc.statuses import Trailers, said, status_of, status_of_http, trailers_of
 from streamkit.dialects.outcomes import Outcome, outcome_of
-from streamkit.errors import BadRequestError, ConfigError, RemoteProtocolError, StreamDraining
+from streamkit.errors import ConfigError, RemoteProtocolError, StreamDraining
 from streamkit.events import ErrorEvent
 from streamkit.extras import require
 from streamkit.flow.plan import check_callable
@@ -37,11 +37,11 @@ from streamkit.flow.streams import Stream
 from streamkit.flow.streams import stream as stream_of
 from streamkit.hub.hub import LAG_EVENTS, Hub
 from streamkit.hub.producing import OnDisconnect
-from streamkit.sinks.chats import Refused
 from streamkit.sinks.failures import LOGGER, report
 from streamkit.sinks.grpc.kept import KeptView
 from streamkit.sinks.grpc.requests import CallContext, GrpcRequest, InputQueue, Method
 from streamkit.sinks.grpc.turns import Collecting, Copying, Taking, Turn, Why, Writing
+from streamkit.sinks.refusals import Refused
 
 __all__ = ["GrpcHandler", "OwnerOf", "StreamsServicer"]
 
@@ -53,6 +53,10 @@ GrpcHandler: TypeAlias = Callable[[GrpcRequest], Any]
 OwnerOf: TypeAlias = Callable[[GrpcRequest], str | Awaitable[str | None] | None]
 
 _DRAINING: Final = "the server drains"
+
+# Characters. The name is bounded as the hub's own is, and the reason stays with the stream as long as that is kept.
+_LONGEST_ID: Final = 200
+_LONGEST_REASON: Final = 200
 
 
 class StreamsServicer:
@@ -183,7 +187,7 @@ class StreamsServicer:
         asked = await self._read(partial(self._wire.parsed, "CancelRequest"), data, context)
         owner = await self._owner_of(GrpcRequest("stream", context), context)
         try:
-            ended = await self._hub.cancel(asked.id, asked.reason or None, owner=owner)
+            ended = await self._hub.cancel(asked.id, asked.reason[:_LONGEST_REASON] or None, owner=owner)
         except Exception as error:
             await self._fail(error, context)
         reply: bytes = self._wire.schema.CancelReply(ended=ended).SerializeToString()
@@ -246,10 +250,10 @@ class StreamsServicer:
             conversation.drain()
         try:
             await conversation.run(self._wire, self._grpc.aio.EOF)
-        except RemoteProtocolError as error:
+        except RemoteProtocolError:
             await conversation.leave("broken")
-            await self._fail(BadRequestError(str(error)), context)
-        except asyncio.CancelledError:
+            await self._fail(_bad("The input cannot be read: it is no message of this method."), context)
+        except BaseException:
             await conversation.leave("left")
             raise
         finally:
@@ -258,7 +262,7 @@ class StreamsServicer:
         if conversation.draining:
             await self._abort(outcome_of(StreamDraining(_DRAINING)), context, "")
         if conversation.turn is None:
-            await self._fail(BadRequestError("a call without input"), context)
+            await self._fail(_bad("A call needs input."), context)
         else:
             await self._judge(conversation.turn, context)
 
@@ -272,6 +276,8 @@ class StreamsServicer:
         assert self._hub is not None
         if self._draining:
             await self._abort(outcome_of(StreamDraining(_DRAINING)), context, "")
+        if len(id) > _LONGEST_ID or not id.isprintable():
+            await self._fail(_bad(f"A stream's name has 1 to {_LONGEST_ID} printable characters."), context)
         owner = await self._owner_of(request, context)
         try:
             source = partial(self._asked, request)
@@ -306,8 +312,8 @@ class StreamsServicer:
         """What a client's bytes say, or a status if they say nothing."""
         try:
             return read(data)
-        except RemoteProtocolError as error:
-            await self._fail(BadRequestError(str(error)), context)
+        except RemoteProtocolError:
+            await self._fail(_bad("The request cannot be read: it is no message of this method."), context)
 
     async def _fail(
         self, failure: Exception | ErrorEvent, context: CallContext, token: str = "", *, began: bool = False
@@ -316,9 +322,9 @@ class StreamsServicer:
         if isinstance(failure, Exception) and isinstance(failure, self._grpc.aio.AbortError):  # the handler ended it by itself
             raise failure
         if isinstance(failure, Refused):
-            status = status_of_http(failure.status)
-            outcome = Outcome("error", failure.code, failure.message)
-            await self._abort_with(status, failure.message, trailers_of(outcome, status, failure.message), context)
+            status, message, wait = status_of_http(failure.status), said(failure.message), failure.retry_after
+            outcome = Outcome("error", failure.code, message, wait is not None, wait)
+            await self._abort_with(status, message, trailers_of(outcome, status, message), context)
         outcome = report(failure, before_first_byte=not began)
         await self._abort(outcome, context, token)
 
@@ -328,6 +334,11 @@ class StreamsServicer:
 
     async def _abort_with(self, status: str, message: str, trailers: Trailers, context: CallContext) -> NoReturn:
         raise await context.abort(getattr(self._grpc.StatusCode, status), message, trailers)
+
+
+def _bad(message: str) -> Refused:
+    """What the client alone is to blame for: nothing that a log needs a traceback of."""
+    return Refused(400, message, code="bad-request")
 
 
 class _Conversation:
@@ -347,6 +358,8 @@ class _Conversation:
         self._queue: InputQueue | None = None
         self._reading: asyncio.Task[Any] | None = None
         self._handing: asyncio.Task[None] | None = None
+        self._drains = False
+        self._all_heard = False
         self.turn: Turn | None = None
         self.draining = False
 
@@ -357,12 +370,13 @@ class _Conversation:
             RemoteProtocolError: what came is no `Input`.
         """
         loop = asyncio.get_running_loop()
-        while not self.draining:
+        while not self._drained():
             self._reading = loop.create_task(self._read())
             if not await self._first_of(self._reading):
                 return
             data = self._reading.result()
             if data is end or data is None:
+                self._all_heard = True
                 break
             piece, number, cancels = wire.given(data)
             if self._method == "send":
@@ -385,11 +399,15 @@ class _Conversation:
             await self.turn.ended()
 
     def drain(self) -> None:
-        """End the call if no turn runs; one that does ends it by itself."""
-        if self.turn is None or self.turn.done:
-            self.draining = True
-            if self._reading is not None:
-                self._reading.cancel()
+        """End the call as soon as no turn runs, unless it is about to end because there is no more input."""
+        self._drains = True
+        if self._drained() and self._reading is not None:
+            self._reading.cancel()
+
+    def _drained(self) -> bool:
+        turn = self.turn
+        self.draining = self._drains and not self._all_heard and (turn is None or turn.done)
+        return self.draining
 
     async def leave(self, why: Why) -> None:
         """Call the last turn off, and wait for it whatever cancels this task meanwhile."""
@@ -412,15 +430,17 @@ class _Conversation:
 
     async def _first_of(self, task: asyncio.Task[Any]) -> bool:
         """Wait for a task, or for a turn that ends the call; whether it is to go on."""
-        while not task.done():
+        while not self._failed():
+            if task.done():
+                return not task.cancelled()
+            if self._drained():
+                return False
             turn = self.turn
             if turn is None or turn.done:
                 await asyncio.wait((task,))
             else:
                 await asyncio.wait((task, turn.task), return_when=asyncio.FIRST_COMPLETED)
-            if self._failed() or self.draining:
-                return False
-        return True
+        return False
 
     def _failed(self) -> bool:
         turn = self.turn

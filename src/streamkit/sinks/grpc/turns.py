@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
-from streamkit.dialects.grpc.messages import Wire
+from streamkit.dialects.grpc.messages import MESSAGE_BYTES, Wire, cut
 from streamkit.errors import LocalProtocolError, StreamInterrupted
 from streamkit.events import EVENT_TYPES, ErrorEvent, Event, Finish, Message, TextDelta
 from streamkit.flow.runs import Run
@@ -31,9 +31,6 @@ __all__ = ["Collecting", "Copying", "Taking", "Turn", "Why", "Write", "Writing"]
 Why: TypeAlias = Literal["left", "cancelled", "draining", "broken"]
 """The client has left, it said cancel, the server drains, or what the client sent cannot be read."""
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
-
-# What is sent at once is cut at this size: gRPC's readers refuse messages above 4 MiB unless told.
-_MESSAGE_BYTES: Final = 1_048_576
 
 
 class Taking:
@@ -85,30 +82,29 @@ class Taking:
 class Writing(Taking):
     """Events as messages."""
 
-    __slots__ = ("_encode", "_turn")
+    __slots__ = ("_encode", "_tail", "_texts", "_turn")
 
     def __init__(self, wire: Wire, *, turn: int = 0) -> None:
         super().__init__()
         self._encode = wire.events
+        self._texts = wire.texts
         self._turn = turn
+        self._tail = wire.events((), turn=turn)  # joined to a message it says the turn
 
     def take(self, batch: list[Any]) -> bytes | list[bytes]:
         """What was ready together, as one message if it is not too large for one."""
-        events: list[Event] = batch
-        for item in batch:  # the usual batch is text deltas, and goes as it is
-            if item.__class__ is not TextDelta:
-                events = self.admitted(batch)
-                break
+        # One token at a time is where a message must cost no more than one that is written by hand.
+        body = self._texts(batch)
+        if body is not None and len(body) < MESSAGE_BYTES:
+            return body + self._tail
+        events = self.admitted(batch)
         if not events:
             return b""
         try:
-            body = self._encode(events, turn=self._turn)
+            return cut(lambda start, stop: self._encode(events[start:stop], turn=self._turn), 0, len(events))
         except LocalProtocolError as error:
             self.stopped_by = error
             return self._written_before_failing(events)
-        if len(body) <= _MESSAGE_BYTES or len(events) == 1:
-            return body
-        return [self._encode(part, turn=self._turn) for part in _cut(events, body)]
 
     def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """A message of its own, for it waits for the source to be closed."""
@@ -321,6 +317,8 @@ class Turn:
                     if into.stopped_by is not None:
                         self.failure = into.stopped_by
                         break
+                    if self.why is not None:  # stopped while the message was on its way
+                        break
         except asyncio.CancelledError as error:
             if self.why is None:
                 self.failure = StreamInterrupted("a task that the source waited for was cancelled")
@@ -341,10 +339,3 @@ class Turn:
             await self._write(body)
         except (Exception, asyncio.CancelledError):
             self.lost = True
-
-
-def _cut(events: list[Event], body: bytes) -> Iterable[list[Event]]:
-    """The events in parts of about the size that a message may have."""
-    count = max(1, len(events) * _MESSAGE_BYTES // len(body))
-    for start in range(0, len(events), count):
-        yield events[start : start + count]
