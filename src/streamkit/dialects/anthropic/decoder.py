@@ -53,11 +53,12 @@ from typing import Final, cast
 import msgspec
 
 from streamkit.dialects.anthropic.shapes import Delta, MessageFrame, Opening, UsageShape, lenient_frame
+from streamkit.dialects.frame_reading import FrameReader
 from streamkit.dialects.json_line import dump
 from streamkit.dialects.lenient import as_dict, as_list, as_text, is_json, read_value
 from streamkit.dialects.protocol import InFrame
 from streamkit.dialects.provider_errors import error_from_payload
-from streamkit.errors import LocalProtocolError, RemoteProtocolError, StreamkitError, StreamTruncated
+from streamkit.errors import LocalProtocolError, RemoteProtocolError, StreamTruncated
 from streamkit.events import (
     Citation,
     Event,
@@ -96,7 +97,7 @@ _MAX_INDEX: Final = 1 << 31
 _read: Final = msgspec.json.Decoder(MessageFrame).decode
 
 
-class AnthropicDecoder:
+class AnthropicDecoder(FrameReader[UsageShape]):
     """Reads one answer. See `Decoder` in `streamkit.dialects.protocol` for the contract.
 
     Args:
@@ -114,32 +115,23 @@ class AnthropicDecoder:
         "_begun",
         "_calls",
         "_first",
-        "_frames",
         "_last",
         "_last_start",
         "_next",
         "_opened",
         "_opening_reason",
         "_others",
-        "_provider",
         "_reason",
         "_started",
-        "_usage",
         "_waiting",
         "_where",
-        "done",
-        "error",
     )
 
     def __init__(self, *, provider: str | None = None) -> None:
-        self.error: StreamkitError | None = None
-        self.done = False
-        self._provider = provider
-        self._frames = 0
+        super().__init__(provider)
         self._started = False
         self._opened = False
         self._first: str | None = None
-        self._usage: UsageShape | None = None
         self._reason: str | None = None
         self._opening_reason: str | None = None
         # The index on the wire -> the index in events. They differ only where the wire's starts again.
@@ -152,72 +144,40 @@ class AnthropicDecoder:
         self._waiting: list[_CallState] = []
         self._others: dict[int, _OtherBlock] = {}
 
-    def decode(self, frame: InFrame) -> list[Event]:
-        """The events of one frame."""
-        return self.decode_many((frame,))
-
-    def decode_many(self, frames: Iterable[InFrame]) -> list[Event]:
-        """The events of many frames; what is wrong with one waits in `error`."""
-        out: list[Event] = []
-        if self.done or self.error is not None:
-            return out
+    def _take_all(self, frames: Iterable[InFrame], out: list[Event]) -> None:
         # The hot loop: a delta costs one decode and one look-up of its block (benchmarks/bench_clients.py).
         where = self._where
-        try:
-            for frame in frames:
-                self._frames += 1
-                try:
-                    event = _read(frame.data)
-                except (msgspec.DecodeError, ValueError, RecursionError):
-                    event = self._read_odd(frame)
-                delta = event.delta
-                if delta is None or event.type != "content_block_delta":
-                    self._take(event, frame, out)
-                    if self.done:
-                        break
-                    continue
-                index = where.get(event.index)
-                if index is None:
-                    index = self._place(event.index)
-                if delta.type == "text_delta":
-                    if delta.text:
-                        out.append(TextDelta(delta.text, index))
-                elif delta.type == "input_json_delta":
-                    self._take_arguments(delta.partial_json, index, out)
-                elif delta.type == "thinking_delta":
-                    if delta.thinking:
-                        out.append(ReasoningDelta(delta.thinking, index))
-                else:
-                    self._take_delta(delta, index, frame, out)
-        except (StreamkitError, RecursionError) as error:
-            # What the reader of JSON takes in its stride may still be too deep for what comes after it.
-            deep = RemoteProtocolError(f"frame {self._frames} is nested too deep")
-            self.error = error if isinstance(error, StreamkitError) else deep
-            out += self.held()
-            self._usage = None
-        return out
+        for frame in frames:
+            self._frames += 1
+            try:
+                event = _read(frame.data)
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                event = self._read_odd(frame)
+            delta = event.delta
+            if delta is None or event.type != "content_block_delta":
+                self._take(event, frame, out)
+                if self.done:
+                    break
+                continue
+            index = where.get(event.index)
+            if index is None:
+                index = self._place(event.index)
+            if delta.type == "text_delta":
+                if delta.text:
+                    out.append(TextDelta(delta.text, index))
+            elif delta.type == "input_json_delta":
+                self._take_arguments(delta.partial_json, index, out)
+            elif delta.type == "thinking_delta":
+                if delta.thinking:
+                    out.append(ReasoningDelta(delta.thinking, index))
+            else:
+                self._take_delta(delta, index, frame, out)
 
-    def held(self) -> list[Event]:
-        """Usage that was counted so far, not final."""
-        return [] if self._usage is None else [_usage_event(self._usage, final=False)]
-
-    def finish(self) -> list[Event]:
-        """The body ended: the rest of a complete answer.
-
-        Raises:
-            StreamTruncated: no reason for the end has come.
-            StreamkitError: `error`, if a frame set it.
-        """
-        if self.error is not None:
-            raise self.error
-        out: list[Event] = []
-        if not self.done:
-            if self._reason is None:
-                what = "without a stop_reason: the answer is cut off" if self._started else "before the answer began"
-                self.error = StreamTruncated(f"the stream ended {what}")
-                raise self.error
-            self._complete(out, final=False)
-        return out
+    def _end_unmarked(self, out: list[Event]) -> None:
+        if self._reason is None:
+            what = "without a stop_reason: the answer is cut off" if self._started else "before the answer began"
+            raise StreamTruncated(f"the stream ended {what}")
+        self._complete(out, final=False)
 
     # ---- one frame --------------------------------------------------------------------------
 
@@ -447,9 +407,20 @@ class AnthropicDecoder:
         self._end_blocks(out)
         self._settle(out, cut=self._is_cut())
         if self._usage is not None:
-            out.append(_usage_event(self._usage, final=final))
+            out.append(self._usage_event(self._usage, final=final))
             self._usage = None
         out.append(Finish(FINISH_REASONS.get(self._reason or "", "other"), self._reason))
+
+    def _usage_event(self, counts: UsageShape, *, final: bool) -> Usage:
+        details = counts.output_tokens_details
+        return Usage(
+            counts.input_tokens,
+            counts.output_tokens,
+            counts.cache_read_input_tokens,
+            counts.cache_creation_input_tokens,
+            details.thinking_tokens if details is not None else None,
+            final=final,
+        )
 
 
 class _CallState:
@@ -539,18 +510,6 @@ def _arguments(value: object) -> str:
         return dump(value).decode()
     except LocalProtocolError as error:
         raise RemoteProtocolError(f"the input of a tool call cannot be read ({error})") from None
-
-
-def _usage_event(usage: UsageShape, *, final: bool) -> Usage:
-    details = usage.output_tokens_details
-    return Usage(
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_input_tokens,
-        usage.cache_creation_input_tokens,
-        details.thinking_tokens if details is not None else None,
-        final=final,
-    )
 
 
 def _value(data: str | bytes) -> object:

@@ -29,11 +29,12 @@ from typing import Final, TypeAlias, cast
 
 import msgspec
 
+from streamkit.dialects.frame_reading import FrameReader
 from streamkit.dialects.lenient import as_dict, as_list, as_text, from_base64, is_json, read_value
 from streamkit.dialects.openai_chat.shapes import Call, Choice, Chunk, Delta, FirstChunk, Function, UsageShape, lenient_chunk
 from streamkit.dialects.protocol import InFrame
 from streamkit.dialects.provider_errors import error_from_payload, source_error
-from streamkit.errors import RemoteProtocolError, StreamkitError, StreamTruncated
+from streamkit.errors import RemoteProtocolError, StreamTruncated
 from streamkit.events import (
     Citation,
     DataDelta,
@@ -99,7 +100,7 @@ _read_first: Final[_Reader] = msgspec.json.Decoder(FirstChunk).decode
 _read_next: Final[_Reader] = msgspec.json.Decoder(Chunk).decode
 
 
-class OpenAIChatDecoder:
+class OpenAIChatDecoder(FrameReader[UsageShape]):
     """Reads one answer, or several for n > 1. See `Decoder` in `streamkit.dialects.protocol` for the contract.
 
     Args:
@@ -118,78 +119,34 @@ class OpenAIChatDecoder:
         "_choices",
         "_citations",
         "_cited",
-        "_frames",
-        "_provider",
         "_read",
         "_search_results",
-        "_usage",
-        "done",
-        "error",
     )
 
     def __init__(self, *, provider: str | None = None) -> None:
-        self.error: StreamkitError | None = None
-        self.done = False
-        self._provider = provider
+        super().__init__(provider)
         self._read = _read_first
         self._answer_id: str | None = None
-        self._frames = 0
         self._choices: dict[int, _ChoiceState] = {}
-        self._usage: UsageShape | None = None
         self._citations: bytes = b""
         self._search_results: bytes = b""
         self._cited: set[tuple[int, str]] = set()
 
-    def decode(self, frame: InFrame) -> list[Event]:
-        """The events of one frame."""
-        return self.decode_many((frame,))
-
-    def decode_many(self, frames: Iterable[InFrame]) -> list[Event]:
-        """The events of many frames; what is wrong with one waits in `error`."""
-        out: list[Event] = []
-        if self.done or self.error is not None:
-            return out
-        try:
-            for frame in frames:
-                self._frames += 1
-                try:
-                    chunk = self._read(frame.data)
-                except (msgspec.DecodeError, ValueError, RecursionError):
-                    odd = self._read_odd(frame)
-                    if odd is None:
-                        self._complete(out, marked=True)
-                        break
-                    chunk = odd
-                self._take(chunk, frame, out)
-        except (StreamkitError, RecursionError) as error:
-            # What the reader of JSON takes in its stride may still be too deep for what comes after it.
-            deep = RemoteProtocolError(f"frame {self._frames} is nested too deep")
-            self.error = error if isinstance(error, StreamkitError) else deep
-            out += self.held()
-            self._usage = None
-        return out
-
-    def held(self) -> list[Event]:
-        """Usage that was counted so far, not final."""
-        return [] if self._usage is None else [_usage_event(self._usage, final=False)]
-
-    def finish(self) -> list[Event]:
-        """The body ended: the rest of a complete answer.
-
-        Raises:
-            StreamTruncated: no finish reason for some choice, and no end marker.
-            StreamkitError: `error`, if a frame set it.
-        """
-        if self.error is not None:
-            raise self.error
-        out: list[Event] = []
-        if not self.done:
+    def _take_all(self, frames: Iterable[InFrame], out: list[Event]) -> None:
+        for frame in frames:
+            self._frames += 1
             try:
-                self._complete(out, marked=False)
-            except StreamkitError as error:
-                self.error = error
-                raise
-        return out
+                chunk = self._read(frame.data)
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                odd = self._read_odd(frame)
+                if odd is None:
+                    self._complete(out, marked=True)
+                    break
+                chunk = odd
+            self._take(chunk, frame, out)
+
+    def _end_unmarked(self, out: list[Event]) -> None:
+        self._complete(out, marked=False)
 
     # ---- one chunk --------------------------------------------------------------------------
 
@@ -386,9 +343,22 @@ class OpenAIChatDecoder:
         for state in states:
             state.end_calls(out)
         if self._usage is not None:
-            out.append(_usage_event(self._usage, final=marked))
+            out.append(self._usage_event(self._usage, final=marked))
             self._usage = None
         out += [state.finish_event() for state in states]
+
+    def _usage_event(self, counts: UsageShape, *, final: bool) -> Usage:
+        prompt, completion = counts.prompt_tokens_details, counts.completion_tokens_details
+        cached = prompt.cached_tokens if prompt is not None else None
+        written = prompt.cache_write_tokens if prompt is not None else None
+        return Usage(
+            counts.prompt_tokens,
+            counts.completion_tokens,
+            _first(cached, counts.prompt_cache_hit_tokens, counts.cached_tokens, counts.cache_read_input_tokens),
+            _first(written, counts.cache_creation_input_tokens),
+            completion.reasoning_tokens if completion is not None else None,
+            final=final,
+        )
 
 
 class _ChoiceState:
@@ -559,20 +529,6 @@ def _take_reasoning(text: str | None, delta: Delta, number: int, out: list[Event
         redacted = detail.data if detail.type == "reasoning.encrypted" else None
         if own or detail.signature or redacted:
             out.append(ReasoningDelta(own, 0, number, detail.signature or None, redacted or None))
-
-
-def _usage_event(usage: UsageShape, *, final: bool) -> Usage:
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    cached = prompt.cached_tokens if prompt is not None else None
-    written = prompt.cache_write_tokens if prompt is not None else None
-    return Usage(
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        _first(cached, usage.prompt_cache_hit_tokens, usage.cached_tokens, usage.cache_read_input_tokens),
-        _first(written, usage.cache_creation_input_tokens),
-        completion.reasoning_tokens if completion is not None else None,
-        final=final,
-    )
 
 
 def _first(*counts: int | None) -> int | None:

@@ -42,6 +42,7 @@ from typing import Final, cast
 
 import msgspec
 
+from streamkit.dialects.frame_reading import FrameReader
 from streamkit.dialects.json_line import escape
 from streamkit.dialects.lenient import as_dict, as_int, as_list, as_text, flat, from_base64, is_json, json_text, read_value
 from streamkit.dialects.openai_responses.items import (
@@ -147,7 +148,7 @@ _TERMINAL: Final = frozenset({"completed", "incomplete", "cancelled", "failed"})
 _read_delta: Final[Callable[[str | bytes], Delta]] = msgspec.json.Decoder(Delta).decode
 
 
-class OpenAIResponsesDecoder:
+class OpenAIResponsesDecoder(FrameReader[Usage]):
     """Reads one response. See `Decoder` in `streamkit.dialects.protocol` for the contract.
 
     Args:
@@ -169,26 +170,18 @@ class OpenAIResponsesDecoder:
         "_called",
         "_cited",
         "_custom_calls",
-        "_frames",
         "_hot",
         "_hot_item",
         "_hot_part",
         "_items",
         "_open_items",
-        "_provider",
         "_response_id",
         "_resumed",
         "_started",
-        "_usage",
-        "done",
-        "error",
     )
 
     def __init__(self, *, provider: str | None = None) -> None:
-        self.error: StreamkitError | None = None
-        self.done = False
-        self._provider = provider
-        self._frames = 0
+        super().__init__(provider)
         self._started = False
         self._resumed = False
         self._response_id: str | None = None
@@ -201,78 +194,46 @@ class OpenAIResponsesDecoder:
         self._called = False
         self._cited: set[tuple[int, str | None, str | None, str | None]] = set()
         self._custom_calls: list[_Item] = []
-        self._usage: Usage | None = None
         # The last delta, and what it went on with: nearly always the next one goes on with the same.
         self._hot = _NONE
         self._hot_item: _Item | None = None
         self._hot_part: _Part | None = None
 
-    def decode(self, frame: InFrame) -> list[Event]:
-        """The events of one frame."""
-        return self.decode_many((frame,))
-
-    def decode_many(self, frames: Iterable[InFrame]) -> list[Event]:
-        """The events of many frames; what is wrong with one waits in `error`."""
-        out: list[Event] = []
-        if self.done or self.error is not None:
-            return out
-        try:
-            for frame in frames:
-                self._frames += 1
-                try:
-                    delta = _read_delta(frame.data)
-                except (msgspec.DecodeError, ValueError, RecursionError):
-                    self._take(frame, out)
+    def _take_all(self, frames: Iterable[InFrame], out: list[Event]) -> None:
+        for frame in frames:
+            self._frames += 1
+            try:
+                delta = _read_delta(frame.data)
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                self._take(frame, out)
+            else:
+                hot = self._hot
+                # Long and plain on purpose: this is the hot loop (benchmarks/bench_clients.py).
+                if (
+                    delta.type == hot.type
+                    and delta.item_id == hot.item_id
+                    and delta.output_index == hot.output_index
+                    and delta.content_index == hot.content_index
+                    and delta.summary_index == hot.summary_index
+                ):
+                    if delta.delta:
+                        part = self._hot_part
+                        if part is None:
+                            self._grow_call(self._hot_item, delta.delta, out)
+                        elif part.reasoning:
+                            out.append(ReasoningDelta(delta.delta, part.index))
+                        else:
+                            out.append(TextDelta(delta.delta, part.index))
+                elif delta.type in _DELTAS and self._frames > 1:
+                    self._grow(delta, out)
                 else:
-                    hot = self._hot
-                    # Long and plain on purpose: this is the hot loop (benchmarks/bench_clients.py).
-                    if (
-                        delta.type == hot.type
-                        and delta.item_id == hot.item_id
-                        and delta.output_index == hot.output_index
-                        and delta.content_index == hot.content_index
-                        and delta.summary_index == hot.summary_index
-                    ):
-                        if delta.delta:
-                            part = self._hot_part
-                            if part is None:
-                                self._grow_call(self._hot_item, delta.delta, out)
-                            elif part.reasoning:
-                                out.append(ReasoningDelta(delta.delta, part.index))
-                            else:
-                                out.append(TextDelta(delta.delta, part.index))
-                    elif delta.type in _DELTAS and self._frames > 1:
-                        self._grow(delta, out)
-                    else:
-                        self._take(frame, out)
-                if self.done:
-                    break
-        except (StreamkitError, RecursionError) as error:
-            # What the reader of JSON takes in its stride may still be too deep for what comes after it.
-            deep = RemoteProtocolError(f"frame {self._frames} is nested too deep")
-            self.error = error if isinstance(error, StreamkitError) else deep
-            out += self.held()
-            self._usage = None
-        return out
+                    self._take(frame, out)
+            if self.done:
+                break
 
-    def held(self) -> list[Event]:
-        """Usage that was counted so far, not final."""
-        return [] if self._usage is None else [msgspec.structs.replace(self._usage, final=False)]
-
-    def finish(self) -> list[Event]:
-        """The body ended.
-
-        Raises:
-            StreamTruncated: no event said how the response ended.
-            StreamkitError: `error`, if a frame set it.
-        """
-        if self.error is not None:
-            raise self.error
-        if not self.done:
-            what = "in the middle of the answer" if self._items else "before the answer began"
-            self.error = StreamTruncated(f"the stream ended {what}: no event says how the response ended")
-            raise self.error
-        return []
+    def _end_unmarked(self, out: list[Event]) -> None:
+        what = "in the middle of the answer" if self._items else "before the answer began"
+        raise StreamTruncated(f"the stream ended {what}: no event says how the response ended")
 
     # ---- frequent events --------------------------------------------------------------------
 
@@ -757,6 +718,9 @@ class OpenAIResponsesDecoder:
             refused = any(channel == "refusal" and part.told for item in self._items for (channel, _), part in item.parts.items())
             reason = "tool-calls" if self._called else "content-filter" if refused else "stop"
         out.append(Finish(reason, said))
+
+    def _usage_event(self, counts: Usage, *, final: bool) -> Usage:
+        return msgspec.structs.replace(counts, final=final)
 
 
 class _Item:
