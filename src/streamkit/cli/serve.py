@@ -4,7 +4,7 @@
 
     GET  /sse?prompt=Hello         server-sent events
     GET  /ndjson?prompt=Hello      lines of JSON
-    POST /sse, /ndjson             the same, {"prompt": "Hello"}
+    POST /sse, /ndjson             the same, {"prompt": "Hello"} as application/json
          /chat                     start, join, resume, cancel: `streamkit.sinks.chats`
          /ws                       the WebSocket protocol: `streamkit.sinks.websocket`
     GET  /healthz, /readyz
@@ -127,8 +127,8 @@ def site(answer: Answer, *, dialect: str = "native", loopback: bool = True) -> A
 _INDEX: Final = """\
 GET  /sse?prompt=Hello      server-sent events
 GET  /ndjson?prompt=Hello   lines of JSON
-POST /sse, /ndjson          the same, {"prompt": "Hello"}
-POST /chat                  start an answer; x-stream-id names it
+POST /sse, /ndjson          the same, {"prompt": "Hello"} as application/json
+POST /chat                  start an answer to it; x-stream-id names it
 GET  /chat/ID/stream        join it, or resume after Last-Event-ID
 POST /chat/ID/cancel        stop it
      /ws                    WebSocket
