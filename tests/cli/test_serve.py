@@ -124,8 +124,8 @@ def test_what_is_asked_wrongly_is_told(serving: Serving) -> None:
         assert 400 == client.post("/sse", json={"no": "prompt"}).status_code
         assert 413 == client.post("/sse", json={"prompt": "x" * (1 << 20)}).status_code
         assert 415 == client.post("/sse", content="prompt=Hi", headers={"content-type": "text/plain"}).status_code
-        as_curl_says = client.post("/chat", content='{"prompt": "Hi"}', headers={"content-type": "application/x-www-form-urlencoded"})
-        assert "content-type: application/json" in as_curl_says.json()["error"]["message"]
+        form = client.post("/chat", content='{"prompt": "Hi"}', headers={"content-type": "application/x-www-form-urlencoded"})
+        assert "content-type: application/json" in form.json()["error"]["message"]  # which `curl -d` does not say by itself
         failed = client.get("/sse", params={"prompt": "fail"})
     assert 503 == failed.status_code
     assert SECRET not in failed.text

@@ -73,7 +73,8 @@ class CrossSiteGuard:
                 await refuse(scope, receive, send, 403, "cross-site", "This may not be asked from another site.")
                 return
             if self._json_only and scope.get("method") in _WITH_BODY and not _is_json(scope):
-                await refuse(scope, receive, send, 415, "unsupported-media-type", "The body must be JSON; say so with content-type: application/json.")
+                told = "The body must be JSON; say so with content-type: application/json."
+                await refuse(scope, receive, send, 415, "unsupported-media-type", told)
                 return
         await self._app(scope, receive, send)
 
