@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from streamkit.dialects.protocol import Decoder
+from streamkit.dialects.outcomes import DONE, Outcome
+from streamkit.dialects.protocol import Decoder, Encoder, OutFrame
 from streamkit.errors import StreamkitError
-from streamkit.events import Event, Message
+from streamkit.events import Event, Message, TextDelta
 from streamkit.wire import sse
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -44,6 +45,16 @@ def read(decoder: Decoder, reads: Iterable[bytes]) -> Reading:
     except StreamkitError as error:
         return Reading(events, error)
     return Reading(events, None)
+
+
+def written(encoder: Encoder, events: Iterable[Event], outcome: Outcome = DONE) -> list[OutFrame]:
+    """All that an encoder writes, driven by its contract: nothing comes behind the end."""
+    frames = encoder.open()
+    for event in events:
+        frames += encoder.encode(event)
+    frames += encoder.close(outcome)
+    assert [] == encoder.encode(TextDelta("late")) == encoder.close(DONE)
+    return frames
 
 
 def sse_body(*frames: object) -> bytes:

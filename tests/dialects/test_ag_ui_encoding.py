@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from dialect_cases import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,12 +43,7 @@ from streamkit.events import (
 
 
 def said(events: Iterable[Event], outcome: Outcome = DONE, encoder: Encoder | None = None) -> list[dict[str, Any]]:
-    encoder = encoder or AGUIEncoder(id="run")
-    frames = encoder.open()
-    for event in events:
-        frames += encoder.encode(event)
-    frames += encoder.close(outcome)
-    assert [] == encoder.encode(TextDelta("late")) == encoder.close(DONE)
+    frames = written(encoder or AGUIEncoder(id="run"), events, outcome)
     assert all(frame.event is None and 1 == len(frame.data.decode().splitlines()) for frame in frames)
     return [json.loads(frame.data) for frame in frames]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from counted_steps import steps
+from dialect_cases import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ui_messages import UIMessage
@@ -41,12 +42,7 @@ from streamkit.events import (
 
 
 def lines(events: Iterable[Event], outcome: Outcome = DONE, **said: Any) -> list[bytes]:
-    encoder = AISDKEncoder(**said)
-    frames = encoder.open()
-    for event in events:
-        frames += encoder.encode(event)
-    frames += encoder.close(outcome)
-    assert [] == encoder.encode(TextDelta("late")) == encoder.close(DONE)
+    frames = written(AISDKEncoder(**said), events, outcome)
     assert all(frame.event is None for frame in frames)
     return [frame.data for frame in frames]
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
-from dialect_cases import Reading, read
+from dialect_cases import Reading, read, written
 from event_loops import asyncio_only
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,12 +52,7 @@ REASONS: dict[FinishReason, str] = {
 
 def frames(events: Iterable[Event], outcome: Outcome = DONE) -> list[tuple[str, Any]]:
     """Each frame's name and value; what holds for every stream is checked on the way."""
-    encoder = AnthropicEncoder(id="msg_made_up", model="unnamed")
-    out = encoder.open()
-    for event in events:
-        out += encoder.encode(event)
-    out += encoder.close(outcome)
-    assert [] == encoder.encode(TextDelta("late")) == encoder.close(DONE)
+    out = written(AnthropicEncoder(id="msg_made_up", model="unnamed"), events, outcome)
     found = [(frame.event or "", json.loads(frame.data)) for frame in out]
     _check_grammar(found)
     return found
@@ -90,11 +85,7 @@ def _check_grammar(found: list[tuple[str, Any]]) -> None:
 
 
 def body(events: Iterable[Event], outcome: Outcome = DONE) -> bytes:
-    encoder = AnthropicEncoder(id="msg_made_up", model="unnamed")
-    out = encoder.open()
-    for event in events:
-        out += encoder.encode(event)
-    out += encoder.close(outcome)
+    out = written(AnthropicEncoder(id="msg_made_up", model="unnamed"), events, outcome)
     return b"".join(sse.encode_line(frame.data, event=frame.event) for frame in out)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from dialect_cases import Reading, read, sse_body
+from dialect_cases import Reading, read, sse_body, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,12 +46,7 @@ from streamkit.wire import sse
 
 
 def body(events: list[Event], outcome: Outcome = DONE) -> bytes:
-    encoder = NativeEncoder()
-    frames = encoder.open()
-    for event in events:
-        frames += encoder.encode(event)
-    frames += encoder.close(outcome)
-    assert [] == encoder.encode(TextDelta("late")) == encoder.close(DONE)
+    frames = written(NativeEncoder(), events, outcome)
     return b"".join(sse.encode_line(frame.data, event=frame.event) for frame in frames)
 
 

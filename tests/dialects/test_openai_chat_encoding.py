@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from dialect_cases import Reading, read
+from dialect_cases import Reading, read, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,12 +41,7 @@ RAW: dict[FinishReason, str] = {"stop": "stop", "length": "length", "tool-calls"
 
 
 def lines(events: Iterable[Event], outcome: Outcome = DONE) -> list[bytes]:
-    encoder = OpenAIChatEncoder(id="made-up", model="unnamed", created=1_700_000_000)
-    frames = encoder.open()
-    for event in events:
-        frames += encoder.encode(event)
-    frames += encoder.close(outcome)
-    assert [] == encoder.encode(TextDelta("late")) == encoder.close(DONE)
+    frames = written(OpenAIChatEncoder(id="made-up", model="unnamed", created=1_700_000_000), events, outcome)
     assert all(frame.event is None for frame in frames)
     return [frame.data for frame in frames]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from dialect_cases import Reading, read
+from dialect_cases import Reading, read, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,12 +39,7 @@ from streamkit.wire import sse
 
 
 def frames(events: Iterable[Event], outcome: Outcome = DONE) -> list[tuple[str, bytes]]:
-    encoder = OpenAIResponsesEncoder(id="made-up", model="unnamed", created=1_700_000_000)
-    out = encoder.open()
-    for event in events:
-        out += encoder.encode(event)
-    out += encoder.close(outcome)
-    assert [] == encoder.encode(TextDelta("late")) == encoder.close(DONE)
+    out = written(OpenAIResponsesEncoder(id="made-up", model="unnamed", created=1_700_000_000), events, outcome)
     return [(frame.event or "", frame.data) for frame in out]
 
 
