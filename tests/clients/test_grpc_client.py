@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from grpc_pair import anyio_backend, on_asyncio, one_event_loop  # noqa: F401  # fixtures
+from grpc_pair import Told, anyio_backend, on_asyncio, one_event_loop, pair, until  # noqa: F401  # fixtures
 
 import streamkit as sk
 from streamkit.clients.grpc_client import GrpcClient, Stop, Turned
@@ -316,6 +316,73 @@ def test_wrong_input_is_said_at_the_call() -> None:
             Turned(wrong, "x")  # type: ignore[arg-type]
         with pytest.raises((ConfigError, TypeError)):
             Stop(turn=wrong)  # type: ignore[arg-type]
+
+
+METADATA: list[tuple[dict[Any, Any], type[Exception]]] = [
+    ({"Authorization": "secret"}, ConfigError),
+    ({"a b": "secret"}, ConfigError),
+    ({"": "secret"}, ConfigError),
+    ({"x-user": "s\u00e9cret"}, ConfigError),
+    ({"x-user": "secret\r\nx-admin: 1"}, ConfigError),
+    ({"x-user": 5}, TypeError),
+    ({"x-user": b"secret"}, TypeError),
+    ({"x-user-bin": "secret"}, TypeError),
+    ({5: "secret"}, TypeError),
+]
+
+
+@pytest.mark.parametrize(("metadata", "kind"), METADATA, ids=[repr(row[0]) for row in METADATA])
+def test_metadata_that_grpc_cannot_send_is_said_at_the_call_without_its_value(
+    metadata: dict[Any, Any], kind: type[Exception]
+) -> None:
+    client = GrpcClient("127.0.0.1:1")
+    for make in (lambda: GrpcClient("127.0.0.1:1", metadata=metadata), lambda: client.stream("x", metadata=metadata)):
+        with pytest.raises(kind, match="metadata") as caught:
+            make()
+        assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [lambda turn: Stop(turn=turn), lambda turn: Turned(turn, "x")], ids=["Stop", "Turned"])
+def test_a_turn_that_no_message_can_say_is_said_at_the_call(make: Any) -> None:
+    assert 2**32 - 1 == make(2**32 - 1).turn
+    with pytest.raises(ConfigError, match="turn"):
+        make(2**32)
+
+
+@pytest.mark.parametrize("method", ["stream", "complete", "send", "converse"])
+@on_asyncio
+async def test_a_channel_that_is_closed_already_is_said(method: str) -> None:
+    channel = grpc_aio.insecure_channel("127.0.0.1:1")
+    await channel.close()
+    client = GrpcClient(channel)
+    asked = getattr(client, method)(["x"])
+    with pytest.raises(ConfigError, match="closed"):
+        await (asked if method in ("complete", "send") else asked.collect())
+
+
+@pytest.mark.parametrize("method", ["send", "converse"])
+@on_asyncio
+async def test_who_is_cancelled_when_the_input_fails_is_cancelled(method: str) -> None:
+    asked = asyncio.Event()
+
+    async def fails() -> AsyncIterator[str]:
+        yield "a"
+        await asked.wait()
+        reading.cancel()
+        raise ValueError("the input failed")
+
+    async def read() -> None:
+        given = getattr(client, method)(fails())
+        await (given if method == "send" else given.collect())
+
+    source = Told(["a"])
+    async with pair(lambda request: source.items()) as (_, client):
+        reading = asyncio.ensure_future(read())
+        await until(lambda: source.given)
+        asked.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await until(lambda: source.closed)
 
 
 # ---- statuses, there and back

@@ -15,11 +15,12 @@ Every error has `.partial`, the answer so far. Leaving a stream early cancels th
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
+from streamkit.clients.grpc_input import InputPump, is_stray
 from streamkit.clients.so_far import AnswerSoFar
 from streamkit.dialects.grpc.messages import Piece, Wire, wire
 from streamkit.dialects.grpc.schema import SERVICE
@@ -32,11 +33,15 @@ from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Given, Source
 from streamkit.flow.streams import Stream
 from streamkit.flow.streams import stream as stream_of
-from streamkit.flow.tasks import Timer, current_backend
+from streamkit.flow.tasks import current_backend
 
 __all__ = ["GrpcClient", "Stop", "Turned"]
 
 Metadata: TypeAlias = Mapping[str, str | bytes]
+
+# The names that gRPC over HTTP/2 knows ("Custom-Metadata" in its protocol).
+_NAME: Final = re.compile("[0-9a-z_.-]+")
+_MOST_TURNS: Final = 2**32 - 1
 
 _CLOSED: Final = "the call was cancelled while it was open: its client or its channel was closed"
 
@@ -52,7 +57,7 @@ class Stop:
 
     def __init__(self, *, turn: int | None = None) -> None:
         if turn is not None:
-            check_count("Stop", "turn", turn, 0)
+            _check_turn("Stop", turn)
         self.turn = turn
 
 
@@ -66,7 +71,7 @@ class Turned:
     __slots__ = ("piece", "turn")
 
     def __init__(self, turn: int, piece: Piece) -> None:
-        check_count("Turned", "turn", turn, 0)
+        _check_turn("Turned", turn)
         self.turn = turn
         self.piece = piece
 
@@ -125,7 +130,7 @@ class GrpcClient:
         self._channel: Any = None if self._own else target
         self._loop: object = None
         self._credentials = credentials
-        self._metadata = tuple((metadata or {}).items())
+        self._metadata = _checked_metadata(metadata)
         self._deadline = deadline
         self._wait_for_ready = wait_for_ready
         self._options = {"grpc.max_receive_message_length": max_message_bytes, **(options or {})}
@@ -183,7 +188,7 @@ class GrpcClient:
             As for `stream`; and what the source of the input fails with.
         """
         options = self._call_options(deadline, metadata)
-        pump = _InputPump(self._wire, stream_of(cast("Stream[Any]", inputs)))
+        pump = InputPump(stream_of(cast("Stream[Any]", inputs)), _Pieces(self._wire).message)
         call = self._method("stream_unary", "Send")(**options)
         pump.begin(call)
         try:
@@ -285,14 +290,21 @@ class GrpcClient:
             else:
                 self._channel = self._aio.secure_channel(self._peer, self._credentials, options=options)
         method: Callable[..., Any] = getattr(self._channel, kind)(f"/{SERVICE}/{name}")
-        return method
+
+        def call(*data: bytes, **options: Any) -> Any:
+            try:
+                return method(*data, **options)
+            except self._aio.UsageError as error:
+                raise ConfigError("the channel that GrpcClient was given is closed: give it one that is open") from error
+
+        return call
 
     def _call_options(self, deadline: float | None, metadata: Metadata | None) -> dict[str, Any]:
         if deadline is not None:
             check_seconds("GrpcClient", "deadline", deadline)
         return {
             "timeout": self._deadline if deadline is None else deadline,
-            "metadata": (*self._metadata, *(metadata or {}).items()) or None,
+            "metadata": (*self._metadata, *_checked_metadata(metadata)) or None,
             "wait_for_ready": self._wait_for_ready,
         }
 
@@ -304,12 +316,12 @@ class GrpcClient:
         def feed(run: Run[Any]) -> Feed:
             reading = _Reading(self, run, options["timeout"], with_turns=inputs is not None)
             run.keep_partial(reading.so_far.message)
-            lists = reading.lists(ask, None if inputs is None else _InputPump(self._wire, inputs))
+            lists = reading.lists(ask, None if inputs is None else InputPump(inputs, _Pieces(self._wire).message))
             return Feed(lists, shape="lists", closers=[("the call", lists.aclose)])
 
         return Stream(Source(f"{self._peer}/{name}", feed, repeatable=True))
 
-    async def _whole(self, call: Any, options: dict[str, Any], pump: _InputPump | None = None) -> bytes:
+    async def _whole(self, call: Any, options: dict[str, Any], pump: InputPump | None = None) -> bytes:
         try:
             data: bytes = await call
             return data
@@ -318,12 +330,12 @@ class GrpcClient:
                 raise pump.failure from None
             raise self.error_of(error, began=False, deadline=options["timeout"]) from error
         except asyncio.CancelledError as error:
+            call.cancel()
+            if not is_stray():
+                raise
             if pump is not None and pump.failure is not None:
                 raise pump.failure from None
-            call.cancel()
-            if _is_stray():
-                raise StreamInterrupted(_CLOSED) from error
-            raise
+            raise StreamInterrupted(_CLOSED) from error
 
     def error_of(self, error: Any, *, began: bool, deadline: float | None) -> StreamkitError:
         """Our error for one of gRPC's."""
@@ -356,7 +368,7 @@ class _Reading:
         self._finished: set[tuple[int, int]] = set()
         self._began = False
 
-    async def lists(self, ask: Callable[[], Any], pump: _InputPump | None) -> AsyncGenerator[list[Any]]:
+    async def lists(self, ask: Callable[[], Any], pump: InputPump | None) -> AsyncGenerator[list[Any]]:
         """The events of each message; then the judgement of the end."""
         end, rpc_errors = self._client.end_and_errors
         call = ask()
@@ -371,11 +383,11 @@ class _Reading:
                 raise pump.failure from None
             raise self._client.error_of(error, began=self._began, deadline=self._deadline) from error
         except asyncio.CancelledError as error:
+            if not is_stray():
+                raise
             if pump is not None and pump.failure is not None:
                 raise pump.failure from None
-            if _is_stray():
-                raise StreamInterrupted(_CLOSED, partial=self.so_far.message()) from error
-            raise
+            raise StreamInterrupted(_CLOSED, partial=self.so_far.message()) from error
         finally:
             call.cancel()
             if pump is not None:
@@ -412,89 +424,15 @@ class _Reading:
             raise StreamTruncated("the call ended without the Finish of its answer: it is cut off", partial=self.so_far.message())
 
 
-class _InputPump:
-    """Sends a stream of pieces, in a task of its own, until it ends or the call is over.
+class _Pieces:
+    """Pieces of input as messages; it knows which turn is the newest."""
 
-    Attributes:
-        failure: What the source of the input failed with.
-    """
-
-    def __init__(self, wire: Wire, inputs: Stream[Any]) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._inputs = inputs
         self._turn = 0
-        self._task: asyncio.Task[None] | None = None
-        self._run: Run[Any] | None = None
-        self._timer: Timer | None = None
-        self.failure: Exception | None = None
 
-    def begin(self, call: Any) -> None:
-        """Start."""
-        self._task = asyncio.get_running_loop().create_task(self._main(call), name="streamkit input")
-
-    async def leave(self) -> None:
-        """End it, and wait until its source is closed."""
-        task = self._task
-        if task is None:
-            return
-        self._call_off()
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait((task,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if self._timer is not None:
-            self._timer.cancel()
-        if cancelled is not None:
-            raise cancelled
-
-    def _call_off(self) -> None:
-        """Cancel it, unless its source is being closed; and again, every `close_timeout` seconds, if the source swallows that."""
-        task, run = self._task, self._run
-        if task is None or task.done() or (run is not None and run.closing):
-            return
-        task.cancel()
-        if run is not None:
-            self._timer = run.clock.call_at(run.clock.now() + run.close_timeout, self._call_off)
-
-    async def _main(self, call: Any) -> None:
-        try:
-            async with self._inputs.open() as run:
-                self._run = run
-                async for piece in run:
-                    if not await self._sent(call, self._message(piece)):
-                        return
-            self._run = None
-            await self._done(call)
-        except Exception as error:
-            self._fail(error, call)
-        except asyncio.CancelledError as error:
-            if not _is_stray():
-                raise
-            # Nobody asked this task for it: without a word the call would wait for input for ever.
-            failure = StreamInterrupted("a task that the source of the input waited for was cancelled")
-            failure.__cause__ = error
-            self._fail(failure, call)
-
-    def _fail(self, failure: Exception, call: Any) -> None:
-        self.failure = failure
-        call.cancel()
-
-    async def _sent(self, call: Any, message: bytes) -> bool:
-        """Whether the call is still open."""
-        try:
-            await call.write(message)
-        except Exception:  # its status says why
-            return False
-        return True
-
-    async def _done(self, call: Any) -> None:
-        if not call.done():
-            with suppress(Exception):  # as above: the call ended meanwhile
-                await call.done_writing()
-
-    def _message(self, piece: Any) -> bytes:
+    def message(self, piece: Any) -> bytes:
+        """What is sent of a piece, a `Turned` or a `Stop`."""
         if isinstance(piece, Stop):
             return self._wire.cancel(turn=self._turn if piece.turn is None else piece.turn)
         if isinstance(piece, Turned):
@@ -503,13 +441,29 @@ class _InputPump:
         return self._wire.input(_checked(piece), turn=self._turn)
 
 
-def _is_stray() -> bool:
-    """Whether nobody cancels the current task: gRPC raises the same where a call is cancelled, as by closing its channel."""
-    task = asyncio.current_task()
-    return task is not None and not task.cancelling()
-
-
 def _checked(piece: Piece) -> Piece:
     if piece is None:
         raise TypeError("input is text, a DataDelta or a JSON value, and None is none of them")
     return piece
+
+
+def _check_turn(of: str, turn: int) -> None:
+    check_count(of, "turn", turn, 0)
+    if turn > _MOST_TURNS:
+        raise ConfigError(f"{of}(turn={turn}): at most {_MOST_TURNS}")
+
+
+def _checked_metadata(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...]:
+    """As gRPC takes it. Values are not said in errors, for many are secrets."""
+    given: list[tuple[Any, Any]] = list((metadata or {}).items())
+    for name, value in given:
+        if not isinstance(name, str):
+            raise TypeError(f"GrpcClient(metadata=...) has names of str, got {type(name).__name__}")
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"GrpcClient(metadata=...): a name has small letters, digits and _ - . alone, got {name!r:.80}")
+        kind = bytes if name.endswith("-bin") else str
+        if not isinstance(value, kind):
+            raise TypeError(f"GrpcClient(metadata=...): {name!r} has a value of {kind.__name__}, got {type(value).__name__}")
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"GrpcClient(metadata=...): {name!r} has a value of printable ASCII; name it {name}-bin for bytes")
+    return tuple(given)
