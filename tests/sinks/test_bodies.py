@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -217,6 +218,71 @@ async def test_when_the_process_stops_the_client_is_told_and_the_source_closed(
     assert 1 == source.closed
     assert (5.0 if waits else 0.1) == clock.now()
     await clock.sleep(2)  # the drain itself is over
+
+
+class SlowToClose:
+    """One item, all of it; what it came from takes a second to be given back."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.given = 0
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        if self.given:
+            raise StopAsyncIteration
+        self.given = 1
+        return "all of it"
+
+    async def aclose(self) -> None:
+        await self.clock.sleep(1.0)
+
+
+async def test_an_answer_that_is_whole_is_not_told_that_the_server_stops_while_its_source_is_being_closed(
+    clock: VirtualClock,
+) -> None:
+    chunks: list[bytes] = []
+    body = Body(SlowToClose(clock), heartbeat=None)
+
+    async def reading() -> None:
+        chunks.extend(await read(body))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reading)
+        await clock.sleep(0.5)
+        drain = standing_drain(current_backend(), clock)
+        drain.begin(0, clock)
+        await drain.finish()
+        await clock.sleep(2)  # the drain itself is over
+    assert b'{"type":"end"}' in chunks[-1]
+    assert b"draining" not in b"".join(chunks)
+
+
+async def leaking(*items: str) -> AsyncIterator[str]:
+    """Its worker is cancelled, and nobody else."""
+    for item in items:
+        yield item
+    worker = asyncio.create_task(asyncio.sleep(60))
+    worker.cancel()
+    await worker
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("heartbeat", [None, 15.0])
+async def test_a_cancel_that_leaked_out_of_another_task_does_not_look_like_one_of_whoever_reads(heartbeat: float | None) -> None:
+    async with assert_no_leaks():
+        chunks = await read(Body(leaking("a"), heartbeat=heartbeat))
+    assert b'"text":"a"' in chunks[0]
+    assert b'"code":"interrupted"' in chunks[-1]
+
+
+def test_blocking_a_cancel_that_leaked_out_of_another_task_is_a_failure_and_ends_no_thread() -> None:
+    with BlockingBody(Body(leaking())) as chunks:
+        refusal = chunks.begin()
+    assert refusal is not None
+    assert 502 == refusal[0]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])

@@ -100,6 +100,53 @@ async def test_new_requests_are_refused_with_503_and_retry_after_while_old_ones_
         assert 1 == len(connections)
 
 
+class SlowToClose:
+    """One item, all of it; what it came from takes a second to be given back."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.given = self.closed = 0
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        if self.given:
+            raise StopAsyncIteration
+        self.given = 1
+        return "all of it"
+
+    async def aclose(self) -> None:
+        await self.clock.sleep(1.0)
+        self.closed = 1
+
+
+async def test_an_answer_that_is_whole_is_not_told_that_the_server_stops_while_its_source_is_being_closed(
+    clock: VirtualClock,
+) -> None:
+    connections, source, client = Connections(), SlowToClose(clock), Client()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call, connections.wrap(sse.Response(source)))
+        await clock.sleep(0.5)
+        assert (1, 0) == (source.given, source.closed)
+        await connections.drain(0)
+    assert ("all of it", "end", 1) == (client.text, last_of(client)["type"], source.closed)
+
+
+async def test_a_source_that_ends_quietly_when_it_is_called_off_is_not_taken_for_a_whole_one(clock: VirtualClock) -> None:
+    async def events() -> AsyncIterator[str]:
+        yield "half of it"
+        with suppress(asyncio.CancelledError):
+            await clock.sleep(60.0)
+
+    connections, client = Connections(), Client()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call, connections.wrap(sse.Response(events)))
+        await clock.sleep(0.5)
+        await connections.drain(0)
+    assert ("half of it", "draining") == (client.text, last_of(client)["code"])
+
+
 async def test_a_stream_that_had_not_begun_is_a_503(clock: VirtualClock) -> None:
     connections, source, client = Connections(), Source(clock, silent=True), Client()
     async with anyio.create_task_group() as tasks:

@@ -274,10 +274,11 @@ class Exchange:
 
     async def _produce(self) -> None:
         failure: Exception | ErrorEvent | None = None
+        whole = False
         try:
             async with self._stream.open() as run:
                 self._run = run
-                await self._write(run)
+                whole = await self._write(run)
         except Exception as error:
             failure = error
         except BaseException as error:
@@ -287,27 +288,30 @@ class Exchange:
             failure.__cause__ = error
         self._run = None
         if not self._gone:
-            if self._leaving is not None and isinstance(failure, Exception):
+            # A source that has given all, and takes its time to close, is not cut short by a server that stops meanwhile.
+            leaving = None if whole else self._leaving
+            if leaving is not None and isinstance(failure, Exception):
                 LOGGER.warning("a source failed when it was closed because the server stops", exc_info=failure)
                 failure = None
-            await self._finish(failure or self._codec.stopped_by or self._leaving)
+            await self._finish(failure or self._codec.stopped_by or leaving)
         elif isinstance(failure, Exception):
             LOGGER.warning("a source failed after its client had left", exc_info=failure)
 
-    async def _write(self, run: Run[object]) -> None:
+    async def _write(self, run: Run[object]) -> bool:
+        """Send what the source gives; whether that was all of it."""
         codec, send, now = self._codec, self._send, self._clock.now
         encode = codec.encode
         if self._halted:
-            return
+            return False
         async for batch in run.lists():
             if self._beating:
                 await self._beat_is_over()
             if self._gone:  # and the source did not mind the cancel
-                return
+                return False
             body = encode(batch)
             if not self._started or codec.stopped_by is not None:
                 if codec.stopped_by is not None and not body:
-                    return
+                    return False
                 body = await self._begin() + body
             if body:
                 # The usual path of every batch. The flag is enough: a beat starts from a timer, never in between.
@@ -316,11 +320,12 @@ class Exchange:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                 except Exception as error:
                     self._lost(error)
-                    return
+                    return False
                 self._sending = False
                 self._last = now()
             if self._halted or codec.stopped_by is not None:
-                return
+                return False
+        return not self._halted  # a source may end quietly when it is cancelled
 
     async def _begin(self) -> bytes:
         """Send the headers, if that has not happened; give what goes before the first item."""
@@ -417,10 +422,12 @@ class Exchange:
         if self._leaving is not None or self._gone:
             return
         self._leaving = StreamDraining("the server stops, and with it this response")
-        self._halted = True
         run = self._run
+        if run is not None and run.closing:  # it has ended, and that is what is told
+            return
+        self._halted = True
         # Whoever writes looks when that is done: what is half written is not to be lost.
-        if run is not None and not run.closing and not self._sending:
+        if run is not None and not self._sending:
             self._interrupt.fire()
 
     def cut(self) -> None:

@@ -256,16 +256,24 @@ class _Reads:
         return self._batch
 
     async def _read(self) -> None:
-        self._batch = await anext(self._lists, None)
+        try:
+            self._batch = await anext(self._lists, None)
+        except BaseException as error:
+            if self._interrupt is None or not self._interrupt.is_stray(error):
+                raise
+            # Whoever iterates would take it for a cancel of its own task, and in a WSGI server's thread there is none.
+            raise StreamInterrupted("a task that the source waited for was cancelled") from error
 
     def leave(self) -> None:
         """It is over."""
         self._drain.leave(self)
 
     def end(self) -> None:
-        """The process stops: end a wait for the source. One that is being closed is left in peace."""
+        """The process stops: end a wait for the source. One that is being closed is left in peace: how it ended is known."""
+        if self._run.closing:
+            return
         self.leaving = self.leaving or StreamDraining("the server stops, and with it this response")
-        if self._interrupt is not None and not self._run.closing:
+        if self._interrupt is not None:
             self._interrupt.fire()
 
     def cut(self) -> None:
