@@ -95,6 +95,13 @@ async def test_head_is_the_headers_of_get_and_reads_nothing() -> None:
         assert 400 == (await get(hub, "x", "x.y", method="HEAD", owner="a")).status
 
 
+async def test_who_asks_what_may_be_asked_reads_nothing() -> None:
+    async with Hub() as hub:
+        for id in ("x", "not there"):
+            client = await get(hub, id, method="OPTIONS")
+            assert (204, "GET, HEAD, OPTIONS, POST", True) == (client.status, client.headers["allow"], client.complete)
+
+
 async def test_res_01_ids_are_unguessable_and_no_credential() -> None:
     async with Hub() as hub:
         names = {(await hub.start(None, ["a"], owner="a")).id for _ in range(50)}

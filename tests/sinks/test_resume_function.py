@@ -160,6 +160,12 @@ async def test_a_head_request_asks_for_nothing() -> None:
     assert (200, b"", []) == (client.status, client.body, rows.asked)
 
 
+async def test_a_request_that_asks_what_may_be_asked_asks_for_nothing() -> None:
+    rows = Rows()
+    client = await Client(method="OPTIONS").call(response(rows))
+    assert (204, b"", []) == (client.status, client.body, rows.asked)
+
+
 async def test_what_failed_is_resumed_from_its_last_event() -> None:
     rows = Rows(["a", "b"], then=ValueError(SECRET))
     client = await asked(rows)

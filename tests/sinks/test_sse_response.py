@@ -550,6 +550,31 @@ async def test_a_head_request_gets_the_headers_and_does_not_start_the_source() -
     assert (0, True) == (source.given, client.complete)
 
 
+async def test_who_asks_what_may_be_asked_does_not_start_the_source() -> None:
+    source = Source("a")
+    async with assert_no_leaks():
+        client = await Client(method="OPTIONS").call(sse.Response(sk.stream(source.events())))
+    assert (204, "GET, HEAD, OPTIONS, POST", b"") == (client.status, client.headers["allow"], client.body)
+    assert (0, True) == (source.given, client.complete)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_a_middleware_adds_to_the_headers_of_one_answer_is_not_on_the_next(method: str) -> None:
+    app = sse.Response(lambda: ["Hi"])
+
+    async def marking(scope: Any, receive: Any, send: Any) -> None:
+        async def send_marked(message: Any) -> None:
+            if message["type"] == "http.response.start" and (b"x-mark", b"1") in scope["headers"]:
+                message["headers"].append((b"content-encoding", b"gzip"))
+            await send(message)
+
+        await app(scope, receive, send_marked)
+
+    marked = await Client(method=method, headers={"x-mark": "1"}).call(marking)
+    assert "gzip" == marked.headers["content-encoding"]
+    assert "content-encoding" not in (await Client(method=method).call(marking)).headers
+
+
 @pytest.mark.parametrize("kind", ["websocket", "lifespan"])
 async def test_a_scope_that_is_no_request_is_refused_by_name(kind: str) -> None:
     client = Client()
@@ -592,6 +617,21 @@ async def test_arguments_that_cannot_work_are_refused_at_the_call() -> None:
     wrongs: list[dict[str, Any]] = [{"status": 204}, {"status": 99}, {"heartbeat": 0}, {"heartbeat": -1.0}, {"dialect": "nonsense"}]
     for wrong in wrongs:
         with pytest.raises(sk.ConfigError):
+            sse.Response(["a"], **wrong)
+    untyped: list[dict[str, Any]] = [
+        {"hearbeat": 1.0},
+        {"id": 7},
+        {"model": 7},
+        {"coalesce": "yes"},
+        {"lets_through": ValueError},
+        {"lets_through": [ValueError]},
+        {"lets_through": (int,)},
+        {"headers": {"x": 3}},
+        {"headers": {b"x": b"y"}},
+        {"headers": ["x-y"]},
+    ]
+    for wrong in untyped:
+        with pytest.raises(TypeError, match=next(iter(wrong)).rstrip("s")):
             sse.Response(["a"], **wrong)
     with pytest.raises(sk.LocalProtocolError):
         sse.Response(["a"], retry=-1)

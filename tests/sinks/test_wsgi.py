@@ -126,6 +126,18 @@ def test_close_closes_the_source() -> None:
     assert [True] == closed
 
 
+def test_who_asks_what_may_be_asked_starts_no_source() -> None:
+    started: list[str] = []
+
+    async def events() -> AsyncIterator[str]:
+        started.append("it")
+        yield "Hi"
+
+    server = Server(REQUEST_METHOD="OPTIONS")
+    assert b"" == server.call(wsgi.Response(events))
+    assert (204, "GET, HEAD, OPTIONS, POST", []) == (server.status, server.headers["allow"], started)
+
+
 def test_a_head_request_starts_no_source() -> None:
     server = Server(REQUEST_METHOD="HEAD")
     assert b"" == server.call(wsgi.Response(failing(), "text"))

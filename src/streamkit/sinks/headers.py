@@ -28,6 +28,7 @@ def raw_headers(headers: HeadersLike | None) -> list[tuple[bytes, bytes]]:
     Raises:
         ConfigError: a name that is no token; CR, LF, NUL or another control character in a value, or one
             beyond Latin-1; a header that describes the connection or the length.
+        TypeError: what is no mapping and no pairs, or holds something else than str.
 
     >>> raw_headers({"X-Answer": "42"})
     [(b'x-answer', b'42')]
@@ -35,7 +36,12 @@ def raw_headers(headers: HeadersLike | None) -> list[tuple[bytes, bytes]]:
     if headers is None:
         return []
     pairs = cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
-    return [_checked(name, value) for name, value in pairs]
+    try:
+        return [_checked(name, value) for name, value in pairs]
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise TypeError("headers are a mapping, or pairs of a name and a value") from None
 
 
 def merge_headers(ours: Iterable[tuple[bytes, bytes]], theirs: HeadersLike | None) -> list[tuple[bytes, bytes]]:
@@ -51,7 +57,9 @@ def merge_headers(ours: Iterable[tuple[bytes, bytes]], theirs: HeadersLike | Non
     return [header for header in ours if header[0] not in taken] + users
 
 
-def _checked(name: str, value: str) -> tuple[bytes, bytes]:
+def _checked(name: object, value: object) -> tuple[bytes, bytes]:
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"a header is a str and its value is one, got {name!r:.80}: {type(value).__name__}")
     if not _TOKEN.fullmatch(name):
         raise ConfigError(f"{name!r:.80} is no header name")
     if _CONTROL.search(value):

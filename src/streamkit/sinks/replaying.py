@@ -106,8 +106,8 @@ class ResumableResponse(Responder):
         self._options = msgspec.structs.replace(self._options, lets_through=ours)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. A HEAD request gets the headers, and `resume` is not called."""
-        if scope["type"] != "http" or scope.get("method") == "HEAD":
+        """Answer one request. HEAD gets the headers, OPTIONS what may be asked, and `resume` is not called."""
+        if scope["type"] != "http" or scope.get("method") in ("HEAD", "OPTIONS"):
             await super().__call__(scope, receive, send)
             return
         try:

@@ -4,6 +4,7 @@
 
     options, checked once ──> headers
     request ──> HEAD: headers, the source never started
+                OPTIONS: 204 and what may be asked, likewise; a browser asks so before it asks
                 else: an `Exchange` (`streamkit.sinks.asgi`), its `send` behind a compressor if one was negotiated, and
                 behind the trailers if client and server know them
 
@@ -31,7 +32,21 @@ from streamkit.sinks.codec import Writing
 from streamkit.sinks.compression import Compress, check_compress, compressed_for
 from streamkit.sinks.headers import HeadersLike, merge_headers, raw_headers
 
-__all__ = ["Options", "Responder", "ResponseOptions", "StreamOptions", "Streamable", "Writer", "check_status", "own_headers"]
+__all__ = [
+    "ALLOWED",
+    "Options",
+    "Responder",
+    "ResponseOptions",
+    "StreamOptions",
+    "Streamable",
+    "Writer",
+    "check_status",
+    "own_headers",
+    "send_options",
+]
+
+ALLOWED: Final = "GET, HEAD, OPTIONS, POST"
+"""Methods with which a stream is asked for, or about."""
 
 Streamable: TypeAlias = (
     Stream[object]
@@ -92,8 +107,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError, MissingExtra, TypeError: one that cannot work, or that there is not.
         """
+        if not _NAMES.issuperset(given):
+            raise TypeError(f"{by}() has no option {min(given.keys() - _NAMES)!r}; it has {', '.join(Options.__struct_fields__)}")
         options = Options(**given)
         check_status(options.status)
+        _check_types(by, options)
         if options.heartbeat is not None:
             check_seconds(by, "heartbeat", options.heartbeat)
         check_compress(by, options.compress)
@@ -116,6 +134,24 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """What is to be written; `sk.stream` says what it cannot take."""
         found = stream_of(cast("Stream[object]", stream))
         return found | coalesce_op() if self.coalesce else found
+
+
+_NAMES: Final = frozenset(Options.__struct_fields__)
+
+
+def _check_types(by: str, options: Options) -> None:
+    """Raise TypeError for what would only be found out when an answer is written, or when one has failed."""
+    for name in ("id", "model"):
+        value: object = getattr(options, name)
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{by}({name}=...) takes a str, got {type(value).__name__}")
+    if options.coalesce.__class__ is not bool:
+        raise TypeError(f"{by}(coalesce=...) takes a bool, got {type(options.coalesce).__name__}")
+    kinds = cast("object", options.lets_through)
+    if not isinstance(kinds, tuple) or not all(
+        isinstance(kind, type) and issubclass(kind, Exception) for kind in cast("tuple[object, ...]", kinds)
+    ):
+        raise TypeError(f"{by}(lets_through=...) takes a tuple of exceptions, got {kinds!r:.80}")
 
 
 class Writer(Writing, Protocol):
@@ -158,14 +194,18 @@ class Responder:
         self.raw_headers: RawHeaders = merge_headers(own, self._options.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. A HEAD request gets the headers, and the source is closed without being started."""
+        """Answer one request. HEAD gets the headers, OPTIONS what may be asked, and the source is closed without being started."""
         if scope["type"] != "http":
             raise ConfigError(f"{self._by} answers HTTP requests, and this scope is {scope['type']!r}: route only those to it")
         if scope.get("method") == "HEAD":
             await self._stream.open().aclose()
             send = compressed_for(scope, send, self._options.compress)
-            await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers})
+            await send({"type": "http.response.start", "status": self.status, "headers": list(self.raw_headers)})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        if scope.get("method") == "OPTIONS":
+            await self._stream.open().aclose()
+            await send_options(send)
             return
         codec, self._spare = self._spare or self._new_codec(self._options), None
         await self.answer(scope, receive, send, self._stream, codec)
@@ -181,7 +221,8 @@ class Responder:
             receive,
             compressed_for(scope, send if trailing is None else trailing.deliver, self._options.compress),
             status=self.status,
-            headers=self.raw_headers,
+            # Middlewares may write into the list that they are given (Starlette's for gzip does).
+            headers=list(self.raw_headers),
             heartbeat=self._options.heartbeat,
             lets_through=self._options.lets_through,
             ended=None if trailing is None else trailing.ended,
@@ -198,6 +239,12 @@ def check_status(status: int) -> None:
     """Raise ConfigError for what is no status of a response with a body."""
     if status.__class__ is not int or not 200 <= status <= 599 or status in (204, 205, 304):
         raise ConfigError(f"status={status!r}: a response with a body has one of 200 to 599, and neither 204, 205 nor 304")
+
+
+async def send_options(send: Send) -> None:
+    """Answer an OPTIONS request: a stream is for who asks for it, and not for who asks whether he may."""
+    await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", ALLOWED.encode())]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 @lru_cache(maxsize=64)

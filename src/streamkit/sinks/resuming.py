@@ -41,7 +41,7 @@ from streamkit.sinks.encodings import HubCodec, NothingMore
 from streamkit.sinks.failures import refusal_of, report
 from streamkit.sinks.headers import HeadersLike, merge_headers
 from streamkit.sinks.life.draining import Drain
-from streamkit.sinks.sse import check_status, own_headers
+from streamkit.sinks.responding import check_status, own_headers, send_options
 
 __all__ = ["Delivery", "DeliveryOptions", "HubResponse", "send_nothing", "send_refusal", "token_of"]
 
@@ -49,6 +49,7 @@ __all__ = ["Delivery", "DeliveryOptions", "HubResponse", "send_nothing", "send_r
 _LONGEST_TOKEN: Final = 64
 _LONGEST_QUERY: Final = 65_536
 _MOST_FIELDS: Final = 100
+_ANSWERED_HERE: Final = (NothingMore, UnknownStream, InvalidToken)
 _NO_CONTENT: Final = ((b"cache-control", b"no-store"),)
 
 
@@ -136,16 +137,15 @@ class Delivery(msgspec.Struct, frozen=True):
             return
         codec = HubCodec(id, self.dialect, after=after, policy=self.policy, model=self.model, retry=self.retry, pad=self.pad)
         try:
-            stream = hub.read(id, codec, after=after, policy=self.policy, lag=self.lag, errors="yield", asked=asked)
             await Exchange(
-                stream,
+                hub.read(id, codec, after=after, policy=self.policy, lag=self.lag, errors="yield", asked=asked),
                 codec,
                 receive,
                 send,
                 status=self.status,
                 headers=[*self.raw_headers, *headers],
                 heartbeat=self.heartbeat,
-                lets_through=(NothingMore, UnknownStream, InvalidToken),
+                lets_through=_ANSWERED_HERE,
                 scope=scope,
                 drain=drain,
             ).answer()
@@ -169,7 +169,7 @@ class Delivery(msgspec.Struct, frozen=True):
         if over and (after == status.token if after is not None else not self._replays_ended):
             await send_nothing(send)
             return
-        await send({"type": "http.response.start", "status": self.status, "headers": self.raw_headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": list(self.raw_headers)})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @property
@@ -256,6 +256,9 @@ class HubResponse:
         """Answer one request."""
         if scope["type"] != "http":
             raise ConfigError(f"HubResponse answers HTTP requests, and this scope is {scope['type']!r}: route only those to it")
+        if scope.get("method") == "OPTIONS":
+            await send_options(send)
+            return
         send = compressed_for(scope, send, self._delivery.compress)
         asked = (self._owner,)
         try:
@@ -263,7 +266,9 @@ class HubResponse:
         except InvalidToken as error:
             await send_refusal(error, send)
             return
-        delivery = msgspec.structs.replace(self._delivery, status=self.status, raw_headers=self.raw_headers)
+        delivery = self._delivery
+        if self.status != delivery.status or self.raw_headers is not delivery.raw_headers:  # somebody has changed them meanwhile
+            delivery = msgspec.structs.replace(delivery, status=self.status, raw_headers=self.raw_headers)
         if scope.get("method") == "HEAD":
             await delivery.head(self._hub, self._id, send, asked=asked, after=after)
         else:

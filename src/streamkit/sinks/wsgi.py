@@ -25,7 +25,7 @@ from streamkit.sinks.bodies import BlockingBody, Body
 from streamkit.sinks.failures import Refusal
 from streamkit.sinks.headers import raw_headers
 from streamkit.sinks.http import writer_of
-from streamkit.sinks.responding import Options, ResponseOptions, Streamable
+from streamkit.sinks.responding import ALLOWED, Options, ResponseOptions, Streamable
 
 __all__ = ["Environ", "Response", "StartResponse"]
 
@@ -80,7 +80,7 @@ class Response:
         self._options = chosen
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request. A HEAD request gets the headers, and the source is closed without being started."""
+        """Answer one request. HEAD gets the headers, OPTIONS what may be asked, and the source is closed without being started."""
         chosen = self._options
         accepted = environ.get("HTTP_ACCEPT_ENCODING")
         body = Body(
@@ -100,6 +100,10 @@ class Response:
         if environ.get("REQUEST_METHOD") == "HEAD":
             chunks.close()
             start_response(_status_line(chosen.status), body.headers)
+            return [b""]
+        if environ.get("REQUEST_METHOD") == "OPTIONS":
+            chunks.close()
+            start_response(_status_line(204), [("allow", ALLOWED)])
             return [b""]
         refusal = chunks.begin()
         if refusal is not None:
