@@ -44,7 +44,7 @@ EVIL = [
 @pytest.mark.anyio
 @pytest.mark.parametrize("host", [*EVIL, None])
 async def test_http_15_a_foreign_name_is_refused_on_loopback_unless_told_otherwise(host: str | None) -> None:
-    for server in (("127.0.0.1", 8000), ("127.8.8.8", 80), ("::1", 8000), ("localhost", 1), None):
+    for server in (("127.0.0.1", 8000), ("127.8.8.8", 80), ("::1", 8000), ("::ffff:127.0.0.1", 8000), ("localhost", 1), None):
         assert 403 == await status_of(host, server=server)
 
 

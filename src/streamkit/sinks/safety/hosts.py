@@ -91,6 +91,8 @@ def _over_loopback(scope: Scope) -> bool:
     if server is None:
         return True
     try:
-        return ip_address(server[0].partition("%")[0]).is_loopback
+        address = ip_address(server[0].partition("%")[0])
+        # A socket for both kinds of address says of an IPv4 one ::ffff:127.0.0.1, which Python calls loopback from 3.13 on only.
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     except ValueError:  # a name, or the path of a Unix socket
         return server[0] == "localhost"
