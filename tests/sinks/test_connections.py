@@ -207,6 +207,20 @@ async def test_a_key_that_is_none_is_the_applications_error_and_nothing_stays_co
 # ---- WebSockets
 
 
+async def test_nothing_new_is_let_in_whose_key_was_found_after_the_server_was_told_to_stop(clock: VirtualClock) -> None:
+    async def key(scope: Any) -> str:
+        await clock.sleep(2.0)
+        return "me"
+
+    connections, client = Connections(key=key, drain=None), Client()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call, connections.wrap(sse.Response(["Hi"])))
+        await clock.sleep(1.0)
+        await connections.drain(60.0)
+    assert (503, "draining") == (client.status, json.loads(client.body)["error"]["code"])
+    assert (0, {"draining": 1}) == (len(connections), connections.refused)
+
+
 async def test_a_websocket_over_the_limit_gets_the_same_answer_where_the_server_can_give_it() -> None:
     connections = Connections(total=1)
     with connections.admit():

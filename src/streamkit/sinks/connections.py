@@ -342,6 +342,7 @@ class Connections:
             if self._key is not None:
                 found: Any = self._key(scope)
                 key = _checked_key(await found if inspect.isawaitable(found) else found)
+                self._check_open()  # it may have taken its time
             return self._claimed(address, key, str(scope["type"]), str(scope.get("path", "")), cut)
         except BaseException:
             self._limits.leave(None, address)
@@ -487,9 +488,12 @@ class Connections:
             self._drain.release = self._signals.release
         return backend
 
-    def _enter(self, address: str | None) -> None:
+    def _check_open(self) -> None:
         if self.draining:
             raise Refused(503, MESSAGES["draining"], code="draining", retry_after=self._retry_after)
+
+    def _enter(self, address: str | None) -> None:
+        self._check_open()
         self._limits.enter(address)
 
     def _claimed(

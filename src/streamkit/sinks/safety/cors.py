@@ -47,7 +47,7 @@ class Cors:
         app: The application.
         origins: Exact origins ("https://app.example"), or `["*"]` for any, without credentials.
         credentials: Whether the pages may send and read with the user's cookies.
-        methods: What the pages may ask with, besides what needs no leave.
+        methods: What the pages may ask with where a browser asks first; so GET with a header of `headers`, too, must be named.
         headers: Request headers that they may send.
         expose: Response headers that they may read.
         max_age: Seconds for which a browser may remember the leave, at most a day; 0 asks each time.
