@@ -48,7 +48,7 @@ Script = Callable[[Line], Awaitable[None]]
 
 def client_of(server: Scripted, **options: Any) -> WebSocketClient:
     """A client that loses no time."""
-    return connect(server.url, **{"min_wait": 0.001, "max_wait": 0.002, "seed": 1, **options})
+    return connect(**{"url": server.url, "min_wait": 0.001, "max_wait": 0.002, "seed": 1, **options})
 
 
 def text(count: int) -> str:
@@ -466,6 +466,116 @@ async def test_who_leaves_before_the_start_was_granted_leaves_once_it_is() -> No
         granted.set()
         await so(lambda: server.all_heard("leave"))
         assert ["send", "cancel", "leave"] == [said["type"] for said in server.heard]
+
+
+async def test_who_leaves_while_there_is_no_connection_stops_what_nobody_else_knows_on_the_next_one() -> None:
+    left = asyncio.Event()
+
+    async def breaks(line: Line) -> None:
+        await line.hello()
+        await line.events(await line.start(await line.hears("send")), 0, words(1))
+        line.cut()
+
+    async def comes_back(line: Line) -> None:
+        await left.wait()
+        await line.hello()
+        asked = await line.hears("cancel")
+        await line.say(write(Pong(asked["request"])))
+
+    async with scripted(breaks, comes_back) as server, client_of(server) as client:
+        async with client.send("Hi") as events:
+            assert words(1) == [await anext(events)]
+            await so(lambda: server.taken == 2)
+        left.set()
+        await so(lambda: server.all_heard("cancel"))
+        (asked,) = server.all_heard("send")
+        assert [asked["stream"]] == [said["stream"] for said in server.all_heard("cancel")]
+        assert ["send", "cancel"] == [said["type"] for said in server.heard]
+
+
+async def test_a_start_that_was_left_and_never_answered_is_stopped_on_the_next_connection() -> None:
+    left = asyncio.Event()
+
+    async def breaks(line: Line) -> None:
+        await line.hello()
+        await line.hears("send")
+        await left.wait()
+        line.cut()
+
+    async def comes_back(line: Line) -> None:
+        await line.hello()
+        asked = await line.hears("cancel")
+        await line.say(write(RefusedMessage("not-found", "There is no such stream.", asked["request"])))
+
+    async with scripted(breaks, comes_back) as server, client_of(server) as client:
+        reader = asyncio.create_task(client.send("Hi").join())
+        await so(lambda: server.all_heard("send"))
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        left.set()
+        await so(lambda: server.all_heard("cancel"))
+        assert server.all_heard("send")[0]["stream"] == server.all_heard("cancel")[0]["stream"]
+
+
+async def test_a_server_that_never_says_that_it_has_stopped_an_answer_is_not_asked_for_ever() -> None:
+    async def starts(line: Line) -> None:
+        await line.hello()
+        await line.events(await line.start(await line.hears("send")), 0, words(1))
+        await line.hears("cancel")
+        line.cut()
+
+    async def ignores(line: Line) -> None:
+        await line.hello()
+        await line.hears("cancel")
+        line.cut()
+
+    async def serves(line: Line) -> None:
+        await line.hello()
+        await line.whole(await line.start(await line.hears("send")), 0, 3)
+
+    async with scripted(starts, ignores, ignores, serves) as server, client_of(server) as client:
+        async with client.send("Hi") as events:
+            await anext(events)
+        await so(lambda: len(server.all_heard("cancel")) == 3 and not client.connected)
+        assert "0 1 2 " == await client.send("Ho").join()
+        assert (4, 3) == (server.taken, len(server.all_heard("cancel")))
+
+
+async def test_who_leaves_before_the_start_was_granted_and_reads_again_is_not_told_that_it_is_being_read() -> None:
+    granted = asyncio.Event()
+
+    async def slow(line: Line) -> None:
+        await line.hello()
+        asked = await line.hears("send")
+        await granted.wait()
+        await line.start(asked)
+        await line.hears("leave")
+        await line.whole(await line.start(await line.hears("resume")), 0, 3)
+
+    async with scripted(slow) as server, client_of(server) as client:
+        first = asyncio.create_task(client.send("Hi", stream="a").join())
+        await so(lambda: server.all_heard("send"))
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(client.resume("a").join())
+        await so(lambda: client._carrier is not None and "a" in client._carrier._readings)
+        granted.set()
+        assert "0 1 2 " == await second
+        assert ["send", "leave", "resume"] == [said["type"] for said in server.heard]
+
+
+async def test_an_address_in_capitals_is_the_same_origin() -> None:
+    async def whole(line: Line) -> None:
+        request = line.connection.request
+        assert request is not None
+        assert f"http://{request.headers['Host']}" == request.headers["Origin"]
+        await line.hello()
+        await line.whole(await line.start(await line.hears("send")), 0, 3)
+
+    async with scripted(whole) as server, client_of(server, url=server.url.replace("127.0.0.1", "LocalHost")) as client:
+        assert "0 1 2 " == await client.send("Hi").join()
 
 
 async def test_the_server_may_name_a_stream_otherwise() -> None:

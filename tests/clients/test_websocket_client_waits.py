@@ -212,7 +212,10 @@ def test_arguments_that_cannot_work_are_refused_at_the_call(options: dict[str, A
         connect(URL, **options)
 
 
-@pytest.mark.parametrize("url", ["http://chat.example", "chat.example", "ws://", "ws://a/#b", "wss://[", "", 7])
+@pytest.mark.parametrize(
+    "url",
+    ["http://chat.example", "chat.example", "ws://", "ws://a/#b", "wss://[", "", 7, "ws://a:99999", "ws://a:0", "ws://ü..example"],
+)
 def test_an_address_that_is_none_is_refused_at_the_call(url: Any) -> None:
     with pytest.raises(TypeError if isinstance(url, int) else ConfigError):
         connect(url)

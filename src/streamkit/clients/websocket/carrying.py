@@ -39,6 +39,9 @@ __all__ = ["Carrier", "Endurance"]
 # A connection that held so many seconds counts as a good one, whatever came over it.
 _STEADY: Final = 30.0
 
+# Connections on which the cancel of an answer that nobody reads any more is said, if none of them brings the server's word for it.
+_OFTEN_ENOUGH: Final = 3
+
 
 class Endurance(msgspec.Struct, frozen=True):
     """How often it is tried: attempts in a row that brought nothing, and seconds without a connection."""
@@ -111,7 +114,7 @@ class Carrier:
         line = self.line
         if line is None:
             self._news.wake()
-        elif reading.state == "idle":
+        elif reading.state == "idle" and not any(left.name == reading.name for left in self._left_early):
             message = reading.request(self._next_number())
             size, most = len(write(message)), line.hello.max_message_bytes
             if size > most:
@@ -127,23 +130,20 @@ class Carrier:
 
     def leave(self, reading: Reading) -> None:
         """Its reader has left, or is through with it."""
-        line, state = self.line, reading.state
+        state = reading.state
         self._forget(reading)
         reading.fail(lambda: StreamTruncated("the reading was left"))
-        if line is None:
-            return
         if state == "asked":
             # The server knows nothing of it that could be left, before it says that it does.
             self._left_early.append(reading)
-        elif state in ("open", "paused"):
-            self._part(line, reading, reads=state == "open")
+        elif state != "over":
+            self._part(reading, reads=state == "open")
 
-    @staticmethod
-    def _part(line: Line, reading: Reading, *, reads: bool) -> None:
-        if reading.asked.drawn:
-            line.post(Cancel(reading.name))
-        if reads:
-            line.post(Leave(reading.name))
+    def _part(self, reading: Reading, *, reads: bool) -> None:
+        if reading.runs_for_it_alone:
+            self._call(_Call(reading.name, None))
+        if reads and self.line is not None:
+            self.line.post(Leave(reading.name))
 
     async def cancel(self, stream: str) -> None:
         """Stop a generation, on this connection or the next.
@@ -151,18 +151,25 @@ class Carrier:
         Raises:
             Exception: why that cannot be.
         """
-        number = self._next_number()
-        call = self._calls[number] = _Call(stream, self.backend.waiter())
-        if self.line is not None:
-            self._say_cancel(self.line, number, call)
-        self._news.wake()
+        waiter = self.backend.waiter()
+        call = _Call(stream, waiter)
+        number = self._call(call)
         try:
             while not call.done:
-                await call.waiter.wait()
+                await waiter.wait()
         finally:
             self._calls.pop(number, None)
         if call.error is not None:
             raise call.error
+
+    def _call(self, call: _Call) -> str:
+        """Send it now, or when there is a connection, until it is answered; its number."""
+        number = self._next_number()
+        self._calls[number] = call
+        if self.line is not None:
+            self._say_cancel(self.line, number, call)
+        self._news.wake()
+        return number
 
     # -- its life
 
@@ -235,8 +242,11 @@ class Carrier:
         except Failure as failure:
             return failure
         finally:
+            left, self._left_early = self._left_early, []
+            for reading in left:  # whether it has begun will not be heard any more
+                self._part(reading, reads=False)
             self.line = None
-            self._left_early.clear()
+            self._calls = {number: call for number, call in self._calls.items() if call.waiter or call.said < _OFTEN_ENOUGH}
             for reading in self._readings.values():
                 reading.disconnected()
             await line.close()
@@ -257,7 +267,7 @@ class Carrier:
                     if reading.answers(message.request):
                         reading.start(message)
                         self._rename(name, reading)
-                self._leave_late(line, message.request, message.stream)
+                self._leave_late(message.request, message.stream)
             case End():
                 reading = self._readings.get(message.stream)
                 if reading is not None:
@@ -265,29 +275,31 @@ class Carrier:
             case RefusedMessage():
                 self._take_refusal(message)
             case Pong():
-                call = self._calls.get(message.request or "")
+                call = self._calls.pop(message.request or "", None)
                 if call is not None:
                     call.end(None)
             case Hello():
                 raise Failure(RemoteProtocolError("the server said hello twice"), passing=False)
 
     def _take_refusal(self, message: RefusedMessage) -> None:
-        call = self._calls.get(message.request or "")
+        call = self._calls.pop(message.request or "", None)
         if call is not None:
             call.end(refusal(message))
             return
         for reading in tuple(self._readings.values()):
             if reading.answers(message.request):
                 self._follow(reading, reading.refuse(message))
-        self._leave_late(None, message.request, "")
+        self._leave_late(message.request, None)
 
-    def _leave_late(self, line: Line | None, request: str | None, stream: str) -> None:
+    def _leave_late(self, request: str | None, stream: str | None) -> None:
         """What was asked for and left since is there, or was refused."""
         for reading in [reading for reading in self._left_early if reading.asked_as(request)]:
             self._left_early.remove(reading)
-            if line is not None:
+            if stream is not None:
                 reading.name = stream
-                self._part(line, reading, reads=True)
+                self._part(reading, reads=True)
+            for other in tuple(self._readings.values()):  # whoever wants to read the same had to wait for that
+                self.wanted_again(other)
 
     def _follow(self, reading: Reading, verdict: Verdict) -> None:
         """Do what a message asks for.
@@ -327,15 +339,17 @@ class Carrier:
 
     @staticmethod
     def _say_cancel(line: Line, number: str, call: _Call) -> None:
+        call.said += 1
         line.post(Cancel(call.stream, number))
 
 
 class _Call:
-    """A request that somebody waits for."""
+    """A cancel that is to be answered; `waiter` is where somebody waits for that, or None, and `said` how often it was sent."""
 
-    def __init__(self, stream: str, waiter: Waiter) -> None:
+    def __init__(self, stream: str, waiter: Waiter | None) -> None:
         self.stream = stream
         self.waiter = waiter
+        self.said = 0
         self.done = False
         self.error: Exception | None = None
 
@@ -343,4 +357,5 @@ class _Call:
         if not self.done:
             self.done = True
             self.error = error
-            self.waiter.wake()
+            if self.waiter is not None:
+                self.waiter.wake()

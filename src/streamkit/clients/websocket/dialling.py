@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
     from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-__all__ = ["Dialler", "Failure", "HeadersGiven", "failure_of_close", "shown"]
+__all__ = ["Dialler", "Failure", "HeadersGiven", "failure_of_close", "origin_of", "shown"]
 
 HeadersGiven: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 """Headers of the request, or what gives them anew for each connection (a token that expires)."""
@@ -39,6 +39,8 @@ _HINTS: Final = {
     404: "there is nothing at this address",
     426: "the server cannot open WebSockets; uvicorn needs the package websockets for it",
 }
+
+_DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 
 _UNAUTHORIZED: Final = 4401
 _POLICY: Final = 1008
@@ -102,7 +104,7 @@ class Dialler:
         if headers is not None and not callable(headers):
             _check_headers(headers)
         self._headers = headers
-        self._origin = _origin_of(self.url) if origin is None else origin
+        self._origin = origin_of(self.url) if origin is None else origin
         self._max_message_bytes = max_message_bytes
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
@@ -198,10 +200,21 @@ def _refused(error: InvalidStatus, where: str) -> Failure:
     return Failure(refusal, passing=passing)
 
 
-def _origin_of(url: str) -> str:
-    """The origin of a page of the same server (RFC 6454, section 6.2)."""
+def origin_of(url: str) -> str:
+    """The origin of a page of the same server, as browsers write it (RFC 6454, section 6.2): small letters, no default port.
+
+    >>> [origin_of(url) for url in ("wss://me:pw@Chat.Example:443/ws", "ws://[::1]:8000", "wss://bücher.example")]
+    ['https://chat.example', 'http://[::1]:8000', 'https://xn--bcher-kva.example']
+    """
     parts = urlsplit(url)
-    return f"http{parts.scheme[2:]}://{parts.netloc.rpartition('@')[2]}"
+    host = _ascii(parts.hostname or "")
+    port = "" if parts.port is None or parts.port == _DEFAULT_PORTS[parts.scheme] else f":{parts.port}"
+    return f"http{parts.scheme[2:]}://{f'[{host}]' if ':' in host else host}{port}"
+
+
+def _ascii(host: str) -> str:
+    """A name as it goes over the wire: one beyond ASCII as xn--... Raises ValueError for what is no name."""
+    return host if host.isascii() else host.encode("idna").decode()
 
 
 def shown(url: str) -> str:
@@ -219,7 +232,8 @@ def _checked(url: str) -> str:
         raise TypeError(f"connect(url=...) takes text, got {type(url).__name__}")
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in ("ws", "wss") and bool(parts.hostname) and not parts.fragment
+        fits = parts.scheme in _DEFAULT_PORTS and bool(parts.hostname and _ascii(parts.hostname)) and not parts.fragment
+        fits = fits and parts.port != 0  # raises for one beyond 65535
     except ValueError:
         fits = False
     if not fits:

@@ -132,6 +132,11 @@ class Reading:
         """Where to go on, as far as the reader's side has got."""
         return self._token
 
+    @property
+    def runs_for_it_alone(self) -> bool:
+        """Whether there may be an answer that nobody else can know of."""
+        return self.asked.drawn and self._tried
+
     # -- asking
 
     def request(self, number: str) -> ClientMessage:
