@@ -48,7 +48,8 @@ from streamkit.hub.statuses import StreamStatus
 from streamkit.hub.stores.protocol import Store
 from streamkit.hub.stores.rules import check_create
 from streamkit.hub.subscribing import Subscription
-from streamkit.hub.topics import Topic, Topics, check_topic
+from streamkit.hub.topic_registry import Topics, check_topic
+from streamkit.hub.topics import Topic
 
 __all__ = ["Action", "Asked", "Authorize", "Generation", "Hub", "IfExists", "StreamStatus"]
 

@@ -12,7 +12,7 @@ tokens is in `log` and `reading`. States, and who moves them:
     closed    for good, by `aclose` or by its hub: readers end as "draining", members have left
 
 A topic lives in the process of its hub, whatever the hub's store: other processes have topics of their own by this name.
-Who is there is not among the events; see `presence`.
+Who is there is not among the events; see `presence`. What topics there are is the matter of `topic_registry`.
 """
 
 from __future__ import annotations
@@ -23,28 +23,26 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeAlias
-from weakref import WeakValueDictionary
 
 import anyio
 
 from streamkit.dialects.outcomes import to_error_event
-from streamkit.errors import BufferFull, ConfigError, ReaderLagged, StreamBusy, StreamDraining
+from streamkit.errors import ConfigError, ReaderLagged, StreamBusy, StreamDraining
 from streamkit.events.model import Custom, Event, Gap
 from streamkit.flow.clock import Clock
 from streamkit.flow.fanout import for_one_reader
-from streamkit.flow.plan import check_count, check_seconds
+from streamkit.flow.plan import check_count
 from streamkit.flow.runs import Run
 from streamkit.flow.sources import Feed, Source
 from streamkit.flow.streams import Stream
 from streamkit.flow.tasks import Backend
-from streamkit.hub.expiring import Expiries
 from streamkit.hub.log import Limits, Log
 from streamkit.hub.presence import Member, Membership, Presence, PresenceChange, Watcher, check_metadata, check_name
 from streamkit.hub.producing import event_of
 from streamkit.hub.reading import Errors, Policy, Reader, View, check_policy, direct, entries_of, events_of
 from streamkit.hub.tokens import first_epoch, parse_token
 
-__all__ = ["ANNOUNCED", "TOPIC_LAG", "Topic", "TopicAction", "TopicSink", "Topics", "check_topic"]
+__all__ = ["ANNOUNCED", "TOPIC_LAG", "Topic", "TopicAction", "TopicHub", "TopicSink"]
 
 ANNOUNCED: Final = "stream-announced"
 """The name of the Custom event that says of a whole stream that it is there: `{"id": ..., "metadata": {...}}`."""
@@ -53,10 +51,6 @@ TopicAction: TypeAlias = Literal["subscribe", "resume", "publish"]
 
 # Events that a reader may lag with "disconnect", or be ahead of with "backpressure", unless told.
 TOPIC_LAG: Final = 1024
-
-# What is kept of a topic, unless told: rooms are many, and what was said is old soon.
-_TOPIC_EVENTS: Final = 4096
-_TOPIC_BYTES: Final = 4 << 20
 
 # A publisher that never waits lets its readers have a turn after so many events.
 _TURN_EVENTS: Final = 64
@@ -69,6 +63,22 @@ class Named(Protocol):
 
     @property
     def id(self) -> str: ...
+
+
+class TopicHub(Protocol):
+    """What a topic knows of its hub; see `topic_registry`."""
+
+    ask: Callable[[str, str | None, TopicAction], Awaitable[None]] | None
+    ttl: float
+    backend: Backend
+    clock: Clock
+
+    def here(self) -> tuple[Backend, Clock]: ...
+    def check_loop(self, backend: Backend) -> None: ...
+    def opened(self, topic: Topic) -> None: ...
+    def wait(self, topic: Topic, seconds: float) -> float: ...
+    def rests(self, topic: Topic) -> None: ...
+    def closed(self, topic: Topic) -> None: ...
 
 
 class Topic:
@@ -109,7 +119,7 @@ class Topic:
         "owner",
     )
 
-    def __init__(self, all: Topics, name: str, owner: str | None, limits: Limits) -> None:
+    def __init__(self, all: TopicHub, name: str, owner: str | None, limits: Limits) -> None:
         self.name = name
         self.owner = owner
         self._all = all
@@ -558,113 +568,6 @@ class TopicSink:
             self._topic.append(to_error_event(error))
 
 
-class Topics:
-    """The topics of one hub: each name once.
-
-    Args:
-        here: The hub's event loop and clock; raises StreamBusy in another one.
-        ask: Asks the hub's `authorize`; None where there is none.
-        ttl: Seconds after which a topic is forgotten that nobody uses.
-        size: Most topics that are open.
-
-    Attributes:
-        backend, clock: Of the hub, once a topic is open.
-    """
-
-    def __init__(
-        self,
-        here: Callable[[], tuple[Backend, Clock]],
-        ask: Callable[[str, str | None, TopicAction], Awaitable[None]] | None,
-        *,
-        ttl: float,
-        size: int,
-    ) -> None:
-        self.ask = ask
-        self.ttl = ttl
-        self.backend: Backend
-        self.clock: Clock
-        self._here = here
-        self._expiries: Expiries | None = None
-        self._size = size
-        # Whoever holds a topic that is idle finds the same one by its name.
-        self._named: WeakValueDictionary[str, Topic] = WeakValueDictionary()
-        self._open: dict[str, Topic] = {}
-        self._closed = False
-
-    def find(self, name: str) -> Topic | None:
-        """The topic of this name, if anybody has it."""
-        return self._named.get(name)
-
-    def make(self, name: str, owner: str | None, events: int | None, bytes: int | None, age: float | None) -> Topic:
-        """A new one."""
-        limits = Limits(events or _TOPIC_EVENTS, bytes or _TOPIC_BYTES, age, fold=False)
-        topic = self._named[name] = Topic(self, name, owner, limits)
-        return topic
-
-    def here(self) -> tuple[Backend, Clock]:
-        """The event loop and the clock of the hub."""
-        self.backend, self.clock = self._here()
-        return self.backend, self.clock
-
-    def check_loop(self, backend: Backend) -> None:
-        """Raise StreamBusy for another event loop than the hub's."""
-        if backend.loop is not self.here()[0].loop:
-            raise StreamBusy("a hub belongs to the event loop that first used it, and this is another one")
-
-    def opened(self, topic: Topic) -> None:
-        """It is about to be open.
-
-        Raises:
-            BufferFull: too many are in use.
-            StreamDraining: the hub is closed.
-        """
-        if self._closed:
-            raise StreamDraining("the hub is closed, and with it this topic")
-        if len(self._open) >= self._size:
-            unused = next((other for other in self._open.values() if not other.in_use), None)
-            if unused is None:
-                raise BufferFull(
-                    f"this hub has {len(self._open)} topics in use, and may have no more: close some, or give it a larger "
-                    "max_streams",
-                    size=self._size,
-                )
-            unused.forget()
-        self._open[topic.name] = topic
-
-    def wait(self, topic: Topic, seconds: float) -> float:
-        """Tell this topic when so many seconds are over; when that will be."""
-        if self._expiries is None:
-            self._expiries = Expiries(self.clock, self._expire)
-        return self._expiries.add(topic.name, seconds)
-
-    def _expire(self, name: str, when: float) -> None:
-        topic = self._open.get(name)
-        if topic is not None:
-            topic.expire(when)
-
-    def rests(self, topic: Topic) -> None:
-        """It is idle."""
-        if self._open.get(topic.name) is topic:
-            del self._open[topic.name]
-
-    def closed(self, topic: Topic) -> None:
-        """It is closed, and its name free."""
-        self.rests(topic)
-        if self._named.get(topic.name) is topic:
-            del self._named[topic.name]
-
-    def close(self) -> None:
-        """Close all: the hub goes."""
-        self._closed = True
-        for topic in tuple(self._open.values()):
-            topic.close("the hub is closing, and with it this topic")
-        if self._expiries is not None:
-            self._expiries.cancel()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-
 def _announcements(log: Log, events: Sequence[Event], offsets: Sequence[int]) -> Sequence[str]:
     """The ids of the streams that are announced among these events."""
     ids: list[str] = []
@@ -682,14 +585,3 @@ def _announcements(log: Log, events: Sequence[Event], offsets: Sequence[int]) ->
             case _:
                 continue
     return ids
-
-
-def check_topic(name: object, events: object, bytes: object, age: object) -> None:
-    """Raise TypeError or ConfigError for what no topic can have."""
-    check_name("topic", name)
-    if events is not None:
-        check_count("hub.topic", "max_events", events, 1)
-    if bytes is not None:
-        check_count("hub.topic", "max_bytes", bytes, 1)
-    if age is not None:
-        check_seconds("hub.topic", "max_age", age)
