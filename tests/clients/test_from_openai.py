@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
 from chat_bodies import DONE, answer, chunk, error
+from sdk_wires import answering, httpx2, openai
 
 import streamkit as sk
 from streamkit.errors import ConfigError, RemoteProtocolError, StreamTruncated
-
-httpx2: Any = pytest.importorskip("httpx2")
-openai: Any = pytest.importorskip("openai")
 
 pytestmark = [
     pytest.mark.anyio,
@@ -28,19 +26,7 @@ CALL: dict[str, Any] = {"model": "m", "messages": [], "stream": True}
 
 def sdk(pieces: list[bytes], *, sync: bool = False) -> Any:
     """The SDK over a transport that answers with these pieces."""
-
-    class Pieces(httpx2.AsyncByteStream, httpx2.SyncByteStream):  # type: ignore[misc]  # both are Any where httpx2 may be missing
-        def __iter__(self) -> Iterator[bytes]:
-            yield from pieces
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            for piece in pieces:
-                yield piece
-
-    def respond(request: Any) -> Any:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Pieces())
-
-    transport = httpx2.MockTransport(respond)
+    transport = answering(pieces)
     if sync:
         return openai.OpenAI(api_key="none", base_url="http://x.test/v1", http_client=httpx2.Client(transport=transport))
     return openai.AsyncOpenAI(api_key="none", base_url="http://x.test/v1", http_client=httpx2.AsyncClient(transport=transport))
