@@ -205,3 +205,45 @@ async def test_a_refusal_says_when_to_try_again() -> None:
         with pytest.raises(SourceError) as caught:
             await client.stream("x").collect()
     assert (7, True) == (caught.value.retry_after, caught.value.retryable)
+
+
+# ---- a server that is told to drain more than once
+
+
+async def test_whoever_drains_a_server_that_drains_already_waits_for_the_same_end() -> None:
+    """Or `async with` is left, and perhaps the event loop, before the streams have been told and their sources closed."""
+    cleaning, go_on = asyncio.Event(), asyncio.Event()
+
+    async def clean_up() -> None:
+        cleaning.set()
+        await go_on.wait()
+
+    source = Told(["a"], clean_up=clean_up)
+    async with pair(lambda request: source.items()) as (server, client):
+        reading = asyncio.ensure_future(client.stream("x").collect())
+        await until(lambda: source.given)
+        first = asyncio.ensure_future(server.drain())
+        await cleaning.wait()
+        second = asyncio.ensure_future(server.drain())
+        await until(lambda: server.servicer.refusing)
+        asyncio.get_running_loop().call_soon(go_on.set)
+        await second
+        assert (1, 0) == (source.closed, server.servicer.open)
+        await first
+        with pytest.raises(StreamDraining):
+            await reading
+
+
+async def test_a_drain_that_is_cancelled_in_its_grace_tells_every_stream_and_closes_every_source_before_it_goes() -> None:
+    source = Told(["a"])
+    async with pair(lambda request: source.items(), grace=1000.0) as (server, client):
+        reading = asyncio.ensure_future(client.stream("x").collect())
+        await until(lambda: source.given)
+        draining = asyncio.ensure_future(server.drain())
+        await until(lambda: server.servicer.refusing)
+        draining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await draining
+        assert (1, 0) == (source.closed, server.servicer.open)
+        with pytest.raises(StreamDraining):
+            await reading

@@ -135,7 +135,8 @@ class GrpcServer:
         self._health_module: Any = require("grpc_health.v1.health", extra="grpc", wanted_by="GrpcServer")
         self._health: Any = None
         self._stopping: asyncio.Event | None = None
-        self._drained = False
+        self._impatient: asyncio.Event | None = None
+        self._ending: asyncio.Task[None] | None = None
         self.server: Any = None
         self.port = 0
 
@@ -163,7 +164,7 @@ class GrpcServer:
             self.port = server.add_secure_port(self._address, self._credentials)
         if not self.port:
             raise OSError(f"nobody can listen on {self._address!r}")
-        self._stopping = asyncio.Event()
+        self._stopping, self._impatient = asyncio.Event(), asyncio.Event()
         await server.start()
         for name in ("", SERVICE):
             await self._set_health(name, "SERVING")
@@ -188,25 +189,39 @@ class GrpcServer:
             self._stopping.set()
 
     async def drain(self) -> None:
-        """Turn health, refuse new calls, end the open ones, close the port. Called again it does nothing.
+        """Turn health, refuse new calls, end the open ones, close the port. Called again it waits for the same end.
 
-        Cancellation: the rest is done at once, without the grace.
+        Cancellation: the grace is over, and what is left is done before the cancel goes on.
         """
-        if self._drained or self.server is None:
+        impatient = self._impatient
+        if impatient is None:
             return
-        self._drained = True
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(impatient), name="streamkit drain")
+        ending = self._ending
+
+        async def wait() -> None:
+            try:
+                await asyncio.wait((ending,))
+            except asyncio.CancelledError:
+                impatient.set()
+                raise
+
+        await current_backend().finish(wait, ending.done)
+        ending.result()
+
+    async def _end(self, impatient: asyncio.Event) -> None:
         self.stop()
         try:
             await self._health.enter_graceful_shutdown()
             if self._grace:
-                await self._wait_for_calls(self._grace)
+                await self._wait_for_calls(self._grace, impatient)
         finally:
             self.servicer.drain()
-            await asyncio.shield(self.server.stop(self._limit))
+            await self.server.stop(self._limit)
 
-    async def _wait_for_calls(self, seconds: float) -> None:
+    async def _wait_for_calls(self, seconds: float, over: asyncio.Event) -> None:
         clock = current_clock(current_backend())
-        over = asyncio.Event()
         timer = clock.call_at(clock.now() + seconds, over.set)
         self.servicer.refuse(idle=over.set)
         try:
