@@ -290,6 +290,8 @@ async def test_a_client_that_is_closed_by_another_task_is_an_interruption_and_no
 @pytest.mark.parametrize(
     ("target", "wrong", "kind"),
     [
+        ("http://127.0.0.1:50051", {}, ConfigError),
+        ("HTTPS://chat.example", {}, ConfigError),
         ("", {}, ConfigError),
         (5, {}, TypeError),
         ("a:1", {"deadline": 0}, ConfigError),

@@ -122,6 +122,11 @@ class GrpcClient:
         self._own = isinstance(target, str)
         if self._own and not target:
             raise ConfigError("a target is an address such as '127.0.0.1:50051'")
+        # gRPC would look for a host of that name, and say after a while that the server is not available.
+        if isinstance(target, str) and target.lower().startswith(("http://", "https://")):
+            raise ConfigError(
+                "a target is host:port, without http:// and https://; for TLS give credentials=grpc.ssl_channel_credentials()"
+            )
         if not self._own and not (hasattr(given, "unary_stream") and hasattr(given, "stream_stream")):
             raise TypeError(f"GrpcClient takes an address or a grpc.aio channel, got {type(target).__name__}")
         if not self._own and (credentials is not None or options is not None):
