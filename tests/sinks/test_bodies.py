@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from stopping import SlowToClose
 
 import streamkit as sk
 from streamkit.dialects.own_frames import mapping
@@ -218,26 +219,6 @@ async def test_when_the_process_stops_the_client_is_told_and_the_source_closed(
     assert 1 == source.closed
     assert (5.0 if waits else 0.1) == clock.now()
     await clock.sleep(2)  # the drain itself is over
-
-
-class SlowToClose:
-    """One item, all of it; what it came from takes a second to be given back."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.given = 0
-
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self
-
-    async def __anext__(self) -> str:
-        if self.given:
-            raise StopAsyncIteration
-        self.given = 1
-        return "all of it"
-
-    async def aclose(self) -> None:
-        await self.clock.sleep(1.0)
 
 
 async def test_an_answer_that_is_whole_is_not_told_that_the_server_stops_while_its_source_is_being_closed(

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from asgi_client import App, Client
+from stopping import Server, SlowToClose, handling_signals
 
 import streamkit as sk
 from streamkit.dialects.native import NativeDecoder
@@ -98,27 +99,6 @@ async def test_new_requests_are_refused_with_503_and_retry_after_while_old_ones_
         assert (503, "draining") == (late.status, json.loads(late.body)["error"]["code"])
         assert "5" == late.headers["retry-after"]
         assert 1 == len(connections)
-
-
-class SlowToClose:
-    """One item, all of it; what it came from takes a second to be given back."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.given = self.closed = 0
-
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self
-
-    async def __anext__(self) -> str:
-        if self.given:
-            raise StopAsyncIteration
-        self.given = 1
-        return "all of it"
-
-    async def aclose(self) -> None:
-        await self.clock.sleep(1.0)
-        self.closed = 1
 
 
 async def test_an_answer_that_is_whole_is_not_told_that_the_server_stops_while_its_source_is_being_closed(
@@ -310,24 +290,11 @@ async def test_a_connection_that_is_no_asgi_is_cut_by_its_own_means(clock: Virtu
 # ---- signals
 
 
-class Server:
-    """What a server does: one handler for both signals."""
-
-    def __init__(self) -> None:
-        self.got: list[int] = []
-
-    def handle(self, number: int, frame: object) -> None:
-        self.got.append(number)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    before = {number: signal.signal(number, server.handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield server
-    assert server.handle == signal.getsignal(signal.SIGTERM)
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with handling_signals() as server:
+        yield server
+        assert server.handle == signal.getsignal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("wrapped", [True, False], ids=["with Connections", "without"])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import anyio
 import anyio.to_thread
 import pytest
+from stopping import Server, handling_signals
 
 from streamkit.flow.tasks import current_backend
 from streamkit.sinks.life.stop_signals import StopSignals
@@ -16,23 +17,10 @@ from streamkit.sinks.life.stop_signals import StopSignals
 pytestmark = pytest.mark.anyio
 
 
-class Server:
-    """What a server does: one handler for both signals."""
-
-    def __init__(self) -> None:
-        self.got: list[int] = []
-
-    def handle(self, number: int, frame: object) -> None:
-        self.got.append(number)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    before = {number: signal.signal(number, server.handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield server
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with handling_signals() as server:
+        yield server
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
