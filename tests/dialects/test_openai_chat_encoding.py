@@ -153,7 +153,7 @@ def test_arguments_that_come_before_the_name_of_their_call_are_told_once() -> No
 
 def test_a_call_that_is_whole_takes_nothing_more() -> None:
     whole: list[Event] = [ToolCall("c", "f", "{}")]
-    late = [ToolCallDelta("c", "}"), ToolCall("c", "f", "{}]"), ToolCallStart("c", "f")]
+    late: list[Event] = [ToolCallDelta("c", "}"), ToolCall("c", "f", "{}]"), ToolCallStart("c", "f")]
     assert chunks(whole) == chunks([*whole, *late])
     assert chunks([ToolCallStart("c", "f"), *whole]) == chunks([ToolCallStart("c", "f"), *whole, *late])
 
