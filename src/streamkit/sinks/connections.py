@@ -28,7 +28,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
@@ -44,6 +43,7 @@ from streamkit.sinks.asgi_types import Message, Receive, Scope, Send
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.life.addresses import networks, peer_address
 from streamkit.sinks.life.breaking import break_off, break_off_if_stuck
+from streamkit.sinks.life.connection import Connection, connection_in, put_connection
 from streamkit.sinks.life.draining import GRACE, Drain
 from streamkit.sinks.life.interrupts import Interrupt, interrupt_for
 from streamkit.sinks.life.limits import Limits
@@ -56,108 +56,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 KeyOf: TypeAlias = Callable[[Scope], "str | Awaitable[str | None] | None"]
 """Whose a request is, from its ASGI scope; None for nobody's. May be a coroutine function, and may raise `Refused`."""
 
-_KEY: Final = "streamkit.connection"
 _LONGEST_KEY: Final = 200
-
-
-class Connection:
-    """One request or WebSocket that was let in.
-
-    Attributes:
-        id: Of this connection, in this process.
-        address: The client's, or None where the server knows none.
-        key: Whose it is, as the application says; None for nobody's.
-        protocol: "http", "websocket", or whatever `admit` was told.
-        path: What was asked for.
-        opened_at: When, in Unix seconds.
-        send_timeout: Seconds after which a client that takes nothing is given up; None for never.
-        wire: The `send` that this layer was called with, behind which the client is; None for what is no ASGI.
-
-    Memory: its fields, and the callbacks of `on_drain`.
-    """
-
-    __slots__ = (
-        "_callbacks",
-        "_cut",
-        "_drain",
-        "address",
-        "id",
-        "key",
-        "opened_at",
-        "path",
-        "protocol",
-        "send_timeout",
-        "told",
-        "wire",
-    )
-
-    def __init__(
-        self,
-        drain: Drain,
-        *,
-        id: str,
-        address: str | None,
-        key: str | None,
-        protocol: str,
-        path: str,
-        send_timeout: float | None,
-        cut: Callable[[], None] | None,
-    ) -> None:
-        self.id = id
-        self.address = address
-        self.key = key
-        self.protocol = protocol
-        self.path = path
-        self.opened_at = time.time()
-        self.send_timeout = send_timeout
-        self.told = False
-        self.wire: Send | None = None
-        self._drain = drain
-        self._cut = cut
-        self._callbacks: tuple[Callable[[], None], ...] = ()
-
-    def on_drain(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `callback` called, once and in the event loop, when this connection is to end; what is returned takes it back.
-
-        It may not wait: it says so to whatever serves the connection, which tells its client, closes its source and leaves. On a
-        connection that has been told already it is called before this returns.
-        """
-        check_callable("on_drain", callback)
-        if self.told:
-            callback()
-            return _nothing_to_take_back
-        self._callbacks = (*self._callbacks, callback)
-        return partial(self._take_back, callback)
-
-    def _take_back(self, callback: Callable[[], None]) -> None:
-        self._callbacks = tuple(other for other in self._callbacks if other is not callback)
-
-    @property
-    def draining(self) -> bool:
-        """Whether the process has been told to stop, and lets nothing new in."""
-        return self._drain.state != "open"
-
-    def at_cut(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when those that have not ended are broken off, also if this connection has left by then."""
-        self._drain.at_cut(callback)
-
-    def end(self) -> None:
-        """Tell it; see `on_drain`."""
-        self.told = True
-        callbacks, self._callbacks = self._callbacks, ()
-        for callback in callbacks:
-            try:
-                callback()
-            except Exception:  # the others are told all the same
-                LOGGER.exception("a callback of on_drain failed")
-
-    def cut(self) -> None:
-        """Break it off."""
-        if self._cut is not None:
-            self._cut()
-
-    def __repr__(self) -> str:
-        return f"<Connection {self.id} {self.protocol} {self.path!r:.80} of {self.key!r:.80} at {self.address}>"
 
 
 class Connections:
@@ -318,17 +217,17 @@ class Connections:
             await refuse(refused, scope, receive, send)
             return
 
-        # A copy would be as much memory as all the rest of this layer.
-        scope[_KEY] = connection
+        put_connection(scope, connection)
         # The application asks this one when it is to end: it hears of the other's drain, too.
-        take_back = _nothing_to_take_back if outer is None else outer.on_drain(connection.end)
+        take_back = None if outer is None else outer.on_drain(connection.end)
         try:
             with interrupt:
                 await app(scope, receive, send)
         finally:
-            take_back()
+            if take_back is not None:
+                take_back()
             if outer is not None:
-                scope[_KEY] = outer
+                put_connection(scope, outer)
             self._leave(connection)
             if connection.told:
                 # What it said last may lie here for ever, and hold up the server.
@@ -522,16 +421,6 @@ class Connections:
         self.refused[refused.code] = self.refused.get(refused.code, 0) + 1
 
 
-def connection_in(scope: Scope) -> Connection | None:
-    """What a `Connections` around the application knows of this request, or None without one.
-
-    >>> connection_in({"type": "http"}) is None
-    True
-    """
-    found = scope.get(_KEY)
-    return found if isinstance(found, Connection) else None
-
-
 def _checked_key(key: object) -> str | None:
     if key is not None and not isinstance(key, str):
         raise TypeError(f"Connections(key=...) gives a str or None, got {type(key).__name__}")
@@ -553,7 +442,3 @@ def _break_and_fire(send: Send, interrupt: Interrupt) -> None:
 
 def _break_if_stuck(send: Send) -> None:
     break_off_if_stuck(send)
-
-
-def _nothing_to_take_back() -> None:
-    """The callback has been called."""
