@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from websocket_peer import Mailbox, connected
+from websocket_peer import Mailbox, Peer, connected
 
 import streamkit as sk
 from streamkit.errors import ConfigError
@@ -509,15 +509,67 @@ async def test_a_client_that_does_not_acknowledge_gets_no_more_than_the_window()
             await checkpoint()
         before = len(peer.runs("a"))
         talk.end()
-        while not [one for one in peer.said if one["type"] == "end"]:
-            runs = peer.runs("a")
-            if runs:
-                peer.say("ack", stream="a", seq=runs[-1][1])
-            await checkpoint()
+        await acknowledged_to_the_end(peer)
 
         assert 16 == peer.said[0]["ack_every"]
         assert 2 >= before
         assert "".join("x" * 100 + str(number) for number in range(10)) == peer.text("a")
+
+
+async def acknowledged_to_the_end(peer: Peer) -> None:
+    """Acknowledge each message of events once, until the stream has ended."""
+    done = 0
+
+    def news() -> bool:
+        return len(peer.runs("a")) > done or any(one["type"] == "end" for one in peer.said)
+
+    while not any(one["type"] == "end" for one in peer.said):
+        await peer.until(news)
+        runs = peer.runs("a")
+        if len(runs) > done:
+            done = len(runs)
+            peer.say("ack", stream="a", seq=runs[-1][1])
+
+
+async def test_acknowledgements_that_were_asked_for_are_no_flood(clock: VirtualClock) -> None:
+    talk = Talk()
+    options: dict[str, Any] = {"ack_window": 1, "max_messages_per_second": 5, "max_streams": 5}
+    async with routes_of(lambda request: talk, **options) as routes, connected(routes) as peer:
+        peer.say("send", stream="a", input=None)
+        for number in range(50):
+            talk.say(f"{number} ")
+            await peer.has("a", f"{number} ")
+            peer.say("ack", stream="a", seq=number)
+        talk.end()
+        await acknowledged_to_the_end(peer)
+
+        assert 50 <= len(peer.runs("a"))
+        assert 0.0 == clock.now()
+
+
+async def test_ws_06_the_same_acknowledgement_again_and_again_is_a_flood(clock: VirtualClock) -> None:
+    async with routes_of(ack_window=1, max_messages_per_second=5, max_streams=5) as routes, connected(routes) as peer:
+        peer.say("send", stream="a", input=["Hi"])
+        await peer.told("events")
+        for _ in range(50):
+            peer.say("ack", stream="a", seq=0)
+        await peer.until(lambda: peer.closed is not None)
+
+        assert 1008 == peer.closed
+        assert 0.0 == clock.now()
+
+
+async def test_who_comes_back_may_ask_for_all_of_its_streams_at_once(clock: VirtualClock) -> None:
+    async with routes_of(max_messages_per_second=5, max_streams=30) as routes, connected(routes) as peer:
+        for number in range(30):
+            peer.say("send", stream=f"s{number}", input=["Hi"])
+        for number in range(30):
+            await peer.told("end", stream=f"s{number}", ending="done")
+        peer.say("ping")
+        await peer.until(lambda: peer.closed is not None)
+
+        assert 1008 == peer.closed
+        assert 0.0 == clock.now()
 
 
 async def test_ws_12_malformed_messages_are_answered_and_the_connection_stays_within_a_budget() -> None:

@@ -59,25 +59,33 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Rate:
-    """Messages per second, as a bucket of one second's: quick ones may come together, and not for long.
+    """Messages per second, as a bucket: quick ones may come together, `at_once` of them, and not for long.
 
-    >>> rate = Rate(2, now=0.0)
+    >>> rate = Rate(2, 2, now=0.0)
     >>> [rate.admits(when) for when in (0.0, 0.0, 0.0, 0.5)]
     [True, True, False, True]
+    >>> rate.give_back()
+    >>> rate.admits(0.5)
+    True
     """
 
-    __slots__ = ("_left", "_per_second", "_when")
+    __slots__ = ("_at_once", "_left", "_per_second", "_when")
 
-    def __init__(self, per_second: int, *, now: float) -> None:
+    def __init__(self, per_second: int, at_once: int, *, now: float) -> None:
         self._per_second = per_second
-        self._left = float(per_second)
+        self._at_once = float(at_once)
+        self._left = self._at_once
         self._when = now
 
     def admits(self, now: float) -> bool:
         """Whether one more may come now; it counts if so."""
-        self._left = min(self._left + (now - self._when) * self._per_second, float(self._per_second))
+        self._left = min(self._left + (now - self._when) * self._per_second, self._at_once)
         self._when = now
         if self._left < 1.0:
             return False
         self._left -= 1.0
         return True
+
+    def give_back(self) -> None:
+        """The last one that was admitted does not count."""
+        self._left = min(self._left + 1.0, self._at_once)

@@ -174,12 +174,15 @@ class Reading:
         if self._over is not None:
             self._over.set()
 
-    def acknowledge(self, seq: int) -> None:
-        """The client has seen all up to this event."""
+    def acknowledge(self, seq: int) -> bool:
+        """The client has seen all up to this event; whether that is news."""
         sent = self._sent
+        if not sent or sent[0][0] > seq:
+            return False
         while sent and sent[0][0] <= seq:
             self._unseen -= sent.popleft()[1]
         self._waiter.wake()
+        return True
 
     def _say(self, message: ServerMessage) -> None:
         self._connection.socket.write(self._connection.worded(message, self))

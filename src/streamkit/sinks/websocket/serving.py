@@ -122,7 +122,8 @@ class WebSocketRoutes:
         max_pending_bytes: Bytes in this process that wait for one client before `slow` counts.
         ack_window: Most bytes of a stream that were sent and not acknowledged by the client; None asks for no acknowledgements.
         max_message_bytes: Of one message of the client: 1009.
-        max_messages_per_second: Of the client, as many again at once: 1008.
+        max_messages_per_second: Of the client; as many again at once, or `max_streams` if that is more: 1008. Acknowledgements that
+            were asked for do not count.
         max_streams: Most that one connection reads at once.
         max_refusals: Messages of one connection that may be refused before it is closed: 1008.
         stall_timeout: Seconds that a message may wait until the client takes something: 1013.

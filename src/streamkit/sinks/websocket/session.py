@@ -134,7 +134,9 @@ class Session:
         self._draining = False
         self._handling = False
         self._refusals = limits.max_refusals
-        self._rate = Rate(limits.max_messages_per_second, now=self.clock.now())
+        # Who comes back asks for all of its streams at once.
+        at_once = max(limits.max_messages_per_second, limits.max_streams)
+        self._rate = Rate(limits.max_messages_per_second, at_once, now=self.clock.now())
         self._heard = self.clock.now()
         self._timers: dict[str, Timer] = {}
         if expires_in is not None:
@@ -297,7 +299,8 @@ class Session:
             case Ack():
                 reading = self._readings.get(message.stream)
                 while reading is not None:  # of those that wait for their turn, the one whose turn it is
-                    reading.acknowledge(message.seq)
+                    if reading.acknowledge(message.seq):  # as it was asked to, for what it was sent
+                        self._rate.give_back()
                     reading = reading.before
             case Ping():
                 self._tell(Pong(message.request))
