@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from streamkit.clients.grpc_client import GrpcClient, Stop, Turned
 from streamkit.dialects.grpc.messages import Wire, wire
 from streamkit.dialects.grpc.schema import SERVICE, schema
 from streamkit.errors import (
+    AuthError,
     BadRequestError,
     InvalidToken,
     OverloadedError,
@@ -744,6 +745,35 @@ async def test_a_kept_stream_is_only_its_owners() -> None:
             await client.resume("talk", metadata=yours).collect()
         with pytest.raises(UnknownStream):
             await client.stream("x", id="talk", metadata=yours).collect()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_whom_the_owner_refuses_gets_no_answer_by_any_method(kept: bool) -> None:
+    answered: list[str] = []
+
+    def owner(request: GrpcRequest) -> str:
+        raise Refused(401, f"Sign in first, for {request.method}.")
+
+    def handler(request: GrpcRequest) -> list[str]:
+        answered.append(request.method)
+        return ["a secret"]
+
+    async with sk.Hub() as hub, pair(handler, hub=hub if kept else None, owner=owner) as (_, client):
+
+        async def converse() -> None:
+            async for _ in client.converse(["a"]):
+                raise AssertionError("it was answered")
+
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "complete": lambda: client.complete("a"),
+            "stream": lambda: client.stream("a").message(),
+            "send": lambda: client.send(["a"]),
+            "converse": converse,
+        }
+        for method, call in calls.items():
+            with pytest.raises(AuthError, match=f"for {method}"):
+                await call()
+    assert [] == answered
 
 
 async def test_a_token_that_the_stream_never_gave_is_an_invalid_argument() -> None:

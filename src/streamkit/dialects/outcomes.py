@@ -210,5 +210,7 @@ _SOURCE_ERRORS: Final[Mapping[str, type[SourceError]]] = {
     "overloaded": OverloadedError,
     "bad-request": BadRequestError,
     "content-blocked": ContentBlockedError,
-    "auth": AuthError,
+    "auth": AuthError,  # the provider refused our key; the next two: the server refused its client
+    "unauthorized": AuthError,
+    "forbidden": AuthError,
 }

@@ -67,7 +67,8 @@ class StreamsServicer:
             `sk.stream` takes. Its items are events and text. What it raises is a status: a `Refused` the one that it names, an
             error of ours the one of its code, anything else INTERNAL; never with the exception's text.
         hub: Keeps the streams of `Stream`, so that they can be resumed and cancelled.
-        owner: Whose a kept stream is, asked for each call; None is nobody's.
+        owner: Called with the request before each call of any method: whose a kept stream is, None for nobody's.
+            `Refused(401, ...)` keeps the caller out, with and without a hub.
         on_disconnect: What becomes of a kept stream when its readers have left, as for `hub.start`.
 
     Attributes:
@@ -156,6 +157,7 @@ class StreamsServicer:
 
     async def _complete(self, data: bytes, context: CallContext) -> bytes:
         request = GrpcRequest("complete", context, input=(await self._read(self._wire.asked, data, context))[0])
+        await self._owner_of(request, context)
         into = Collecting()
         await self._answer(self._begin(partial(self._asked, request), into, context), context)
         return await self._whole(into, context)
@@ -166,6 +168,7 @@ class StreamsServicer:
         if self._hub is not None:
             await self._answer_kept(request, id, context)
             return
+        await self._owner_of(request, context)
         into = Writing(self._wire)
         await self._answer(self._begin(partial(self._asked, request), into, context), context)
 
@@ -244,6 +247,7 @@ class StreamsServicer:
 
     async def _hear(self, method: Method, context: CallContext, into: Callable[[int], Taking]) -> None:
         """Read the client's input into the turn that it belongs to, until it has no more and the last turn is over."""
+        await self._owner_of(GrpcRequest(method, context), context)
         conversation = _Conversation(self, method, context, into)
         self._conversations.add(conversation)
         if self._draining:
