@@ -15,7 +15,7 @@ from ui_messages import UIMessage
 
 from streamkit.dialects import CANCELLED, DONE, Encoder, Outcome, get, outcome_of
 from streamkit.dialects.ai_sdk import AISDKEncoder, answer_id
-from streamkit.dialects.ai_sdk.text import AISDKTextEncoder
+from streamkit.dialects.ai_sdk.text import DIALECT
 from streamkit.dialects.openai_chat import OpenAIChatEncoder
 from streamkit.errors import LocalProtocolError, RateLimitError, StreamDraining, StreamTruncated
 from streamkit.events import (
@@ -503,7 +503,8 @@ def test_a_text_delta_costs_no_more_than_a_third_above_what_it_does_for_openai()
 
 
 def test_text_alone_is_the_text_of_the_first_choice_and_nothing_else() -> None:
-    encoder = AISDKTextEncoder(id="x", model="m")
+    assert DIALECT.encoder is not None
+    encoder = DIALECT.encoder(id="x", model="m")
     frames = encoder.open()
     events: list[Event] = [
         Start("a"),
