@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from asgi_client import Client
 from fastapi import FastAPI, HTTPException
+from served import served
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -25,6 +27,7 @@ import streamkit as sk
 from streamkit.extras import require
 from streamkit.integrations.fastapi import EventStreamResponse as FromFastAPI
 from streamkit.integrations.starlette import EventStreamResponse, StreamResponse
+from streamkit.sinks.connections import Connections
 from streamkit.testing import assert_no_leaks
 
 pytestmark = pytest.mark.anyio
@@ -199,3 +202,32 @@ def test_a_failing_text_is_broken_off_through_a_middleware_that_would_finish_it(
     app = Starlette(routes=[Route("/", chat)], middleware=[Middleware(BaseHTTPMiddleware, dispatch=passed_on)])
     with TestClient(app) as client, pytest.raises(sk.StreamInterrupted):
         client.get("/")
+
+
+def test_a_failing_text_is_never_finished_on_the_wire_by_a_middleware() -> None:
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        raise ValueError("sk-SECRET")
+
+    async def chat(request: Request) -> StreamResponse:
+        return StreamResponse(sk.stream(failing), "text")
+
+    async def plain(request: Request) -> StreamResponse:
+        return StreamResponse(sk.stream(["a", "b"]), "text")
+
+    routes = [Route("/", chat), Route("/whole", plain)]
+    apps: dict[bytes, Any] = {}
+    for layers in (1, 3):
+        app = Starlette(routes=routes, middleware=[Middleware(PassOn) for _ in range(layers)])
+        apps[b"%d" % layers] = app
+        apps[b"%d behind connections" % layers] = Connections(drain=None).wrap(app)
+
+    async def chosen(scope: Any, receive: Any, send: Any) -> None:
+        await apps[dict(scope["headers"])[b"x-app"]](scope, receive, send)
+
+    with served(chosen) as url, httpx2.Client(base_url=url) as client:
+        for name in apps:
+            assert "ab" == client.get("/whole", headers={b"x-app": name}).text
+            with pytest.raises(httpx2.TransportError):
+                client.get("/", headers={b"x-app": name})

@@ -29,7 +29,8 @@ Who does what, and when:
   one heartbeat, because a proxy that sees no byte gives up.
 - After a failure of the source the call returns normally: it was logged, and the client was told. Where the
   body has no word for it, the response is left unfinished and StreamInterrupted is raised to the server: each
-  one then breaks the transfer off (and a middleware that would end a body for us lets the error through). A
+  one then breaks the transfer off. A middleware that ends a body before it lets the error through (Starlette's
+  `BaseHTTPMiddleware`) would have made it whole: behind it the connection is broken off first. A
   cancelled request closes its source and lets the cancel through. Errors of `send` that are no
   OSError (which means that the client has left) are the server's, and are raised to it.
 """
@@ -54,7 +55,7 @@ from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.life.alarms import Alarm, alarms_of
-from streamkit.sinks.life.breaking import break_off, break_off_if_stuck, hold_back
+from streamkit.sinks.life.breaking import break_off, break_off_if_stuck, hidden_wire, hold_back
 from streamkit.sinks.life.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.life.interrupts import interrupt_for
 from streamkit.sinks.life.windows import Edge
@@ -75,6 +76,9 @@ _UNREAD: Final = 1 / 2
 
 # Seconds that a server may still take over the last message after it has said that the client has left.
 _ENDING_S: Final = 1.0
+
+# Turns of the event loop that what was sent may need through middlewares that hand it to other tasks.
+_TURNS: Final = 8
 
 # No time at which a write ended.
 _NOTHING: Final = -1.0
@@ -371,8 +375,20 @@ class Exchange:
                 f"a response was left unfinished, because its format has no word for a failure "
                 f"(code {outcome.code}, correlation id {outcome.correlation_id})"
             )
+            await self._break_hidden()
             return
         await self._deliver({"type": "http.response.body", "body": body + end, "more_body": False})
+
+    async def _break_hidden(self) -> None:
+        """Break the connection off where a middleware would finish the body before it lets our error through."""
+        wire = None if self._wire is None else hidden_wire(self._send, self._receive, self._wire)
+        if wire is None:
+            return
+        # It takes this one when it has passed on what was before; each further one of its kind needs a turn of the loop.
+        await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
+        for _ in range(_TURNS):
+            await self._backend.checkpoint()
+        break_off(wire)
 
     async def _deliver(self, message: Message) -> None:
         if self._gone:

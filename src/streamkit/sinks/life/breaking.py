@@ -8,7 +8,7 @@ trio. Everywhere else nothing is found, and the kernel must do it (see `streamki
 A framework and its middlewares put a `send` of their own before the server's, each before the next: a method of an object that
 has the next one as `send`, a function inside a function that calls it by that name, or a `partial`. Those are followed. One that
 hands the messages to another task (Starlette's `BaseHTTPMiddleware`) ends the way: behind it, a `Connections` around the
-application knows the server's own.
+application knows the server's own, and so does the request from which `receive` comes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from functools import partial
 from types import FunctionType
 from typing import Any, Final, cast
 
-from streamkit.sinks.asgi_types import Send
+from streamkit.sinks.asgi_types import Receive, Send
 
-__all__ = ["break_off", "break_off_if_stuck", "hold_back", "socket_of"]
+__all__ = ["break_off", "break_off_if_stuck", "hidden_wire", "hold_back", "socket_of"]
 
 # From the callable that an application is given to the object that has the socket: a FastAPI with five middlewares takes ten.
 _MOST_STEPS: Final = 32
@@ -57,6 +57,34 @@ def break_off_if_stuck(send: Send) -> bool:
     return True
 
 
+def hidden_wire(send: Send, receive: Receive, known: Send | None = None) -> Send | None:
+    """The server's `send` behind a middleware that hands messages to another task; None where none does, or nothing is found.
+
+    Args:
+        send, receive: What the application was called with.
+        known: The server's `send`, where somebody knows it.
+    """
+    if _has_socket(send):
+        return None
+    if known is not None and _has_socket(known):
+        return known
+    step: object = receive
+    for _ in range(_MOST_STEPS):
+        owner: object = getattr(step, "__self__", None)
+        if owner is None:
+            step = _inside(step, "receive", "wrapped_receive")
+        else:  # perhaps a request of Starlette's
+            behind: object = getattr(owner, "_send", None)
+            if behind is not None and _has_socket(behind):
+                return cast("Send", behind)
+            step = getattr(owner, "_receive", None)
+    return None
+
+
+def _has_socket(send: object) -> bool:
+    return _transport_of(send) is not None or any(_trio_socket_of(owner) is not None for owner in _owners_of(send))
+
+
 def socket_of(send: Send) -> Any:
     """What the server shows of the connection's socket, whose options can be asked for; None where nothing is found."""
     transport = _transport_of(send)
@@ -76,7 +104,7 @@ def _owners_of(send: object) -> Iterator[object]:
     for _ in range(_MOST_STEPS):
         owner: object = getattr(step, "__self__", None)
         if owner is None:
-            step = _send_inside(step)
+            step = _inside(step, "send")
         else:
             yield owner
             step = getattr(owner, "send", None)
@@ -84,13 +112,16 @@ def _owners_of(send: object) -> Iterator[object]:
             return
 
 
-def _send_inside(function: object) -> object:
-    """What a function inside a function, or a partial, passes its messages on to."""
+def _inside(function: object, *names: str) -> object:
+    """What a function inside a function, or a partial, knows by one of these names."""
     if isinstance(function, partial):
-        return cast("partial[object]", function).keywords.get("send")
-    if isinstance(function, FunctionType) and function.__closure__ is not None and "send" in function.__code__.co_freevars:
-        with suppress(ValueError):  # it is bound no longer
-            return function.__closure__[function.__code__.co_freevars.index("send")].cell_contents
+        found = cast("partial[object]", function).keywords
+        return next((found[name] for name in names if name in found), None)
+    if isinstance(function, FunctionType) and function.__closure__ is not None:
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
+            if name in names:
+                with suppress(ValueError):  # it is bound no longer
+                    return cell.cell_contents
     return None
 
 
