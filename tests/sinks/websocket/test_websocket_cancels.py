@@ -1,4 +1,4 @@
-"""A client that wants an answer stopped: before it has begun, and though it does not wait until it has."""
+"""A client that wants an answer stopped, or reads it no more: before it has begun, and though it does not wait until it has."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Endless:
 
     def __init__(self, *, open: bool = True) -> None:
         self.asked = anyio.Event()
+        self.begun = anyio.Event()
         self.gate = anyio.Event()
         self.closing = anyio.Event()
         self.may_close = anyio.Event()
@@ -38,6 +39,7 @@ class Endless:
         return self._items
 
     async def _items(self) -> AsyncIterator[str]:
+        self.begun.set()
         try:
             yield "and "
             await Mailbox().take()
@@ -181,3 +183,36 @@ async def test_a_start_that_found_no_room_keeps_no_later_cancel_waiting() -> Non
 
         assert "too-many-streams" == (await peer.told("error", request="1"))["code"]
         assert "not-found" == (await peer.told("error", request="2"))["code"]
+
+
+async def test_who_leaves_an_answer_before_it_has_begun_is_told_nothing_of_it() -> None:
+    answer = Endless(open=False)
+    async with routes_of(answer) as routes, connected(routes) as peer:
+        peer.say("send", stream="a", input=None, request="1")
+        with anyio.fail_after(10):
+            await answer.asked.wait()
+            peer.say("leave", stream="a")
+            await heard(peer)
+            answer.gate.set()
+            await answer.begun.wait()
+        peer.say("resume", stream="a", request="2")
+        await peer.told("started", request="2")
+        await peer.has("a", "and ")
+        peer.say("cancel", stream="a")
+        await peer.told("end", stream="a")
+
+        assert ["2"] == [one["request"] for one in peer.said if one["type"] == "started"]
+        assert [(0, 0), (1, 1)] == peer.runs("a")
+
+
+async def test_an_answer_that_ends_with_its_last_reader_ends_though_that_one_left_before_it_had_begun() -> None:
+    answer = Endless(open=False)
+    async with routes_of(answer, on_disconnect="cancel") as routes, connected(routes) as peer:
+        peer.say("send", stream="a", input=None)
+        with anyio.fail_after(10):
+            await answer.asked.wait()
+            peer.say("leave", stream="a")
+            await heard(peer)
+            answer.gate.set()
+            await answer.closed.wait()
+        assert ["hello", "pong"] == [one["type"] for one in peer.said]

@@ -67,6 +67,7 @@ class Reading:
         after: The token that it resumes from, or None.
 
     Attributes:
+        wanted: The name that the client asked for, or None.
         stream: Its name, once it is known.
         task: Reads.
         started: Whether the client was told that it begins, and so is owed an end.
@@ -97,6 +98,7 @@ class Reading:
         "stream",
         "task",
         "token",
+        "wanted",
     )
 
     def __init__(
@@ -106,6 +108,7 @@ class Reading:
         self._find = find
         self._after = after
         self.request = request
+        self.wanted: str | None = None
         self.stream: str | None = None
         self.task: Task | None = None
         self.started = False
@@ -128,8 +131,9 @@ class Reading:
         try:
             self.stream = await self._find(self)
             await self._connection.takes_place(self)
-            self._say(Started(self.stream, self.request, self._after))
-            self.started = True
+            if not self.ended:  # else it was left already, and counts as a reader who has
+                self._say(Started(self.stream, self.request, self._after))
+                self.started = True
             await self._read(self.stream)
         except SocketClosed:
             self.ended = True

@@ -366,6 +366,7 @@ class Session:
 
     def _start(self, message: Send | Resume, find: Callable[[Reading], Awaitable[str]], after: str | None) -> None:
         reading = self._reading(message.request, find, after)
+        reading.wanted = message.stream
         self._tasks.add(reading)
 
         def ended() -> None:
@@ -401,9 +402,12 @@ class Session:
 
     def _let_go(self, message: Leave) -> None:
         reading = self._readings.get(message.stream)
-        if reading is None:  # it has ended meanwhile, which its client could not know
+        if reading is not None:
+            reading.quit()
             return
-        reading.quit()
+        for reading in self._tasks:  # else it has ended meanwhile, which its client could not know
+            if reading.stream is None and reading.wanted == message.stream:
+                reading.ended = True
 
     def _cancel(self, message: Cancel) -> None:
         stops = self._starting.get(message.stream)
