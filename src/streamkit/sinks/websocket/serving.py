@@ -21,15 +21,12 @@ Behind a proxy that ends the connection to the browser, `Host` must be the one t
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from math import isnan
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypedDict, Unpack, cast, overload
 from weakref import WeakKeyDictionary
 
 import anyio
-import msgspec
 
 from streamkit import extras
 from streamkit.dialects.websocket.messages import SUBPROTOCOL
@@ -39,14 +36,13 @@ from streamkit.hub.hub import Hub
 from streamkit.hub.producing import OnDisconnect
 from streamkit.sinks.asgi_types import Receive, Scope, Send
 from streamkit.sinks.connections import connection_in
-from streamkit.sinks.failures import refusal_of, report
 from streamkit.sinks.life.draining import standing_drain
 from streamkit.sinks.refusals import Refused, refuse
-from streamkit.sinks.safety.origins import check_origins, header_of, origin_allowed
+from streamkit.sinks.websocket.admission import Admission, Admitted, ExpiryOf, OwnerOf
 from streamkit.sinks.websocket.asgi_socket import AsgiSocket
-from streamkit.sinks.websocket.generations import Generations, SocketHandler, awaited
+from streamkit.sinks.websocket.generations import Generations, SocketHandler
 from streamkit.sinks.websocket.limits import Limits, Slow
-from streamkit.sinks.websocket.requests import SocketRequest, scope_of, token_of
+from streamkit.sinks.websocket.requests import scope_of
 from streamkit.sinks.websocket.session import Session
 from streamkit.sinks.websocket.sockets import Socket, SocketClosed
 
@@ -60,11 +56,6 @@ __all__ = ["AsgiConnection", "Options", "WebSocketRoutes", "serve"]
 AsgiConnection: TypeAlias = tuple[Scope, Receive, Send]
 """What an ASGI application is called with."""
 
-OwnerOf: TypeAlias = Callable[[SocketRequest], str | Awaitable[str | None] | None]
-ExpiryOf: TypeAlias = Callable[[SocketRequest], float | Awaitable[float | None] | None]
-
-# A sign-in that is over later than this is not waited for.
-_LONGEST_S: Final = 10 * 365 * 86_400.0
 # A close frame has two bytes for its code, and so many for its reason (RFC 6455, section 5.5).
 _LONGEST_REASON: Final = 123
 
@@ -90,14 +81,6 @@ class Options(TypedDict, total=False):
     silence: float | None
     heartbeat: float
     close_timeout: float
-
-
-class _Admitted(msgspec.Struct, frozen=True):
-    """A client that may come in."""
-
-    request: SocketRequest
-    owner: str | None
-    expires_in: float | None
 
 
 class WebSocketRoutes:
@@ -173,20 +156,15 @@ class WebSocketRoutes:
         close_timeout: float = 5.0,
     ) -> None:
         where = "WebSocketRoutes"
-        for name, function in (("handler", handler), ("owner", owner), ("until", until)):
-            if function is not None or name == "handler":
-                check_callable(f"{where}({name}=...)", function)
+        check_callable(f"{where}(handler=...)", handler)
         if on_disconnect not in ("continue", "cancel"):
             raise ConfigError(f"on_disconnect={on_disconnect!r} is neither 'continue' nor 'cancel'")
-        if token_in_query is not None and (not isinstance(token_in_query, str) or not token_in_query):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"{where}(token_in_query={token_in_query!r}) is the name of a field, or None")
-        if not isinstance(allow_missing_origin, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever has no type checker
-            raise TypeError(f"{where}(allow_missing_origin=...) is True or False, got {type(allow_missing_origin).__name__}")
-        if hub is not None and not isinstance(hub, Hub):  # pyright: ignore[reportUnnecessaryIsInstance]  # likewise
+        if hub is not None and not isinstance(hub, Hub):  # pyright: ignore[reportUnnecessaryIsInstance]  # whoever has no type checker
             raise TypeError(f"{where}(hub=...) takes a Hub, got {type(hub).__name__}")
         for name, seconds in (("ttl", ttl), ("heartbeat", heartbeat)):
             if seconds is not None:
                 check_seconds(where, name, seconds)
+        self._admission = Admission(where, origins, allow_missing_origin, owner, until, token_in_query)
         self._limits = Limits(
             slow,
             max_pending_bytes,
@@ -203,18 +181,13 @@ class WebSocketRoutes:
         self.hub = Hub() if hub is None else hub
         self._owns_hub = hub is None
         self._generations = Generations(handler, self.hub, on_disconnect, ttl)
-        self._origins = None if origins is None else check_origins(where, origins)
-        self._allow_missing_origin = allow_missing_origin
-        self._owner = owner
-        self._until = until
-        self._token_in_query = token_in_query
         self._heartbeat = heartbeat
         self._name = getattr(handler, "__name__", handler)
         self._sessions: set[Session] = set()
         self._draining = False
         self._empty: anyio.Event | None = None
         # Those of the `websockets` library that were let in before they were accepted.
-        self._admitted: WeakKeyDictionary[Any, _Admitted] = WeakKeyDictionary()
+        self._admitted: WeakKeyDictionary[Any, Admitted] = WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket of an ASGI server, or its lifespan events."""
@@ -320,9 +293,7 @@ class WebSocketRoutes:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._name}, {len(self)} open{', draining' if self._draining else ''}>"
 
-    # -- who may come in
-
-    async def _admit(self, scope: Scope) -> _Admitted:
+    async def _admit(self, scope: Scope) -> Admitted:
         """Whoever comes.
 
         Raises:
@@ -330,31 +301,9 @@ class WebSocketRoutes:
         """
         if self._draining:
             raise Refused(503, "The server is shutting down. Reconnect to go on.", code="draining", retry_after=1.0)
-        origin, host = header_of(scope, b"origin"), header_of(scope, b"host")
-        if self._origins is not None and not origin_allowed(origin, self._origins, host, missing=self._allow_missing_origin):
-            raise Refused(403, "Pages of this origin may not connect.", code="forbidden-origin")
-        request = SocketRequest(scope, token=token_of(scope, self._token_in_query))
-        try:
-            owner = None if self._owner is None else await awaited(self._owner(request))
-            if owner is not None and not isinstance(owner, str):
-                raise TypeError(f"WebSocketRoutes(owner=...) gives a str or None, got {type(owner).__name__}")
-            until = None if self._until is None else await awaited(self._until(request))
-            if until is not None and (not isinstance(until, int | float) or isinstance(until, bool) or isnan(until)):
-                raise TypeError(f"WebSocketRoutes(until=...) gives Unix seconds or None, got {type(until).__name__} {until!r:.40}")
-        except Refused as refused:
-            if refused.status == 401:  # a handshake has no way to ask for credentials
-                raise Refused(403, refused.message, code=refused.code) from None
-            raise
-        except Exception as error:
-            outcome = report(error, before_first_byte=True)
-            raise Refused(refusal_of(outcome, error)[0], outcome.message, code=outcome.code) from None
-        expires_in = None if until is None else min(until - time.time(), _LONGEST_S)
-        if expires_in is not None and expires_in <= 0:
-            raise Refused(403, "The sign-in has expired.", code="unauthorized")
-        request.owner = owner
-        return _Admitted(request, owner, expires_in)
+        return await self._admission.admit(scope)
 
-    async def _run(self, socket: Socket, admitted: _Admitted) -> None:
+    async def _run(self, socket: Socket, admitted: Admitted) -> None:
         """One connection that was accepted."""
         session = self._session(socket, self._generations, self._limits, admitted.request, admitted.owner, admitted.expires_in)
         self._sessions.add(session)
