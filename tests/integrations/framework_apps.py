@@ -262,7 +262,7 @@ def flask_app(sources: Sources) -> Any:
     return app
 
 
-def _configure_django() -> None:
+def configure_django() -> None:
     import django
     from django.conf import settings
 
@@ -333,7 +333,7 @@ def _with_urls(handler: Any, patterns: list[Any]) -> Any:
 
 def django_app(sources: Sources) -> Any:
     """Under ASGI."""
-    _configure_django()
+    configure_django()
     from django.core.handlers.asgi import ASGIHandler
     from django.http import Http404
     from django.urls import path, re_path
@@ -370,7 +370,7 @@ def django_app(sources: Sources) -> Any:
 
 def django_wsgi_app(sources: Sources) -> Any:
     """Under WSGI."""
-    _configure_django()
+    configure_django()
     from django.core.handlers.wsgi import WSGIHandler
     from django.http import Http404
     from django.urls import path

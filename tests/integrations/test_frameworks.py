@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -285,6 +285,53 @@ def test_a_source_is_closed_though_middleware_of_djangos_has_put_something_aroun
     with site.client() as client, client.stream("GET", "/endless", headers={"x-shout": "1"}) as response:
         read_until(response, "FIRST")
     wait_until(lambda: before + 1 == site.sources.endless_closed)
+
+
+class _Watched:
+    """Django's connections, as far as they are closed."""
+
+    def __init__(self) -> None:
+        self.closed_in: list[threading.Thread] = []
+
+    def close_all(self) -> None:
+        self.closed_in.append(threading.current_thread())
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_queries_of_an_answer_under_wsgi_leave_no_connection_open_behind_it(
+    early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asgiref.sync import sync_to_async
+    from django.http import Http404
+    from django.test import RequestFactory
+    from framework_apps import configure_django
+
+    from streamkit.integrations import django
+
+    configure_django()
+    monkeypatch.setattr(django, "connections", watched := _Watched())
+    queried_in: list[threading.Thread] = []
+
+    async def source() -> AsyncIterator[str]:
+        queried_in.append(await sync_to_async(threading.current_thread)())
+        if early:
+            raise Http404
+        yield "a"
+        queried_in.append(await sync_to_async(threading.current_thread)())
+
+    for _ in range(2):
+        if early:
+            with pytest.raises(Http404):
+                django.blocking_stream_response(RequestFactory().get("/"), source, "text")
+        else:
+            response = django.blocking_stream_response(RequestFactory().get("/"), source, "text")
+            assert b"a" == b"".join(response)
+            response.close()
+    for thread in queried_in:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert 2 == len(set(queried_in))  # one for each answer: they do not wait for each other
+    assert set(queried_in) == set(watched.closed_in)
 
 
 def test_mounts_close_what_is_mounted_when_the_server_stops() -> None:

@@ -11,7 +11,8 @@ heartbeat's time has passed): an early failure is a real status, and Django's `H
 `SuspiciousOperation` of the source are Django's to answer.
 
 Under ASGI Django cancels its task when the client leaves: the source is closed at once. Under WSGI that is seen when something is
-written; a thread is busy for as long as the answer takes.
+written; a thread is busy for as long as the answer takes. What its source asks of the database (`await Model.objects.aget(...)`)
+runs in one more thread of that answer, whose connections are closed with it.
 
 `ChatRoutes` is a view, `asgi_view(routes, prefix="/chats")`, behind all middleware. `WebSocketRoutes` stands beside Django, which
 knows no WebSockets: `Mounts({"/ws": sockets}, get_asgi_application())` of `streamkit.integrations.mounting`.
@@ -20,7 +21,7 @@ knows no WebSockets: `Mounts({"/ws": sockets}, get_asgi_application())` of `stre
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, Final, Unpack, cast
 
 from streamkit.dialects.protocol import Dialect
@@ -34,9 +35,11 @@ from streamkit.sinks.responding import ResponseOptions, Streamable, StreamOption
 
 require("django", extra="django", wanted_by="streamkit.integrations.django")
 
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext  # noqa: E402  # behind the check
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation  # noqa: E402  # behind the check
 from django.core.handlers.asgi import ASGIRequest  # noqa: E402
 from django.core.handlers.wsgi import WSGIRequest  # noqa: E402
+from django.db import connections  # noqa: E402
 from django.http import Http404, HttpRequest, StreamingHttpResponse  # noqa: E402
 
 __all__ = [
@@ -196,10 +199,11 @@ def blocking_stream_response(
 class _Streaming(StreamingHttpResponse):
     """Closes what it iterates when the iteration ends, also where middleware has put something around it."""
 
-    def __init__(self, body: Bridged | Iterable[bytes], status: int, headers: Headers) -> None:
+    def __init__(self, body: Bridged | Iterable[bytes], status: int, headers: Headers, behind: ExitStack | None = None) -> None:
         # The content type that Django would add goes; headers of one name are one header.
         super().__init__(body, status=status, content_type=dict(headers).get("content-type"))
         self._body = body
+        self._behind = behind or ExitStack()
         for name, value in headers:
             if name != "content-type":
                 self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
@@ -211,6 +215,11 @@ class _Streaming(StreamingHttpResponse):
         return header.lower() == "content-encoding" or super().has_header(header)
 
     __contains__ = has_header
+
+    def close(self) -> None:
+        """Close the source, if that has not happened, and what it used."""
+        with self._behind:
+            super().close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if not isinstance(self._body, Bridged):
@@ -235,8 +244,26 @@ def _blocking(request: WSGIRequest, app: wsgi.Response) -> StreamingHttpResponse
         status, headers = int(line.split(" ", 1)[0]), given
         return _no_writing
 
-    chunks = app(cast("wsgi.Environ", request.environ), start)
-    return _Streaming(chunks, status, headers)
+    with ExitStack() as behind:
+        context = ThreadSensitiveContext()
+        behind.callback(_end_thread, context)
+        token = SyncToAsync.thread_sensitive_context.set(context)
+        try:
+            chunks = app(cast("wsgi.Environ", request.environ), start)
+        finally:
+            SyncToAsync.thread_sensitive_context.reset(token)
+        return _Streaming(chunks, status, headers, behind.pop_all())
+
+
+def _end_thread(context: ThreadSensitiveContext) -> None:
+    """Close what a source has opened in the thread that Django asks the database in.
+
+    Without a context that is one thread for all sources of the process, whose connections Django never closes and never looks at.
+    """
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None)
+    if executor is not None:
+        executor.submit(connections.close_all)
+        executor.shutdown(wait=False)  # a query may still run that nobody waits for
 
 
 def _no_writing(data: bytes) -> object:
