@@ -390,6 +390,15 @@ async def test_who_is_cancelled_when_the_input_fails_is_cancelled(method: str) -
 # ---- statuses, there and back
 
 
+@pytest.mark.parametrize("began", [False, True])
+@pytest.mark.parametrize(("status", "message"), [("CANCELLED", "CANCELLED"), ("INTERNAL", "Internal error from Core")])
+def test_a_call_that_the_other_end_drops_is_an_interruption_however_far_it_was(status: str, message: str, began: bool) -> None:
+    """As those that wait in the queue of a server that stops: trying again may help."""
+    error = error_of_status(status, message, (), began=began, deadline=None, peer="example:50051")
+    assert isinstance(error, StreamInterrupted)
+    assert "example:50051" in str(error)
+
+
 @pytest.mark.parametrize("code", sorted(MESSAGES))
 def test_every_outcome_comes_back_as_the_error_that_it_was(code: str) -> None:
     outcome = Outcome("error", code, MESSAGES[code], True, 1.5, "abc")

@@ -111,6 +111,8 @@ _OF_HTTP: Final[Mapping[int, str]] = MappingProxyType(
 _LONGEST: Final = 1000
 _DOMAIN: Final = b"streamkit"
 _TYPES: Final = b"type.googleapis.com/google.rpc."
+# What grpc.aio itself says of a call that was over in the middle of one of its operations.
+_BROKEN: Final = "Internal error from Core"
 # A wait that gRPC's own fields can say: milliseconds in an int32.
 _LONGEST_WAIT: Final = 2_000_000.0
 
@@ -232,8 +234,10 @@ def error_of_status(
             return StreamTimeout(f"{peer} did not end its answer within {deadline:g} s", phase="total", seconds=deadline)
         case "UNAVAILABLE" if began:
             return StreamTruncated(f"the connection to {peer} was lost before the end of the answer (UNAVAILABLE)")
-        case "CANCELLED" if began:
-            return StreamInterrupted(f"{peer} broke the answer off (CANCELLED)")
+        case "CANCELLED":  # by the other end, or somebody on the way: who cancels a call here is not told by a status
+            return StreamInterrupted(f"{peer} broke the call off (CANCELLED)")
+        case "INTERNAL" if message == _BROKEN:
+            return StreamInterrupted(f"the call to {peer} broke off while something was on its way")
         case "UNAVAILABLE":
             return OverloadedError(where, provider="grpc", code="unavailable", request_id=request_id)
         case "RESOURCE_EXHAUSTED" if "larger than max" in message:
