@@ -87,7 +87,11 @@ class Writable(Protocol):
     limit: int
     parked: bool
     closed: bool
-    on_close: list[Callable[[], None]]
+
+    @property
+    def on_close(self) -> list[Callable[[], None]] | None:
+        """What is told when its reader closes it; None where nobody does."""
+        ...
 
     @property
     def buffer(self) -> Any:
@@ -326,13 +330,14 @@ class Writer:
     being left, which it may learn before the channel's reader, a pump too, has closed the channel.
     """
 
-    __slots__ = ("_waiter", "blocked", "channel", "left")
+    __slots__ = ("_backend", "_waiter", "blocked", "channel", "left")
 
     def __init__(self, channel: Writable, backend: Backend) -> None:
         self.channel = channel
         self.blocked = False
         self.left = False
-        self._waiter = backend.waiter()
+        self._backend = backend
+        self._waiter: Waiter | None = None
 
     def go_on(self) -> bool:
         """After an append that reached the limit: wake a parked reader; whether there is room for more."""
@@ -349,13 +354,15 @@ class Writer:
         """
         channel = self.channel
         if not channel.closed:
+            self._waiter = waiter = self._waiter or self._backend.waiter()
             self.blocked = True
             try:
-                await channel.wait_for_room(self._waiter, self)
+                await channel.wait_for_room(waiter, self)
             finally:
                 self.blocked = False
         if channel.closed or self.left:
             raise ReaderLeft
 
     def wake(self) -> None:
-        self._waiter.wake()
+        if self._waiter is not None:
+            self._waiter.wake()

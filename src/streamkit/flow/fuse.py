@@ -211,6 +211,7 @@ class _Writer:
             self.line(1, "append = out", -1)
         elif self.ending == "push":
             self.line(1, "append, channel, go_on, settle = out", -1)
+            self.line(1, "del out", -1)  # it would stay as long as this runs
             self.line(1, "buffer = channel.buffer", -1)
         elif self.ending == "lists":
             self.line(1, "outs = []", -1)

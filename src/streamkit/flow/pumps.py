@@ -58,7 +58,8 @@ class Pump:
         self._strand = strand
         self._run = run
         self._writer = strand.writer = Writer(channel, run.backend)
-        channel.on_close.append(self.leave)
+        if channel.on_close is not None:
+            channel.on_close.append(self.leave)
         self._task: Task | None = None
         self._started = False
         self._closing = False
@@ -68,7 +69,8 @@ class Pump:
     def start(self, ended: Callable[[], None] | None = None) -> None:
         """Begin; in the consumer's context, when the consumer first wants something."""
         backend = self._run.backend
-        self._task = backend.spawn(self._drive, self._clean_up, f"streamkit {self.label}", ended or self._run.pump_ended)
+        clean_up = self._clean_up if backend.scoped else None
+        self._task = backend.spawn(self._drive, clean_up, f"streamkit {self.label}", ended or self._run.pump_ended)
 
     async def _drive(self) -> None:
         self._started = True
@@ -86,6 +88,8 @@ class Pump:
                 raise  # a cancel belongs to the task that was cancelled
         finally:
             self._closing = True
+            if not self._run.backend.scoped:  # here, in the place of a frame around this one: there may be thousands
+                await self._clean_up()
 
     async def _clean_up(self) -> None:
         self._closing = True
@@ -177,7 +181,8 @@ class Job:
         self._task: Task | None = None
 
     def start(self, ended: Callable[[], None]) -> None:
-        self._task = self._run.backend.spawn(self._drive, _nothing, f"streamkit {self.label}", ended)
+        # It cleans up by itself.
+        self._task = self._run.backend.spawn(self._drive, None, f"streamkit {self.label}", ended)
 
     async def _drive(self) -> None:
         if self.left and self.farewell is None:
@@ -211,7 +216,3 @@ class Job:
             self.abandon()
         elif self._task is not None:
             self._task.cancel()
-
-
-async def _nothing() -> None:
-    """A job cleans up by itself."""

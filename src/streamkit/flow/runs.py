@@ -30,6 +30,7 @@ from streamkit.flow.tasks import Backend, Timer, Waiter, current_backend
 
 __all__ = ["CLOSE_TIMEOUT", "Run"]
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 # Seconds that a source gets to close before it is cancelled, and again before it is abandoned.
@@ -48,6 +49,7 @@ class Run(Generic[T_co]):
 
     __slots__ = (
         "__weakref__",
+        "_about",
         "_begun",
         "_building",
         "_chain",
@@ -62,6 +64,7 @@ class Run(Generic[T_co]):
         "_insisted",
         "_iterator",
         "_jobs",
+        "_label",
         "_last",
         "_leaving",
         "_outer",
@@ -72,7 +75,6 @@ class Run(Generic[T_co]):
         "_sources",
         "_strand",
         "_waiter",
-        "about",
         "backend",
         "clock",
         "close_timeout",
@@ -112,18 +114,20 @@ class Run(Generic[T_co]):
         # When the wire last gave a sign of life, told to the outermost Run by its sources as long as somebody listens.
         self.listening = False
         self._heard_at = 0.0
-        # What few Runs have is a tuple that grows: a list for each would be half of what a Run of one source weighs.
+        # What few Runs have is a tuple that grows, or a list once there is something in it: a list for each would be half of what a
+        # Run of one source weighs.
         self._hears: tuple[Run[Any], ...] = ()
         # What ended it, known once it is being left: None after an end, or for a reader who had enough.
         self.ended_by: BaseException | None = None
-        # What the source can tell of itself once it is open: "status" and "content_type" of an HTTP response.
-        self.about: dict[str, object] = {} if outer is None else outer.about
+        self._about: dict[str, object] | None = None
         self._chain = chain
         self._source = source
+        # What it is called in complaints; None for what its source is called.
+        self._label: str | None = None
         self._sources: tuple[Source, ...] = ()
         self._forget: tuple[Callable[[], object], ...] = ()
-        self._pumps: list[Pump] = []
-        self._jobs: list[Job] = []
+        self._pumps: list[Pump] | tuple[()] = ()
+        self._jobs: list[Job] | tuple[()] = ()
         self._last: tuple[Callable[[], Awaitable[None]], ...] = ()
         self._released = released
         # Where who leaves waits for its tasks.
@@ -167,8 +171,14 @@ class Run(Generic[T_co]):
         """Let a task of this Run drive a strand into a channel."""
         strand.segment("push")  # written now, and not when the sources have been asked
         pump = Pump(strand, channel, self, label)
-        self._pumps.append(pump)
+        self._pumps = _with(self._pumps, pump)
         return pump
+
+    def behind(self, channel: Writable, label: str) -> Pump:
+        """Let one task drive all of it into a channel: nobody iterates this Run, its readers are in Runs of their own."""
+        strand, self._strand = self._strand, _NO_STRAND
+        self._label = label
+        return self.pump(strand, channel, label)
 
     def inside(self, source: Source, parts: tuple[Laid, ...]) -> Run[Any]:
         """A Run inside this one, with its clock and its limits. Whoever iterates it closes it, in the same task.
@@ -200,12 +210,12 @@ class Run(Generic[T_co]):
         if offer is not None:
             pump.offer = offer
         self._begun = True
-        self._pumps.append(pump)
+        self._pumps = pumps = _with(self._pumps, pump)
 
         def ended() -> None:
             if pump.failure is None:
-                self._pumps.remove(pump)
-            if pump.leave in channel.on_close:
+                pumps.remove(pump)
+            if channel.on_close is not None and pump.leave in channel.on_close:
                 channel.on_close.remove(pump.leave)
             self.pump_ended()
 
@@ -222,10 +232,10 @@ class Run(Generic[T_co]):
             return job
 
         def ended() -> None:
-            self._jobs.remove(job)
+            jobs.remove(job)
             self.pump_ended()
 
-        self._jobs.append(job)
+        self._jobs = jobs = _with(self._jobs, job)
         job.start(ended)
         return job
 
@@ -244,6 +254,17 @@ class Run(Generic[T_co]):
         """Await this when everything else is closed, without a limit of ours: for another Run, which has its own."""
         self._last = (*self._last, close)
 
+    @property
+    def about(self) -> dict[str, object]:
+        """What the source can tell of itself once it is open: "status" and "content_type" of an HTTP response."""
+        if self._about is None:
+            self._about = {} if self._outer is None else self._outer.about
+        return self._about
+
+    @about.setter
+    def about(self, about: dict[str, object]) -> None:
+        self._about = about
+
     def hear(self, other: Run[Any]) -> None:
         """Take the signs of life of a Run apart, whose items are read in this one."""
         other.listening = True
@@ -258,16 +279,18 @@ class Run(Generic[T_co]):
     def heard_at(self, when: float) -> None:
         self._heard_at = when
 
-    def begin(self) -> None:
+    def begin(self, ended: Callable[[], None] | None = None) -> None:
         """Start the pumps, at the first pull: building and opening start nothing.
 
-        Called from outside for a Run that nobody iterates, because its readers are in Runs of their own.
+        Called from outside for a Run that nobody iterates. `ended` is told of each pump that has ended in the place of `pump_ended`,
+        which it calls.
         """
         if not self._begun:
             self._begun = True
+            self._forget = ()
             self._home = self.backend.current_task()
             for pump in tuple(self._pumps):  # a task that begins at once may launch others
-                pump.start()
+                pump.start(ended)
 
     # -- what the consumer sees
 
@@ -339,6 +362,8 @@ class Run(Generic[T_co]):
     def bound(self, ending: Ending, out: Any, *, closes: bool = True) -> Any:
         """The last segment with its ending; everything is closed when it is over, unless somebody else sees to that."""
         strand = self._strand
+        if self._outer is None:
+            self._forget = ()  # it begins: nothing is given back any more
         if self._pumps:
             strand.start = self._starting(strand.start)
         else:
@@ -499,4 +524,16 @@ class Run(Generic[T_co]):
         """Say what went wrong on the way out; last, because a warning may be made an error."""
         complaints, self._complaints = self._complaints, ()
         for what in complaints:
-            warnings.warn(f"a stream of {self._source.label} {what}", ResourceWarning, stacklevel=2)
+            warnings.warn(f"a stream of {self._label or self._source.label} {what}", ResourceWarning, stacklevel=2)
+
+
+def _with(there: list[T] | tuple[()], one: T) -> list[T]:
+    """One more; a list that is there stays the same one."""
+    if isinstance(there, tuple):
+        return [one]
+    there.append(one)
+    return there
+
+
+# In the place of a strand that a pump drives: there is nothing in it to close.
+_NO_STRAND: Any = Strand(Feed(None), None)  # type: ignore[arg-type]

@@ -91,6 +91,7 @@ class Feed:
 
 
 OpenFeed: TypeAlias = "Callable[[Run[Any]], Feed]"
+_How: TypeAlias = "Callable[[Any, Run[Any]], Feed]"
 
 
 class Source:
@@ -140,10 +141,14 @@ class Source:
                 )
             self._state = "open"
         try:
-            return self._open(run)
+            return self.feed(run)
         except BaseException:
             self._state = "new"
             raise
+
+    def feed(self, run: Run[Any]) -> Feed:
+        """What is opened."""
+        return self._open(run)
 
     def give_back(self) -> None:
         """The Run that opened it never began."""
@@ -165,12 +170,12 @@ def source_of(value: Any) -> Source:
             f"a {_type_name(value)} is not a stream: put it in a list, [text], to stream it as one item, "
             "or cut it into the pieces you mean"
         )
-    open_feed = _opener(value)
-    if open_feed is not None:
-        return Source(_label(value), open_feed)
+    how = _opener(value)
+    if how is not None:
+        return _Given(_label(value), value, how)
     if callable(value):
         _check_arguments(value)
-        return Source(f"{describe(value)}()", lambda run: _called(value, run), repeatable=True)
+        return _Given(f"{describe(value)}()", value, _called, repeatable=True)
     raise TypeError(f"cannot stream a {_type_name(value)}: give {_ACCEPTED}")
 
 
@@ -183,31 +188,65 @@ def _label(value: object) -> str:
     return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(value).__name__
 
 
-def _opener(value: Any) -> OpenFeed | None:
+class _Given(Source):
+    """Of something that `sk.stream` was given: an object and no closure, for there may be thousands."""
+
+    __slots__ = ("_how", "_value")
+
+    def __init__(self, label: str, value: Any, how: _How, *, repeatable: bool = False) -> None:
+        super().__init__(label, _opens_itself, repeatable=repeatable)
+        self._value = value
+        self._how = how
+
+    def feed(self, run: Run[Any]) -> Feed:
+        return self._how(self._value, run)
+
+
+def _opens_itself(run: Run[Any]) -> Feed:
+    raise NotImplementedError("this source opens what it was given")
+
+
+def _opener(value: Any) -> _How | None:
     """How a thing that is not a callable is opened; None if it is no source."""
     if isinstance(value, type):  # it has the methods of its instances, and is a callable that makes one
         return None
     own = getattr(value, "__streamkit_feed__", None)
     if own is not None:
-        return own  # type: ignore[no-any-return]  # the protocol of our own channels and adapters
+        return _opened_by_itself  # the protocol of our own channels and adapters
     if inspect.isawaitable(value):
-        return lambda run: _awaited(value, run)
+        return _awaited
     if isinstance(value, asyncio.StreamReader):  # async iterable too, but by lines, and these are bytes
-        return lambda run: _generated(_read_chunks(value))
+        return _read_in_chunks
     if hasattr(value, "__aiter__"):
-        return lambda run: _iterated(value)
+        return _iterated
     if isinstance(value, AbstractAsyncContextManager) or (hasattr(value, "__aenter__") and hasattr(value, "__aexit__")):
-        return lambda run: _entered(value, run)
+        return _entered
     if isinstance(value, asyncio.Queue):
-        return lambda run: _generated(_drain_queue(value))  # pyright: ignore[reportUnknownArgumentType]
+        return _drained
     if isinstance(value, abc.Collection):
-        return lambda run: _generated(_slices(value), "lists")  # pyright: ignore[reportUnknownArgumentType]
+        return _sliced
     if hasattr(value, "__iter__"):
-        return lambda run: _threaded(value, run)
+        return _threaded
     return None
 
 
-def _iterated(value: Any) -> Feed:
+def _opened_by_itself(value: Any, run: Run[Any]) -> Feed:
+    return value.__streamkit_feed__(run)  # type: ignore[no-any-return]
+
+
+def _read_in_chunks(value: asyncio.StreamReader, run: Run[Any]) -> Feed:
+    return _generated(_read_chunks(value))
+
+
+def _drained(value: asyncio.Queue[Any], run: Run[Any]) -> Feed:
+    return _generated(_drain_queue(value))
+
+
+def _sliced(value: Iterable[Any], run: Run[Any]) -> Feed:
+    return _generated(_slices(value), "lists")
+
+
+def _iterated(value: Any, run: Run[Any]) -> Feed:
     iterator = value.__aiter__()
     closers = _closers(value)
     if iterator is not value:

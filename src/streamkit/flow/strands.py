@@ -32,7 +32,8 @@ class Strand:
         self.start = feed.start
         # What its reader may iterate in the place of a segment, as long as there are no steps.
         self.direct = feed.direct
-        self.steps: list[Step] = []
+        # No list for the many that have none.
+        self.steps: tuple[Step, ...] = ()
         self.watched = False
         # Where a task of the run's own drives it to; None for the reader's own strand.
         self.writer: Writer | None = None
@@ -43,7 +44,7 @@ class Strand:
         """Take one more step into the current segment."""
         if len(self.steps) >= MAX_STEPS:
             self.seal()
-        self.steps.append(step)
+        self.steps = (*self.steps, step)
 
     def seal(self) -> None:
         """End the segment: its steps become an iterator that another one can stand on."""
@@ -77,7 +78,7 @@ class Strand:
         self.shape = shape
         self.start = None
         self.direct = None
-        self.steps = []
+        self.steps = ()
         self.watched = False
         close = close or getattr(iterator, "aclose", None)
         if close is not None:

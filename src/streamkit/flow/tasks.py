@@ -89,14 +89,15 @@ class Backend(Protocol):
 
     name: str
     steppable: bool
+    scoped: bool
 
     @property
     def loop(self) -> object:
         """What all backends of one running event loop have in common."""
         ...
 
-    def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> Task:
-        """Start a task: `main`, then `clean_up` whatever became of it, then the callback `done`."""
+    def spawn(self, main: Main, clean_up: Main | None, name: str, done: Callable[[], None]) -> Task:
+        """Start a task: `main`, then `clean_up` whatever became of it, if there is any, then the callback `done`."""
         ...
 
     def waiter(self) -> Waiter: ...
@@ -133,6 +134,10 @@ def current_backend() -> Backend:
 _newest: AsyncioBackend | None = None
 
 
+async def _checkpoint() -> None:
+    await asyncio.sleep(0)
+
+
 # The loop knows its tasks by weak references: a Run that is dropped would take the tasks with it, in the middle of a step.
 _RUNNING: set[asyncio.Task[None]] = set()
 
@@ -140,11 +145,13 @@ _RUNNING: set[asyncio.Task[None]] = set()
 class AsyncioBackend:
     """asyncio and uvloop."""
 
-    __slots__ = ("_loop", "call_at", "now")
+    __slots__ = ("_done", "_get_loop", "_loop", "call_at", "now")
 
     name = "asyncio"
     # An `__anext__` may be stepped by hand inside the task that awaits it.
     steppable = True
+    # A cancel comes once, so that a task may clean up where it was cancelled.
+    scoped = False
 
     if TYPE_CHECKING:  # slots below: looked up once, called without a frame of ours
 
@@ -156,30 +163,33 @@ class AsyncioBackend:
         # The standard loop's `time` is this function behind a Python frame, and timed stages ask once per item.
         self.now = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time  # type: ignore[method-assign]  # a slot
         self.call_at = loop.call_at  # type: ignore[method-assign]  # a slot
+        # For all crowds and seats of the loop, of which there may be thousands: see there.
+        self._get_loop: Callable[[], asyncio.AbstractEventLoop] = itertools.repeat(loop).__next__
+        self._done: asyncio.Future[None] = asyncio.Future(loop=loop)
+        self._done.set_result(None)
 
     @property
     def loop(self) -> object:
         return self._loop
 
-    def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> AsyncioTask:
-        task = self._loop.create_task(_both(main, clean_up), name=name)
-        _RUNNING.add(task)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            _RUNNING.discard(task)
-            done()
-
-        task.add_done_callback(ended)
-        return AsyncioTask(task)
+    def spawn(self, main: Main, clean_up: Main | None, name: str, done: Callable[[], None]) -> AsyncioTask:
+        # One context for the task and for what is told of it: each call of the loop would copy one.
+        context = contextvars.copy_context()
+        loop, coroutine = self._loop, main() if clean_up is None else _both(main, clean_up)
+        if loop.get_task_factory() is None:
+            task = loop.create_task(coroutine, name=name, context=context)
+        else:  # an application's own may be older than this argument
+            task = loop.create_task(coroutine, name=name)
+        return AsyncioTask(task, context, done)
 
     def waiter(self) -> AsyncioWaiter:
         return AsyncioWaiter(self._loop)
 
     def crowd(self) -> AsyncioCrowd:
-        return AsyncioCrowd(self._loop)
+        return AsyncioCrowd(self._loop, self._get_loop, self._done)
 
-    async def checkpoint(self) -> None:
-        await asyncio.sleep(0)
+    # No method: whoever keeps one keeps an object more, and each Run keeps this.
+    checkpoint = staticmethod(_checkpoint)
 
     def current_task(self) -> object:
         return asyncio.current_task(self._loop)
@@ -225,7 +235,9 @@ class AsyncioBackend:
 
 async def _both(main: Main, clean_up: Main) -> None:
     try:
-        await main()
+        running = main()
+        del main
+        await running
     finally:
         await clean_up()
 
@@ -233,10 +245,19 @@ async def _both(main: Main, clean_up: Main) -> None:
 class AsyncioTask:
     """An `asyncio.Task`, cancelled by its own `cancel()`."""
 
-    __slots__ = ("task",)
+    __slots__ = ("_told", "task")
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[None], context: contextvars.Context, told: Callable[[], None]) -> None:
         self.task = task
+        self._told: Callable[[], None] | None = told
+        _RUNNING.add(task)
+        task.add_done_callback(self._over, context=context)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        _RUNNING.discard(task)
+        told, self._told = self._told, None  # whoever is told may hold this
+        if told is not None:
+            told()
 
     @property
     def done(self) -> bool:
@@ -275,17 +296,18 @@ class AsyncioCrowd:
 
     __slots__ = ("_done", "_gone", "_loop", "get_loop", "sitting")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, get_loop: Callable[[], asyncio.AbstractEventLoop], done: asyncio.Future[None]
+    ) -> None:
         self._loop = loop
         # For all seats: in C, see there.
-        self.get_loop: Callable[[], asyncio.AbstractEventLoop] = itertools.repeat(loop).__next__
+        self.get_loop = get_loop
         # Whoever was cancelled stays in it for a while; see `left`.
         self.sitting: list[AsyncioSeat] = []
         self._gone = 0
         # What a task is told that it waited for: of a future of asyncio's own it takes the result without a call into Python,
         # which is a quarter of a wake-up (0.77 against 0.58 us, bench_hub).
-        self._done = asyncio.Future[None](loop=loop)
-        self._done.set_result(None)
+        self._done = done
 
     def seat(self) -> AsyncioSeat:
         return AsyncioSeat(self, self._loop)

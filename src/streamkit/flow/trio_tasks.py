@@ -20,6 +20,8 @@ class TrioBackend:
     name = "trio"
     # A source may hold a cancel scope of its own across its `yield`: nothing of ours may be around its steps.
     steppable = False
+    # A cancelled scope cancels whatever is awaited in it: cleaning up needs another.
+    scoped = True
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -28,7 +30,7 @@ class TrioBackend:
     def loop(self) -> object:
         return self._token
 
-    def spawn(self, main: Main, clean_up: Main, name: str, done: Callable[[], None]) -> TrioTask:
+    def spawn(self, main: Main, clean_up: Main | None, name: str, done: Callable[[], None]) -> TrioTask:
         task = TrioTask(done)
         trio.lowlevel.spawn_system_task(task.run, main, clean_up, name=name, context=contextvars.copy_context())
         return task
@@ -39,8 +41,7 @@ class TrioBackend:
     def crowd(self) -> TrioCrowd:
         return TrioCrowd()
 
-    async def checkpoint(self) -> None:
-        await trio.lowlevel.checkpoint()
+    checkpoint = staticmethod(trio.lowlevel.checkpoint)
 
     def current_task(self) -> object:
         return trio.lowlevel.current_task()
@@ -145,20 +146,20 @@ class TrioTask:
         self._scope = trio.CancelScope()
         self.done = False
 
-    async def run(self, main: Main, clean_up: Main) -> None:
+    async def run(self, main: Main, clean_up: Main | None) -> None:
         try:
-            cleaned = False
+            left = clean_up
             with self._scope:
                 try:
                     await main()
                 finally:
-                    if not self._scope.cancel_called or self._holds_scopes():
-                        cleaned = True
-                        await clean_up()
-            if not cleaned:
+                    if left is not None and (not self._scope.cancel_called or self._holds_scopes()):
+                        clean, left = left, None
+                        await clean()
+            if left is not None:
                 self._scope = trio.CancelScope()
                 with self._scope:
-                    await clean_up()
+                    await left()
         finally:
             self.done = True
             self._done()
