@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamkit.errors import InvalidToken
 from streamkit.events.message import Message
@@ -45,6 +45,8 @@ Slice = tuple[Sequence[Event], Sequence[int]]
 # What an event takes besides its text: measured, a delta of one token with its place in the log.
 _EVENT_BYTES = 120
 
+_NOBODY: Final[frozenset[Lockstep]] = frozenset()
+
 # How often a stream may change its writer, and how many events a copy of it may be behind: tokens beyond are forged.
 _MOST_EPOCHS = 1_000_000
 _MOST_AHEAD = 1_000_000
@@ -60,13 +62,15 @@ class Limits:
         fold: Whether what goes is folded or forgotten.
     """
 
-    __slots__ = ("age", "bytes", "events", "fold")
+    __slots__ = ("age", "bytes", "events", "fold", "large")
 
     def __init__(self, events: int, bytes: int, age: float | None = None, *, fold: bool = True) -> None:
         self.events = events
         self.bytes = bytes
         self.age = age
         self.fold = fold
+        # Of an event with a longer text a log wants to know at once: what comes between two looks is at most once more.
+        self.large = bytes // FAIRNESS
 
 
 class Lockstep(Protocol):
@@ -106,35 +110,38 @@ class Log:
         "_ages",
         "_complete",
         "_due",
-        "_epochs",
+        "_earlier",
+        "_epoch",
         "_first_epoch",
+        "_folded",
         "_held",
-        "_large",
         "_limits",
         "_message",
         "_own_end",
+        "_since",
         "_writer",
         "base",
         "buffer",
         "clock",
-        "closed",
         "crowd",
         "encodings",
         "fault",
-        "folded",
         "limit",
         "lockstep",
-        "on_close",
         "on_left",
         "on_over",
         "over",
-        "parked",
         "place",
         "readers",
         "started_at",
         "trace",
         "weight",
     )
+
+    # As a channel's: whatever brought a writer to the limit, there is something to look after; and nobody closes a log.
+    parked: bool = True
+    closed: bool = False
+    on_close: list[Callable[[], None]] | None = None
 
     def __init__(
         self,
@@ -152,7 +159,8 @@ class Log:
         # Always the same list: the writer's loop holds it.
         self.buffer: list[Event] = []
         self.base = first
-        self.folded = Folded(first, max_bytes=limits.bytes if limits.fold else 0)
+        # What few logs have is made when it is needed: there may be thousands that end before.
+        self._folded: Folded | None = None
         self.clock = clock
         self.crowd = backend.crowd()
         self.place = place
@@ -164,21 +172,15 @@ class Log:
         self.weight = 0
         self.readers = 0
         self.encodings: dict[object, object] = {}
-        self.lockstep: set[Lockstep] = set()
+        self.lockstep: set[Lockstep] | frozenset[Lockstep] = _NOBODY
         self.on_over: list[Callable[[], None]] = []
         # Told when a reader has left.
         self.on_left: Callable[[], None] | None = None
-        # As a channel's: whatever brought a writer to the limit, there is something to look after; and nobody closes a log.
-        self.parked = True
-        self.closed = False
         self.limit = 0
         # The length of the buffer at which the writer looks after its bounds; `limit` is less where somebody waits.
         self._due = 0
-        self.on_close: list[Callable[[], None]] = []
         self._held: Finish | None = None
         self._limits = limits
-        # Of an event with a longer text the bounds want to know at once: what comes between two looks is at most once more.
-        self._large = limits.bytes // FAIRNESS
         self._accounted = first
         # An empty deque takes as much as sixty-four notes, and most logs end before the first one.
         self._ages: deque[tuple[int, float]] | None = None
@@ -186,7 +188,10 @@ class Log:
         # Where a copy that was broken off ends by itself.
         self._own_end = -1
         self._first_epoch = first_epoch
-        self._epochs: list[tuple[int, int]] = [(first, epoch)]
+        # Under which the events are written from an offset on; and what was before, where that changed, oldest first.
+        self._since = first
+        self._epoch = epoch
+        self._earlier: tuple[tuple[int, int], ...] = ()
         self._writer: Waiter | None = None
         self._message: Message | None = None
 
@@ -200,17 +205,25 @@ class Log:
     @property
     def first(self) -> int:
         """The offset of the first event that is not forgotten."""
-        return self.folded.first
+        return self.base if self._folded is None else self._folded.first
+
+    @property
+    def folded(self) -> Folded:
+        """What is no longer kept by itself."""
+        if self._folded is None:
+            self._folded = Folded(self.base, max_bytes=self._limits.bytes if self._limits.fold else 0)
+        return self._folded
 
     @property
     def epoch(self) -> int:
         """Under which the newest events were written."""
-        return self._epochs[-1][1]
+        return self._epoch
 
     def turn_epoch(self, epoch: int) -> None:
         """What comes is written under another epoch."""
         if epoch != self.epoch:
-            self._epochs.append((self.head, epoch))
+            self._earlier = (*self._earlier, (self._since, self._epoch))
+            self._since, self._epoch = self.head, epoch
 
     def token(self, offset: int) -> str:
         """The resume token of an event; that of the end which a copy gave itself is the one before it."""
@@ -223,10 +236,9 @@ class Log:
 
     def epoch_of(self, offset: int) -> int:
         """Under which an event was written."""
-        start, epoch = self._epochs[-1]
-        if offset >= start:  # nearly always, and asked once per event and dialect
-            return epoch
-        return next((epoch for start, epoch in reversed(self._epochs) if offset >= start), self._epochs[0][1])
+        if offset >= self._since or not self._earlier:  # nearly always, and asked once per event and dialect
+            return self._epoch
+        return next((epoch for start, epoch in reversed(self._earlier) if offset >= start), self._earlier[0][1])
 
     def position(self, epoch: int, offset: int) -> int:
         """Where a reader goes on who has seen the event of this token: the offset of the next.
@@ -241,7 +253,7 @@ class Log:
             raise InvalidToken(
                 "this resume token belongs to another stream: start without one, from the beginning", reason="foreign"
             )
-        end = next((start for start, later in self._epochs if later > epoch), None)
+        end = next((start for start, later in (*self._earlier, (self._since, self._epoch)) if later > epoch), None)
         if end is not None:
             return min(offset + 1, end)
         # A copy that was broken off has not all that its stream has: who was further than it gets the fault.
@@ -262,7 +274,7 @@ class Log:
             return
         if isinstance(item, TextDelta) and self._held is None:
             self.buffer.append(item)
-            if len(item.text) > self._large:
+            if len(item.text) > self._limits.large:
                 self.look_again()
             return
         event = self.place(item)
@@ -274,7 +286,7 @@ class Log:
             self._held = event
             return
         self.buffer.append(event)
-        if weight_of(event) > self._large:
+        if weight_of(event) > self._limits.large:
             self.look_again()
 
     def extend(self, events: Iterable[Event]) -> None:
@@ -346,8 +358,9 @@ class Log:
             gone = buffer[:excess]
             self.weight -= sum(map(weight_of, gone))
             del buffer[:excess]
+            folded = self.folded  # begins where the log does, as long as nothing is in it
             self.base += excess
-            self.folded.add(gone)
+            folded.add(gone)
             while self._ages and self._ages[0][0] <= self.base:  # else a long age would keep a note of each flush ever made
                 self._ages.popleft()
 
@@ -364,6 +377,20 @@ class Log:
     def _is_held_up(self) -> bool:
         head = self.head
         return any(place.room(head) <= 0 for place in self.lockstep)
+
+    def wait_for(self, place: Lockstep) -> None:
+        """Let the writer wait for this reader, until it leaves the step."""
+        if isinstance(self.lockstep, set):
+            self.lockstep.add(place)
+        else:
+            self.lockstep = {place}
+        self.look_again()
+
+    def wait_no_more_for(self, place: Lockstep) -> None:
+        """The reader has left, or never was among them."""
+        if isinstance(self.lockstep, set) and place in self.lockstep:
+            self.lockstep.discard(place)
+            self.moved()
 
     def moved(self) -> None:
         """A reader that the writer waits for took something, or left."""

@@ -23,8 +23,7 @@ from streamkit.flow.channel import ReaderLeft
 from streamkit.flow.latches import Latch
 from streamkit.flow.runs import Run
 from streamkit.flow.siblings import Plan
-from streamkit.flow.sources import Feed, Source
-from streamkit.flow.tasks import Backend, Task, Waiter
+from streamkit.flow.tasks import Backend, Task
 from streamkit.hub.log import Log
 from streamkit.hub.stores.protocol import State
 
@@ -80,10 +79,11 @@ class Producer:
     """
 
     __slots__ = (
-        "_cancels",
+        "_backend",
         "_ending",
         "_run",
-        "_task",
+        "_source_is_over",
+        "_told",
         "closed",
         "ended_at",
         "id",
@@ -113,32 +113,26 @@ class Producer:
         self.started_at = log.started_at
         self.ended_at: float | None = None
         self.closed = Latch()
-        self._cancels = on_disconnect == "cancel"
-        self._ending: Waiter | None = None
-        self._task: Task | None = None
-        log.place = self._place
-        log.on_over.append(self._over)
-        log.on_left = self._left
+        self._ending: Task | None = None
+        self._source_is_over = False
+        self._backend: Backend
+        # Told when all of it is closed.
+        self._told: Callable[[Producer], None]
+        log.place = _placed
+        told = self._changed
+        log.on_over.append(told)
+        log.on_left = told if on_disconnect == "cancel" else None
         source, parts = plan
+        self._run: Run[object] = Run(source, parts, close_timeout=close_timeout)
+        pump = self._run.behind(log, f"stream {id}")
+        pump.offer = log.offer
+        pump.finish = self._finish
 
-        def open_feed(run: Run[object]) -> Feed:
-            pump = run.pump(run.strand(source, parts), log, f"stream {id}")
-            pump.offer = log.offer
-            pump.finish = self._finish
-            return Feed(None)
-
-        self._run = Run[object](Source(f"stream {id}", open_feed), (), close_timeout=close_timeout)
-
-    def begin(self, backend: Backend, ended: Callable[[], None]) -> None:
-        """Start the source, in a task of its own and in the context of the caller; `ended` is told when it is closed."""
-
-        def closed() -> None:
-            self.closed.set()
-            ended()
-
-        self._run.begin()
-        self._ending = backend.waiter()
-        self._task = backend.spawn(self._until_over, self._close, f"streamkit stream {self.id}", closed)
+    def begin(self, backend: Backend, ended: Callable[[Producer], None]) -> None:
+        """Start the source, in a task of its own and in the context of the caller; `ended` is told when all of it is closed."""
+        self._backend = backend
+        self._told = ended
+        self._run.begin(self._source_over)
 
     @property
     def state(self) -> State:
@@ -164,12 +158,6 @@ class Producer:
 
     # -- told by the source's task
 
-    def _place(self, item: object) -> Event:
-        event = event_of(item)
-        if isinstance(event, ErrorEvent):
-            raise _Failed(event)
-        return event
-
     def _finish(self, error: BaseException | None) -> None:
         """The source is over, and closed."""
         if error is None:
@@ -189,27 +177,48 @@ class Producer:
 
     # -- told by the log
 
+    def _changed(self) -> None:
+        """It is over, or a reader has left whose leaving may end it."""
+        if not self.log.over:
+            if not self.log.readers:
+                self.end(Finish("cancelled"), reason="its last reader left")
+        elif self.ended_at is None:
+            self._over()
+
     def _over(self) -> None:
         self.ended_at = time.time()
-        if self._ending is not None:
-            self._ending.wake()
-
-    def _left(self) -> None:
-        if self._cancels and not self.log.readers:
-            self.end(Finish("cancelled"), reason="its last reader left")
-
-    async def _until_over(self) -> None:
-        assert self._ending is not None
-        while self.ended_at is None:
-            await self._ending.wait()
+        # The task that closes it begins here and not with the stream: of ten thousand streams that run nobody closes any.
+        self._ending = self._backend.spawn(self._close, None, f"streamkit end of stream {self.id}", self._closed)
 
     async def _close(self) -> None:
-        if not self.log.over:  # this task alone was cancelled: the event loop ends
-            self.interrupt("the event loop was closed")
         try:
             await self._run.aclose()
         except Exception:  # nobody is there to be told, and no exception may leave a task of ours
             LOGGER.warning("stream %s: its source did not close well", self.id, exc_info=True)
+
+    # -- told by the event loop, which cancels tasks that have not begun when it is closed
+
+    def _source_over(self) -> None:
+        """The source's task has ended."""
+        self._source_is_over = True
+        if not self.log.over:
+            self.interrupt("the event loop was closed")
+        self._run.pump_ended()
+        if self._ending is not None and self._ending.done:
+            self._closed()
+
+    def _closed(self) -> None:
+        """The task that closes it has ended; whatever became of that, it is not closed before its source is, or is given up."""
+        if (self._run.closing or self._source_is_over) and not self.closed.is_set():
+            self.closed.set()
+            self._told(self)
+
+
+def _placed(item: object) -> Event:
+    event = event_of(item)
+    if isinstance(event, ErrorEvent):
+        raise _Failed(event)
+    return event
 
 
 class _Failed(Exception):

@@ -23,16 +23,15 @@ from streamkit.events.model import ErrorEvent, Event
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.fanout import for_one_reader
 from streamkit.flow.fuse import Ending, Shape
-from streamkit.flow.tasks import Seat
 from streamkit.hub.log import Log, Slice
 from streamkit.hub.policies import conflated, newest
 
-__all__ = ["Errors", "Policy", "Reader", "View", "check_policy", "direct", "entries_of", "events_of"]
+__all__ = ["POLICIES", "Errors", "Policy", "Reader", "View", "check_policy", "direct", "entries_of", "events_of"]
 
 Policy: TypeAlias = Literal["lag", "conflate", "latest", "disconnect", "backpressure"]
 Errors: TypeAlias = Literal["raise", "yield"]
 
-_POLICIES: tuple[Policy, ...] = ("lag", "conflate", "latest", "disconnect", "backpressure")
+POLICIES: tuple[Policy, ...] = ("lag", "conflate", "latest", "disconnect", "backpressure")
 
 
 class View(Protocol):
@@ -54,8 +53,8 @@ def entries_of(log: Log, events: Sequence[Event], offsets: Sequence[int]) -> Seq
 
 def check_policy(policy: str, errors: str) -> None:
     """Raise ConfigError for a policy that does not exist, or a way to end."""
-    if policy not in _POLICIES:
-        raise ConfigError(f"policy={policy!r} is not one of {', '.join(map(repr, _POLICIES))}")
+    if policy not in POLICIES:
+        raise ConfigError(f"policy={policy!r} is not one of {', '.join(map(repr, POLICIES))}")
     if errors not in ("raise", "yield"):
         raise ConfigError(f"errors={errors!r} is neither 'raise' nor 'yield'")
 
@@ -223,12 +222,12 @@ async def _events(
         reader = await start()
         del start  # and all that it holds: there may be thousands of readers
         log, seat, view = reader.log, reader.seat, reader.view
-        wait, buffer = _wait_of(seat), log.buffer
+        buffer = log.buffer
         try:
             while True:
                 while (at := reader.at - log.base) >= len(buffer) and not log.over:
                     log.limit = 0
-                    await wait(seat)
+                    await seat
                 if at + 1 == len(buffer) and view is None and at >= 0 and not log.over:
                     reader.at += 1
                     yield buffer[at]
@@ -254,12 +253,12 @@ async def _lists(
         reader = await start()
         del start  # and all that it holds: there may be thousands of readers
         log, seat = reader.log, reader.seat
-        wait, buffer = _wait_of(seat), log.buffer
+        buffer = log.buffer
         try:
             while True:
                 while reader.at - log.base >= len(buffer) and not log.over:
                     log.limit = 0
-                    await wait(seat)
+                    await seat
                 events = reader.take()
                 yield events
                 if len(events) >= FAIRNESS:
@@ -269,20 +268,6 @@ async def _lists(
     except BaseException as error:
         await leave(error)
         raise
-
-
-def _wait_of(seat: Seat) -> Callable[[Seat], Awaitable[None]]:
-    return _sit if seat.direct else _park
-
-
-@types.coroutine
-def _sit(seat: Seat) -> Generator[Seat, None, None]:
-    seat.blocking = True
-    yield seat
-
-
-async def _park(seat: Seat) -> None:
-    await seat
 
 
 class _Reducing(Reader):
@@ -351,18 +336,14 @@ class _Waited(Reader):
         self._size = size
         self._due = log.head
         self._taken = self.at
-        log.lockstep.add(self)
-        log.look_again()
+        log.wait_for(self)
 
     def room(self, head: int) -> int:
         """How many events may still come before the writer must wait."""
         return max(self._taken, self._due) + self._size - head
 
     def leave(self) -> None:
-        log = self.log
-        if self in log.lockstep:
-            log.lockstep.discard(self)
-            log.moved()
+        self.log.wait_no_more_for(self)
         super().leave()
 
     async def __anext__(self) -> Sequence[Any]:

@@ -57,18 +57,22 @@ class Terms(NamedTuple):
     on_disconnect: OnDisconnect
 
 
+_STORED: Final = Latch()
+_STORED.set()
+
+
 class Kept:
     """A stream that this hub writes, or did."""
 
     __slots__ = ("epoch", "expires", "keep", "persister", "producer", "stored")
 
-    def __init__(self, producer: Producer, epoch: int, keep: float) -> None:
+    def __init__(self, producer: Producer, persister: Persister | None, epoch: int, keep: float) -> None:
         self.producer = producer
+        self.persister = persister
         self.epoch = epoch
         self.keep = keep
-        self.persister: Persister | None = None
         # Set when all of it is in the store, or never will be.
-        self.stored = Latch()
+        self.stored = _STORED if persister is None else Latch()
         # When it is forgotten, by the hub's clock; None as long as something of it runs.
         self.expires: float | None = None
 
@@ -139,6 +143,8 @@ class Registry:
         self._ended = anyio.Event()
         self._gone = anyio.Event()
         self._failure: Exception | None = None
+        # One for all producers: a bound method for each weighs as much as a small object.
+        self._told: Callable[[Producer], None] = self._closed_one
 
     def here(self) -> Backend:
         """The event loop that all of it belongs to: the first that uses it.
@@ -225,20 +231,19 @@ class Registry:
             on_disconnect=terms.on_disconnect,
             close_timeout=self.close_timeout,
         )
-        kept = self.kept[id] = Kept(producer, epoch, terms.keep)
-        settle = partial(self._settle, kept)
-        if self.store is None:
-            kept.stored.set()
-        else:
+        persister = None
+        if self.store is not None:
             events, within = self._flush
-            kept.persister = Persister(self.store, producer, epoch=epoch, keep=terms.keep, events=events, within=within)
+            persister = Persister(self.store, producer, epoch=epoch, keep=terms.keep, events=events, within=within)
+        kept = self.kept[id] = Kept(producer, persister, epoch, terms.keep)
+        if persister is not None:
 
             def stored() -> None:
                 kept.stored.set()
-                settle()
+                self._settle(kept)
 
-            self._spawn(kept.persister.run, f"streamkit store of {id}", stored)
-        producer.begin(backend, settle)
+            self._spawn(persister.run, f"streamkit store of {id}", stored)
+        producer.begin(backend, self._told)
 
     def _make_room(self) -> None:
         running = len(self.kept) + len(self.starting)
@@ -419,6 +424,12 @@ class Registry:
                 timer.cancel()
 
     # -- forgetting
+
+    def _closed_one(self, producer: Producer) -> None:
+        """A source of ours is closed."""
+        kept = self.kept.get(producer.id)
+        if kept is not None and kept.producer is producer:
+            self._settle(kept)
 
     def _settle(self, kept: Kept) -> None:
         """Something of it has ended: once nothing of it runs, it is kept for those who come late."""
