@@ -198,10 +198,11 @@ class AISDKSession(Session):
     async def takes_place(self, reading: Reading) -> None:
         """Each has frames of its own, and waits for no other."""
 
-    def _over(self, reading: Reading) -> None:
+    def over(self, reading: Reading) -> None:
+        """See `Connection`."""
         if reading.request is not None and self._readings.get(reading.request) is reading:
             del self._readings[reading.request]
-        super()._over(reading)
+        super().over(reading)
 
     def worded(self, message: ServerMessage, reading: Reading | None = None) -> Outgoing:
         """See `Connection`."""

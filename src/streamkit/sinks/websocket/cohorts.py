@@ -12,17 +12,21 @@ place in the hub's log. What all of them have had is told here, once: `next`, `l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from streamkit.hub.log import Log
-from streamkit.hub.reading import Policy
+from streamkit.hub.reading import POLICIES, Policy
 from streamkit.sinks.websocket.sockets import Outgoing, Socket, SocketClosed
 
 __all__ = ["Cohort", "Member"]
 
 # A slice of more messages is a large one: each sends it by itself, and looks at its socket for each message.
 _MOST_MESSAGES: Final = 4
+
+
+# Under which a log keeps it: a string for all logs, and a table of strings is small.
+_KEYS: Final[Mapping[Policy, str]] = {policy: f"cohort {policy}" for policy in POLICIES}
 
 
 class Member(Protocol):
@@ -53,7 +57,7 @@ class Cohort:
     @staticmethod
     def of(log: Log, policy: Policy) -> Cohort:
         """That of this log, made if it has none for this policy."""
-        key = (Cohort, policy)
+        key = _KEYS[policy]
         found = log.encodings.get(key)
         if not isinstance(found, Cohort):
             found = log.encodings[key] = Cohort()

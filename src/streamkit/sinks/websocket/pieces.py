@@ -10,7 +10,7 @@ An `ErrorEvent` that ends the log is not sent: it is the `end`. A `Finish` is se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from streamkit.dialects.outcomes import CANCELLED, DONE, Outcome, outcome_of_event
@@ -19,7 +19,7 @@ from streamkit.errors import LocalProtocolError
 from streamkit.events import DataDelta, ErrorEvent, Event, Finish
 from streamkit.hub.log import Log
 from streamkit.hub.policies import Slice, conflated, newest
-from streamkit.hub.reading import Policy
+from streamkit.hub.reading import POLICIES, Policy
 from streamkit.hub.tokens import parse_token
 from streamkit.sinks.failures import report, told_once
 from streamkit.sinks.websocket.cohorts import Cohort
@@ -31,6 +31,10 @@ __all__ = ["Pieces", "Place", "end_message"]
 _LARGE: Final = 256 * 1024
 
 
+# Under which a log keeps them: a string for all logs, and a table of strings is small.
+_KEYS: Final[Mapping[Policy, str]] = {policy: f"pieces {policy}" for policy in POLICIES}
+
+
 class Pieces:
     """The slice of one log that was asked for last, as messages, for the readers of one policy."""
 
@@ -39,7 +43,7 @@ class Pieces:
     @staticmethod
     def of(log: Log, stream: str, policy: Policy) -> Pieces:
         """That of this log, made if it has none for this policy."""
-        key = (Pieces, policy)
+        key = _KEYS[policy]
         found = log.encodings.get(key)
         if not isinstance(found, Pieces):
             found = log.encodings[key] = Pieces(stream)

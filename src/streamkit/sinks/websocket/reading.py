@@ -56,6 +56,10 @@ class Connection(Protocol):
         """Wait until no other reading of this stream writes, and be the one."""
         ...
 
+    def over(self, reading: Reading) -> None:
+        """Its task has ended."""
+        ...
+
 
 class Reading:
     """See the top of this file.
@@ -172,6 +176,10 @@ class Reading:
             if self._over is None:
                 self._over = anyio.Event()
             await self._over.wait()
+
+    def has_ended(self) -> None:
+        """Its task has."""
+        self._connection.over(self)
 
     def tell_over(self) -> None:
         """Its task has ended."""

@@ -124,8 +124,8 @@ class Session:
         self._interrupt = interrupt_for(self.backend)
         self._waiter = self.backend.waiter()
         self._readings: dict[str, Reading] = {}
-        self._tasks: set[Reading] = set()
-        self._cancels: set[Task] = set()
+        self._tasks: list[Reading] = []
+        self._cancels: list[Task] = []
         # By the name of each start that is under way: who wants it stopped.
         self._starting: dict[str, list[Cancel]] = {}
         self._goodbye: Goodbye | None = None
@@ -155,7 +155,8 @@ class Session:
         try:
             try:
                 self._greet()
-                await self._interrupt.run(self._listen)
+                with self._interrupt:
+                    await self._listen()
                 finished = True
             finally:
                 for timer in self._timers.values():
@@ -367,12 +368,8 @@ class Session:
     def _start(self, message: Send | Resume, find: Callable[[Reading], Awaitable[str]], after: str | None) -> None:
         reading = self._reading(message.request, find, after)
         reading.wanted = message.stream
-        self._tasks.add(reading)
-
-        def ended() -> None:
-            self._over(reading)
-
-        reading.task = self.backend.spawn(reading.run, _nothing, "streamkit reading", ended)
+        self._tasks.append(reading)
+        reading.task = self.backend.spawn(reading.run, None, "streamkit reading", reading.has_ended)
 
     async def takes_place(self, reading: Reading) -> None:
         """See `Connection`."""
@@ -386,9 +383,9 @@ class Session:
             if self._readings.get(name) is not reading:
                 raise Refused(409, "Another start of this stream came after this one.", code="replaced")
 
-    def _over(self, reading: Reading) -> None:
-        """Its task has ended."""
-        self._tasks.discard(reading)
+    def over(self, reading: Reading) -> None:
+        """See `Connection`."""
+        self._tasks.remove(reading)
         if not reading.ended:
             self._owed.append(reading)
         if reading.stream is not None and self._readings.get(reading.stream) is reading:
@@ -427,11 +424,11 @@ class Session:
                 self._refuse(refusal(error, message.request, message.stream))
 
         def done() -> None:
-            self._cancels.discard(task)
+            self._cancels.remove(task)
             self._waiter.wake()
 
-        task = self.backend.spawn(main, _nothing, "streamkit cancel", done)
-        self._cancels.add(task)
+        task = self.backend.spawn(main, None, "streamkit cancel", done)
+        self._cancels.append(task)
 
     # -- telling
 
@@ -456,7 +453,3 @@ class Session:
 
 def _read_already() -> Refused:
     return Refused(409, "This connection reads that stream already.", code="already-read")
-
-
-async def _nothing() -> None:
-    """A task of a session has nothing to clean up."""
