@@ -128,8 +128,8 @@ class Exchange:
         "_heartbeat",
         "_in_trailers",
         "_interrupt",
+        "_joined",
         "_last",
-        "_leave",
         "_leaving",
         "_lets_through",
         "_receive",
@@ -138,6 +138,7 @@ class Exchange:
         "_send_error",
         "_send_timeout",
         "_sending",
+        "_settling",
         "_started",
         "_status",
         "_stream",
@@ -198,7 +199,8 @@ class Exchange:
         self._gone = False  # The client has left.
         self._halted = False  # It has, or it is to be told that the server stops: nothing more is pulled.
         self._leaving: StreamDraining | None = None
-        self._leave: Callable[[], None] | None = None  # Takes back what was joined.
+        self._joined = False  # It will be told when the process stops.
+        self._settling: asyncio.Handle | None = None
         self._finishing = False
         self._ending = False  # The last message is on its way.
         self._busy_with = _NOTHING  # What `_last` was when a write was first seen under way, and when that was.
@@ -213,7 +215,7 @@ class Exchange:
             self._context = contextvars.copy_context()
         if self._wire is not None:
             hold_back(self._wire)
-        settling = self._settle_soon()
+        self._settle_soon()
         try:
             with self._interrupt:
                 await self._produce()
@@ -222,57 +224,59 @@ class Exchange:
                     await self._finish(self._leaving)
         finally:
             self._ending = False
-            for timer in (settling, self._timer, self._alarm):
+            for timer in (self._settling, self._timer, self._alarm):
                 if timer is not None:
                     timer.cancel()
             try:
                 await self._dismiss()
             finally:
                 # Behind the wait, so that many short responses at once set up one drain (bench_sinks).
-                if self._leave is not None:
-                    self._leave()
+                if self._joined:
+                    self._part()
         if self._send_error is not None:
             raise self._send_error
 
-    def _settle_soon(self) -> asyncio.Handle | None:
+    def _settle_soon(self) -> None:
         """Have `_settle` called once the producer waits for anything.
 
         A response that has all its items at hand is over before that, and needs nobody to watch it: that is much of what such a one
         costs (bench_sinks).
         """
         if self._connection is not None or self._drain is not None or has_standing_drain(self._backend):
-            self._leave = self._join()  # it may be the end already
+            self._join()  # it may be the end already
         loop = self._backend.loop
         if isinstance(loop, asyncio.AbstractEventLoop):
-            return loop.call_soon(self._settle)
-        self._settle()
-        return None
+            self._settling = loop.call_soon(self._settle)
+        else:
+            self._settle()
 
     def _settle(self) -> None:
         """Look out for all that may end the response before its source does."""
-        self._watcher = self._backend.spawn(self._watch, _nothing, "streamkit watcher", self._waiter.wake)
-        if self._leave is None:
-            self._leave = self._join()
+        self._settling = None
+        self._watcher = self._backend.spawn(self._watch, None, "streamkit watcher", self._waiter.wake)
+        if not self._joined:
+            self._join()
         if self._wire is not None and self._send_timeout is not None:
             self._edge = Edge(self._wire)
         self._set_alarm()
 
-    def _join(self) -> Callable[[], None]:
-        """Be told when the process stops; gives what takes that back."""
+    def _join(self) -> None:
+        """Be told when the process stops."""
+        self._joined = True
         if self._connection is not None:
-            # A connection is one request: once this is over, nobody tells it anything.
             self._connection.on_drain(self.end)
-            return _stay
-        drain = self._drain or standing_drain(self._backend, self._clock)
-        drain.join(self)
+        else:
+            self._drain = self._drain or standing_drain(self._backend, self._clock)
+            self._drain.join(self)
 
-        def leave() -> None:
+    def _part(self) -> None:
+        """Take back what was joined. A connection is one request: once this is over, nobody tells it anything."""
+        drain = self._drain
+        if self._connection is None and drain is not None:
             drain.leave(self)
             if self._leaving is not None and self._wire is not None:
                 # What it said last may lie here for ever, and hold up the server.
                 drain.at_cut(partial(_break_if_stuck, self._wire))
-
-        return leave
 
     # -- the producer
 
@@ -282,6 +286,7 @@ class Exchange:
         try:
             async with self._stream.open() as run:
                 self._run = run
+                del self._stream  # needed no more: there may be thousands
                 whole = await self._write(run)
         except Exception as error:
             failure = error
@@ -304,7 +309,6 @@ class Exchange:
     async def _write(self, run: Run[object]) -> bool:
         """Send what the source gives; whether that was all of it."""
         codec, send, now = self._codec, self._send, self._clock.now
-        encode = codec.encode
         if self._halted:
             return False
         async for batch in run.lists():
@@ -312,7 +316,7 @@ class Exchange:
                 await self._beat_is_over()
             if self._gone:  # and the source did not mind the cancel
                 return False
-            body = encode(batch)
+            body = codec.encode(batch)
             if not self._started or codec.stopped_by is not None:
                 if codec.stopped_by is not None and not body:
                     return False
@@ -334,12 +338,13 @@ class Exchange:
     async def _begin(self) -> bytes:
         """Send the headers, if that has not happened; give what goes before the first item."""
         if not self._started:
-            if self._leave is None:  # whoever has seen a byte may count on being told
-                self._leave = self._join()
+            if not self._joined:  # whoever has seen a byte may count on being told
+                self._join()
                 if self._leaving is not None:  # it is the end already, and nothing has been said: called off here
                     await self._backend.checkpoint()
             self._started = True
             await self._deliver({"type": "http.response.start", "status": self._status, "headers": self._headers})
+            del self._headers  # needed no more: there may be thousands
         return self._codec.open()
 
     async def _finish(self, failure: Exception | ErrorEvent | None) -> None:
@@ -509,7 +514,7 @@ class Exchange:
         elif self._heartbeat is not None and now >= self._last + self._heartbeat * _NEARLY:
             self._beating = True
             self._last = now
-            self._beat = self._backend.spawn(self._send_beat, _nothing, "streamkit heartbeat", self._beat_ended)
+            self._beat = self._backend.spawn(self._send_beat, None, "streamkit heartbeat", self._beat_ended)
         if self._reads_nothing(now):
             self._give_up()
             return
@@ -564,11 +569,3 @@ class Exchange:
 
 def _break_if_stuck(wire: Send) -> None:
     break_off_if_stuck(wire)
-
-
-def _stay() -> None:
-    """There is nothing to take back."""
-
-
-async def _nothing() -> None:
-    """A task of the response has nothing to clean up."""

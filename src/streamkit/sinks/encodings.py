@@ -25,6 +25,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
@@ -112,6 +113,12 @@ class _Pen:
         return list(self._encoder.open())
 
 
+@lru_cache
+def _key_of(name: str, encoder: int, framing: str, model: str | None) -> str:
+    """Under which a log keeps the pieces of a dialect: one string for thousands of logs, and a table of strings is small."""
+    return f"pieces {name} {encoder} {framing} {model}"
+
+
 class Encoding:
     """The pieces of one log in one dialect.
 
@@ -133,7 +140,7 @@ class Encoding:
     @staticmethod
     def of(log: Log, dialect: Dialect, name: str, model: str | None) -> Encoding:
         """That of this log, made if it has none in this dialect."""
-        key = (dialect.name, id(dialect.encoder), dialect.framing, model)
+        key = _key_of(dialect.name, id(dialect.encoder), dialect.framing, model)
         found = log.encodings.get(key)
         if not isinstance(found, Encoding):
             found = log.encodings[key] = Encoding(log, dialect, name, model, key)
