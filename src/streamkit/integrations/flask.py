@@ -4,6 +4,7 @@
     def chat():
         return event_stream_response(sk.stream(answer()), "openai-chat")
 
+Functions under `teardown_request` and `teardown_appcontext` run when the view returns: a source opens what it needs itself.
 Headers and cookies may be set on what is returned, and `after_request` functions see it. The first item has been read by then: an
 early failure is a real status, and an `HTTPException` of the source is Flask's to answer.
 

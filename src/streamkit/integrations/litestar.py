@@ -4,6 +4,8 @@
     async def chat() -> EventStreamResponse:
         return EventStreamResponse(sk.stream(answer()), dialect="openai-chat")
 
+Litestar cleans up a dependency that yields before the stream begins: a source opens what it needs itself.
+
 Headers, cookies and the background task work as on any other response. An `HTTPException` that the source raises before its
 first item reaches the application's exception handlers. `ChatRoutes` and `WebSocketRoutes` are mounted:
 
