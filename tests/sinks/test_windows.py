@@ -197,6 +197,8 @@ LAYERS: dict[str, Callable[[App], App]] = {
     "a function": lambda app: partial(passing_on, app),
     "many functions": lambda app: reduce(lambda inner, _: partial(passing_on, inner), range(9), app),
     "a partial": Partial,
+    "one that hides its server": behind_http_middleware,
+    "two that hide their server": lambda app: behind_http_middleware(behind_http_middleware(app)),
     "our own Cors": lambda app: Cors(app, ["https://app.example"]),
     "starlette": behind_starlette,
 }

@@ -257,6 +257,10 @@ class Exchange:
         if not self._joined:
             self._join()
         if self._wire is not None and self._send_timeout is not None:
+            hidden = hidden_wire(self._send, self._receive, self._wire)
+            if hidden is not None:
+                self._wire = hidden
+                hold_back(hidden)
             self._edge = Edge(self._wire)
         self._set_alarm()
 
