@@ -216,3 +216,18 @@ async def test_an_answer_that_ends_with_its_last_reader_ends_though_that_one_lef
             answer.gate.set()
             await answer.closed.wait()
         assert ["hello", "pong"] == [one["type"] for one in peer.said]
+
+
+async def test_a_cancel_from_another_connection_waits_for_a_start_that_is_under_way() -> None:
+    answer = Endless(open=False)
+    async with routes_of(answer) as routes, connected(routes) as peer, connected(routes) as other:
+        peer.say("send", stream="a", input=None)
+        with anyio.fail_after(10):
+            await answer.asked.wait()
+        other.say("cancel", stream="a", request="2")
+        await heard(other)
+        answer.gate.set()
+        await other.told("pong", request="2")
+
+        assert "cancelled" == (await peer.told("end", stream="a"))["ending"]
+        assert ["hello", "pong", "pong"] == [one["type"] for one in other.said]

@@ -68,6 +68,13 @@ class Generations:
             except StreamBusy as busy:  # it runs in another process
                 raise _busy() from busy
 
+    async def settled(self, name: str) -> None:
+        """Wait until nobody is about to start an answer of this name: what is being started could not be found."""
+        lock = self._starts.get(name)
+        if lock is not None:
+            async with lock:
+                return
+
     async def _runs(self, name: str, owner: str | None) -> bool:
         try:
             if (await self.hub.look(name, asked=None)).state != "running":

@@ -417,6 +417,7 @@ class Session:
 
         async def main() -> None:
             try:
+                await self._generations.settled(message.stream)
                 await self.hub.cancel(message.stream, owner=self.owner)
                 if message.request is not None:
                     self._tell(Pong(message.request))
