@@ -127,13 +127,19 @@ def byte_server(answers: Mapping[str, Script]) -> Iterator[Server]:
                 return
             self.wfile.write(b"0\r\n\r\n")
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with listening(Handler) as server.url:
+        yield server
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """An HTTP server on a free port, on threads of its own, for as long as the block lasts; its address."""
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     listener.daemon_threads = True
     thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    server.url = f"http://127.0.0.1:{listener.server_address[1]}"
     try:
-        yield server
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
     finally:
         listener.shutdown()
         listener.server_close()

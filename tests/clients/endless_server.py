@@ -13,7 +13,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from byte_server import listening
 
 PACE_SECONDS = 0.01
 MOST_EVENTS = 100
@@ -65,15 +67,8 @@ def endless_server(opening: Sequence[bytes], more: bytes) -> Iterator[Endless]:
             self.wfile.flush()
             server.sent += 1
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listener.daemon_threads = True
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    server.url = f"http://127.0.0.1:{listener.server_address[1]}"
-    try:
-        yield server
-    finally:
-        over.set()
-        listener.shutdown()
-        listener.server_close()
-        thread.join(5)
+    with listening(Handler) as server.url:
+        try:
+            yield server
+        finally:
+            over.set()
