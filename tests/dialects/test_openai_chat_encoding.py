@@ -330,6 +330,23 @@ def test_the_openai_sdks_stream_helper_reads_a_choice_that_speaks_before_the_fir
     assert ["a", None, "cc"] == [choice.message.content or None for choice in final.choices]
 
 
+def test_the_openai_sdks_stream_helper_reads_a_second_citation() -> None:
+    openai = pytest.importorskip("openai")
+    httpx2 = pytest.importorskip("httpx2")
+    answer = body([TextDelta("a"), Citation("https://a", "A"), TextDelta("b"), Citation("https://b", "B"), Citation("https://c")])
+
+    def respond(request: object) -> object:
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=answer)
+
+    with (
+        httpx2.Client(transport=httpx2.MockTransport(respond)) as http,
+        openai.OpenAI(api_key="none", base_url="http://sdk.test/v1", http_client=http) as client,
+        client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "?"}]) as stream,
+    ):
+        said = stream.get_final_completion().choices[0].message
+    assert ("ab", ["https://a", "https://b", "https://c"]) == (said.content, [cited.url_citation.url for cited in said.annotations])
+
+
 def test_the_openai_sdk_raises_on_our_error_frame() -> None:
     openai = pytest.importorskip("openai")
     httpx2 = pytest.importorskip("httpx2")

@@ -199,7 +199,12 @@ class OpenAIChatEncoder:
         source: dict[str, object] = {"start_index": 0, "end_index": 0, "url": event.url, "title": event.title or event.url}
         if event.quote:
             source["content"] = event.quote
-        return self._delta(event.choice, b'"annotations":', dump([{"type": "url_citation", "url_citation": source}]))
+        frames = self._role(event.choice)
+        choice = self._choices[event.choice]
+        # The SDK puts together what lists hold by an index, and fails where a second entry has none.
+        cited = {"index": choice.cited, "type": "url_citation", "url_citation": source}
+        choice.cited += 1
+        return frames + self._delta(event.choice, b'"annotations":', dump([cited]))
 
     def _finish(self, number: int) -> list[OutFrame]:
         frames = self._role(number)
@@ -225,13 +230,14 @@ class OpenAIChatEncoder:
 
 
 class _ChoiceState:
-    """`nameless` are arguments that came before their call's name."""
+    """`nameless` are arguments that came before their call's name, `cited` is how many sources were told."""
 
-    __slots__ = ("calls", "nameless")
+    __slots__ = ("calls", "cited", "nameless")
 
     def __init__(self) -> None:
         self.calls: dict[str, _CallState] = {}
         self.nameless: dict[str, list[str]] = {}
+        self.cited = 0
 
 
 class _CallState:
