@@ -250,6 +250,26 @@ async def test_a_source_of_input_that_swallows_a_cancel_is_cancelled_again() -> 
 
 
 @on_asyncio
+@pytest.mark.parametrize("seen", range(1, 7))
+async def test_who_leaves_in_the_middle_of_a_message_and_resumes_has_lost_nothing(seen: int) -> None:
+    whole: list[Event] = [*[TextDelta(letter) for letter in "abcde"], Finish()]
+    async with sk.Hub() as hub, pair(lambda request: list("abcde"), hub=hub) as (_, client):
+        assert whole == await client.stream("x", id="talk").collect()
+        got: list[Event] = []
+        async with client.resume("talk") as run:  # all of it is there, and comes in one message
+            async for event in run:
+                got.append(event)
+                if len(got) == seen:
+                    break
+            token = run.about["token"]
+        assert isinstance(token, str)
+        rest = await client.resume("talk", after=token).collect()
+    assert whole[:seen] == got
+    # The token is of the events that have all been given: behind the last one there is but the end, which is said again.
+    assert (whole if seen < len(whole) else [Finish()]) == rest
+
+
+@on_asyncio
 @pytest.mark.parametrize("method", ["stream", "complete", "send", "converse"])
 async def test_a_client_that_is_closed_by_another_task_is_an_interruption_and_no_cancelled_task(method: str) -> None:
     from streamkit.sinks.grpc.serving import GrpcServer

@@ -154,7 +154,9 @@ class GrpcClient:
 
         Yields:
             Events, those of one message together. `Finish` is last, and only if the answer is complete. While it is run, `about`
-            of its Run has "token", to resume from, and "stream", its name, if the server keeps it.
+            of its Run has "token", to resume from, and "stream", its name, if the server keeps it. The token is of the last
+            message whose events have all been given: who leaves in the middle of one gets its events again. With operators that
+            read ahead it is ahead of what they have given: take it from a stream without them.
 
         Raises:
             LocalProtocolError: at the call: input that JSON cannot say.
@@ -247,7 +249,7 @@ class GrpcClient:
         """
         data = self._wire.schema.ResumeRequest(id=id, after=after or "").SerializeToString()
         options = self._call_options(deadline, metadata)
-        return self._reading("Resume", lambda: self._method("unary_stream", "Resume")(data, **options), options)
+        return self._reading("Resume", lambda: self._method("unary_stream", "Resume")(data, **options), options, after=after or "")
 
     async def cancel(self, id: str, reason: str = "", /) -> bool:
         """Stop a stream that the server keeps: all who read it get `Finish("cancelled")`.
@@ -316,10 +318,10 @@ class GrpcClient:
     # -- reading
 
     def _reading(
-        self, name: str, ask: Callable[[], Any], options: dict[str, Any], inputs: Stream[Any] | None = None
+        self, name: str, ask: Callable[[], Any], options: dict[str, Any], inputs: Stream[Any] | None = None, *, after: str = ""
     ) -> Stream[Any]:
         def feed(run: Run[Any]) -> Feed:
-            reading = _Reading(self, run, options["timeout"], with_turns=inputs is not None)
+            reading = _Reading(self, run, options["timeout"], with_turns=inputs is not None, after=after)
             run.keep_partial(reading.so_far.message)
             lists = reading.lists(ask, None if inputs is None else InputPump(inputs, _Pieces(self._wire).message))
             return Feed(lists, shape="lists", closers=[("the call", lists.aclose)])
@@ -363,11 +365,12 @@ class GrpcClient:
 class _Reading:
     """One call on its way to events."""
 
-    def __init__(self, client: GrpcClient, run: Run[Any], deadline: float | None, *, with_turns: bool) -> None:
+    def __init__(self, client: GrpcClient, run: Run[Any], deadline: float | None, *, with_turns: bool, after: str) -> None:
         self._client = client
         self._run = run
         self._deadline = deadline
         self._with_turns = with_turns
+        self._after = after
         self.so_far = AnswerSoFar()
         self._spoke: set[tuple[int, int]] = set()
         self._finished: set[tuple[int, int]] = set()
@@ -407,12 +410,12 @@ class _Reading:
             if listening:
                 run.outermost.heard_at = run.clock.now()
             batch = batch_of(data)
-            if batch.token:
-                about["token"] = batch.token
             if batch.id:
                 about["stream"] = batch.id
             events, turn = batch.events, batch.turn
             if not events:
+                if batch.token:
+                    about["token"] = batch.token
                 continue
             so_far.add(events, len(data))
             event: Any  # which type it has is asked by hand: `__class__ is` is 3x isinstance
@@ -421,7 +424,16 @@ class _Reading:
                     self._finished.add((turn, event.choice))
                 elif (choice := getattr(event, "choice", None)) is not None:
                     self._spoke.add((turn, choice))
-            yield [(turn, event) for event in events] if self._with_turns else events
+            if self._with_turns:
+                yield [(turn, event) for event in events]
+                continue
+            if batch.token:
+                if len(events) > 1:  # who leaves in the middle of a message is not to resume behind it
+                    about.setdefault("token", self._after)
+                    yield events[:-1]
+                    events = events[-1:]
+                about["token"] = batch.token
+            yield events
 
     def _check_end(self) -> None:
         missing = self._spoke - self._finished
