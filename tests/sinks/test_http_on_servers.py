@@ -110,6 +110,35 @@ def test_a_whole_body_is_finished_and_a_failing_one_breaks_off(serve: Callable[[
     assert plain_app.SECRET not in got.decode()
 
 
+# granian and hypercorn end their connections in order, whatever is asked of them: see `streamkit.sinks.http`.
+@pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
+def test_a_failing_text_does_not_look_whole_to_a_proxy_that_speaks_http_1_0(serve: Callable[[str], str], server: str) -> None:
+    """Where a body ends with its connection; nginx asks like that unless told otherwise."""
+    port = int(serve(server).rpartition(":")[2])
+    assert TEXT in _by_http_1_0(port, "/text/whole")
+    with pytest.raises(ConnectionResetError):
+        _by_http_1_0(port, "/text/failing")
+
+
+def _by_http_1_0(port: int, path: str) -> str:
+    got = b""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        while piece := connection.recv(65_536):
+            got += piece
+    head, _, body = got.partition(b"\r\n\r\n")
+    # uvicorn with httptools chunks it all the same.
+    return _unchunked(body) if b"chunked" in head else body.decode()
+
+
+def _unchunked(body: bytes) -> str:
+    whole = b""
+    while (size := int(body[: body.index(b"\r\n")], 16)) > 0:
+        start = body.index(b"\r\n") + 2
+        whole, body = whole + body[start : start + size], body[start + size + 2 :]
+    return whole.decode()
+
+
 @pytest.mark.parametrize("server", COMMANDS)
 def test_ndjson_says_a_failure_in_its_last_line(serve: Callable[[str], str], server: str) -> None:
     body = httpx2.get(f"{serve(server)}/ndjson/failing", trust_env=False).text

@@ -55,7 +55,7 @@ from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.life.alarms import Alarm, alarms_of
-from streamkit.sinks.life.breaking import break_off, break_off_if_stuck, hidden_wire, hold_back
+from streamkit.sinks.life.breaking import break_off, break_off_if_stuck, hidden_wire, hold_back, reset
 from streamkit.sinks.life.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.life.interrupts import interrupt_for
 from streamkit.sinks.life.windows import Edge
@@ -121,6 +121,7 @@ class Exchange:
         "_edge",
         "_ended",
         "_ending",
+        "_ends_by_closing",
         "_finishing",
         "_gone",
         "_halted",
@@ -185,6 +186,7 @@ class Exchange:
             wire = self._connection.wire or wire
         # Other streams share a connection of HTTP/2: it is not this one's to break off.
         self._wire = wire or send if scope is None or scope.get("http_version") in (None, "1.0", "1.1") else None
+        self._ends_by_closing = scope is not None and scope.get("http_version") == "1.0"
         self._drain = drain
         self._edge: Edge | None = None
         self._run: Run[object] | None = None
@@ -384,20 +386,26 @@ class Exchange:
                 f"a response was left unfinished, because its format has no word for a failure "
                 f"(code {outcome.code}, correlation id {outcome.correlation_id})"
             )
-            await self._break_hidden()
+            await self._break_visibly()
             return
         await self._deliver({"type": "http.response.body", "body": body + end, "more_body": False})
 
-    async def _break_hidden(self) -> None:
-        """Break the connection off where a middleware would finish the body before it lets our error through."""
-        wire = None if self._wire is None else hidden_wire(self._send, self._receive, self._wire)
-        if wire is None:
-            return
-        # It takes this one when it has passed on what was before; each further one of its kind needs a turn of the loop.
-        await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
-        for _ in range(_TURNS):
-            await self._backend.checkpoint()
-        break_off(wire)
+    async def _break_visibly(self) -> None:
+        """Break the connection off where what becomes of our error would look like an end.
+
+        A middleware may finish the body before it lets the error through; and in HTTP/1.0, which proxies speak to their servers, a
+        body ends where the connection does, so only a reset says anything else (RFC 9112, section 8).
+        """
+        hidden = None if self._wire is None else hidden_wire(self._send, self._receive, self._wire)
+        if hidden is not None:
+            # It takes this one when it has passed on what was before; each further one of its kind needs a turn of the loop.
+            await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
+            for _ in range(_TURNS):
+                await self._backend.checkpoint()
+        if self._ends_by_closing and self._wire is not None:
+            reset(hidden or self._wire)
+        elif hidden is not None:
+            break_off(hidden)
 
     async def _deliver(self, message: Message) -> None:
         if self._gone:

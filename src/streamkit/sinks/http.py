@@ -13,6 +13,8 @@ How the client learns how it ended:
 
 A broken body is what uvicorn, hypercorn and granian make of an unfinished one on HTTP/1.1: no last chunk. On HTTP/2 hypercorn
 resets no stream; it closes the connection when it has been idle for its `keep_alive_timeout` (5 s), so the client sees it then.
+On HTTP/1.0, which some proxies speak to a server unless told otherwise (nginx: `proxy_http_version 1.1`), a body ends where its
+connection does: behind uvicorn a failure resets that; behind other servers use NDJSON.
 """
 
 from __future__ import annotations

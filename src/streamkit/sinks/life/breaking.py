@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -23,10 +24,13 @@ from typing import Any, Final, cast
 
 from streamkit.sinks.asgi_types import Receive, Send
 
-__all__ = ["break_off", "break_off_if_stuck", "hidden_wire", "hold_back", "socket_of"]
+__all__ = ["break_off", "break_off_if_stuck", "hidden_wire", "hold_back", "reset", "socket_of"]
 
 # From the callable that an application is given to the object that has the socket: a FastAPI with five middlewares takes ten.
 _MOST_STEPS: Final = 32
+
+# struct linger: on, and no time.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 # Bytes that wait in the process before `send` does.
 _MOST_WAITING: Final = 4096
@@ -48,8 +52,17 @@ def break_off(send: Send) -> bool:
     return True
 
 
+def reset(send: Send) -> None:
+    """Break it off so that no client takes it for an end, also where all was sent. hypercorn may say its end first."""
+    transport = _transport_of(send)
+    if transport is not None:
+        with suppress(OSError):  # it is gone already
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+
+
 def break_off_if_stuck(send: Send) -> bool:
-    """The same, if bytes wait that the client does not take."""
+    """The same as `break_off`, if bytes wait that the client does not take."""
     transport = _transport_of(send)
     if transport is None or not transport.get_write_buffer_size():
         return False
