@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextvars
 import datetime
 import json
+import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -14,6 +16,7 @@ import pydantic
 import pytest
 from anyio.lowlevel import checkpoint
 from asgi_client import Client
+from stopping import handling_signals
 
 import streamkit as sk
 from streamkit.hub.hub import Hub
@@ -508,6 +511,55 @@ async def test_lifespan_events_are_answered_and_the_own_hub_is_closed() -> None:
     assert ["lifespan.startup.complete", "lifespan.shutdown.complete"] == sent
     assert "draining" == client.values[-1]["code"]
     assert (503, "draining") == code(await post(routes))
+
+
+@pytest.mark.parametrize("owns", [True, False], ids=["a hub of its own", "somebody else's hub"])
+async def test_an_answer_that_nobody_reads_was_cut_at_once_when_the_process_was_told_to_stop(clock: VirtualClock, owns: bool) -> None:
+    said: list[str] = []
+
+    async def long() -> AsyncIterator[str]:
+        yield "Now "
+        said.append("begun")
+        await clock.sleep(3.0)
+        yield "it is whole."
+        said.append("whole")
+
+    async with AsyncExitStack() as stack:
+        hub = None if owns else await stack.enter_async_context(Hub())
+        stack.enter_context(handling_signals())
+        routes = ChatRoutes(lambda request: long, hub, drain=5.0)
+        client = Client(method="POST", on_send=lambda number: client.leave() if number == 2 else None)
+        await client.call(routes)
+        signal.raise_signal(signal.SIGTERM)
+        while not routes.draining:
+            await checkpoint()
+        await routes.aclose()  # as the server's shutdown does
+        assert (3.0, ["begun", "whole"]) == (clock.now(), said)
+
+
+async def test_an_answer_that_is_not_over_in_time_is_draining_though_nobody_reads_it(clock: VirtualClock) -> None:
+    closed: list[float] = []
+
+    async def longer() -> AsyncIterator[str]:
+        try:
+            await clock.sleep(60.0)
+            yield "too late"
+        finally:
+            closed.append(clock.now())
+
+    with handling_signals():
+        routes = ChatRoutes(lambda request: longer, drain=2.0)
+        client = Client(method="POST")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call, routes)
+            while not await routes.hub.list():
+                await checkpoint()
+            client.leave()
+            signal.raise_signal(signal.SIGTERM)
+            while not routes.draining:
+                await checkpoint()
+            await routes.aclose()
+        assert [2.0] == closed
 
 
 async def test_somebody_elses_hub_stays_open() -> None:

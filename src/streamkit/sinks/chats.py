@@ -204,6 +204,7 @@ class ChatRoutes:
         self._starts: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._signals: StopSignals | None = None
         self._draining: Task | None = None
+        self._drained = anyio.Event()
         self._readers = Drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -219,15 +220,28 @@ class ChatRoutes:
             case kind:
                 raise ConfigError(f"ChatRoutes answers HTTP requests, and this scope is {kind!r}: route only those to it")
 
+    @property
+    def draining(self) -> bool:
+        """Whether the process was told to stop: what runs may end, and nothing more is started."""
+        return self._draining is not None
+
     async def aclose(self) -> None:
-        """Watch for signals no more, and close the hub if it was made here: its readers are told that it drains."""
+        """Watch for signals no more, and close the hub if it was made here: its readers are told that it drains.
+
+        Told to stop (`draining`), it waits first for what is left of `drain`: a server closes when nobody reads any more, and an
+        answer that nobody reads may end as well as any other.
+        """
         signals, self._signals = self._signals, None
         self._drain = None
         if signals is not None:
             signals.leave()
-        self._readers.stop()
-        if self._owns_hub:
-            await self.hub.aclose()
+        try:
+            if self._draining is not None:
+                await self._drained.wait()
+        finally:
+            self._readers.stop()
+            if self._owns_hub:
+                await self.hub.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -388,6 +402,8 @@ class ChatRoutes:
                 await self.hub.drain(drain)
             except Exception:  # no exception may leave a task of ours
                 LOGGER.exception("the streams of %r could not be drained", self)
+            finally:
+                self._drained.set()
 
         self._draining = current_backend().spawn(main, _nothing, "streamkit drain", _done)
         # The hub ends the streams, and their readers with them. A reader whose client is slow does not come so far.
