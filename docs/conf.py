@@ -9,6 +9,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 project = "streamkit"
+copyright = "the authors of streamkit, Apache License 2.0"  # the name that Sphinx reads
 release = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

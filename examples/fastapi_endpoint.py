@@ -3,7 +3,7 @@
     python examples/fastapi_endpoint.py                         then, in another terminal:
     curl -N 'http://127.0.0.1:8001/chat?question=What+is+a+buffer'
 
-Needs fastapi, and `pip install 'streamkit-ai[demo]'`. With `dialect=openai-chat` OpenAI's own client reads it.
+Needs `pip install 'streamkit-ai[fastapi,demo]'`. With `dialect=openai-chat` OpenAI's own client reads it.
 """
 
 from __future__ import annotations

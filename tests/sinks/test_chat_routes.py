@@ -514,7 +514,9 @@ async def test_lifespan_events_are_answered_and_the_own_hub_is_closed() -> None:
 
 
 @pytest.mark.parametrize("owns", [True, False], ids=["a hub of its own", "somebody else's hub"])
-async def test_an_answer_that_nobody_reads_was_cut_at_once_when_the_process_was_told_to_stop(clock: VirtualClock, owns: bool) -> None:
+async def test_an_answer_that_nobody_reads_was_cut_at_once_when_the_process_was_told_to_stop(
+    clock: VirtualClock, owns: bool
+) -> None:
     said: list[str] = []
 
     async def long() -> AsyncIterator[str]:
@@ -594,6 +596,8 @@ async def test_a_websocket_is_closed_and_an_unknown_scope_raises() -> None:
         {"ttl": -1},
         {"drain": -1.0},
         {"drain": False},
+        {"lets_through": [ValueError]},
+        {"lets_through": (ValueError(),)},
         {"lag": 0},
         {"policy": "fast"},
         {"dialect": "none"},

@@ -7,7 +7,6 @@ line by, and one fixed sentence per code. Nothing else of the exception is copie
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
@@ -72,6 +71,8 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
 """Every code that clients see, with its sentence."""
 
 _ENDINGS: Final[Mapping[str, Ending]] = {"truncated": "truncated", "draining": "draining", "interrupted": "interrupted"}
+
+_A_YEAR_S: Final = 365 * 86_400.0
 
 # First match wins: subclasses stand above their parents.
 _CODES: Final[tuple[tuple[type[BaseException], str, bool], ...]] = (
@@ -163,8 +164,8 @@ def outcome_of_event(event: ErrorEvent, *, correlation_id: str | None = None) ->
 
 
 def _wait(seconds: float | None) -> float | None:
-    """A time that somebody can wait: not a number, endless and negative ones are none."""
-    return seconds if seconds is not None and 0 <= seconds < math.inf else None
+    """A time that somebody can wait: not a number, negative ones and more than a year are none."""
+    return seconds if seconds is not None and 0 <= seconds <= _A_YEAR_S else None
 
 
 def stopped(outcome: Outcome, finish: Finish | None) -> bool:

@@ -282,8 +282,8 @@ class Run(Generic[T_co]):
     def begin(self, ended: Callable[[], None] | None = None) -> None:
         """Start the pumps, at the first pull: building and opening start nothing.
 
-        Called from outside for a Run that nobody iterates. `ended` is told of each pump that has ended in the place of `pump_ended`,
-        which it calls.
+        Called from outside for a Run that nobody iterates. `ended` is told of each pump that has ended, in the place of
+        `pump_ended`, which it calls.
         """
         if not self._begun:
             self._begun = True

@@ -91,7 +91,8 @@ class EventStreamResponse(_Streamed):
 class StreamResponse(_Streamed):
     """`streamkit.sinks.http.Response` for an endpoint to return: NDJSON, text or bytes, in chunks as they come.
 
-    Text and bytes that fail are left unfinished, which Starlette's `BaseHTTPMiddleware` finishes: behind one, take NDJSON.
+    Text and bytes that fail are left unfinished, which Starlette's `BaseHTTPMiddleware` finishes: behind one, and a server other
+    than uvicorn, take NDJSON.
 
     Args:
         stream, format, content_type: As `http.Response` has them.

@@ -53,6 +53,7 @@ from streamkit.sinks.life.draining import Drain
 from streamkit.sinks.life.stop_signals import StopSignals
 from streamkit.sinks.refusals import Refused, refuse, send_json
 from streamkit.sinks.request_parts import RequestParts
+from streamkit.sinks.responding import check_exceptions
 from streamkit.sinks.resuming import Delivery, send_refusal, token_of
 from streamkit.sinks.sse import Streamable
 
@@ -175,6 +176,7 @@ class ChatRoutes:
         for name, seconds in (("body_timeout", body_timeout), ("ttl", ttl), ("drain", drain)):
             if seconds is not None and not (name == "drain" and seconds == 0 and not isinstance(seconds, bool)):
                 check_seconds("ChatRoutes", name, seconds)
+        check_exceptions("ChatRoutes", lets_through)
         self._delivery = Delivery.checked(
             dialect,
             headers=headers,

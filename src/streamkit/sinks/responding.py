@@ -147,7 +147,11 @@ def _check_types(by: str, options: Options) -> None:
             raise TypeError(f"{by}({name}=...) takes a str, got {type(value).__name__}")
     if options.coalesce.__class__ is not bool:
         raise TypeError(f"{by}(coalesce=...) takes a bool, got {type(options.coalesce).__name__}")
-    kinds = cast("object", options.lets_through)
+    check_exceptions(by, options.lets_through)
+
+
+def check_exceptions(by: str, kinds: object) -> None:
+    """Raise TypeError unless these are exceptions that may be let through."""
     if not isinstance(kinds, tuple) or not all(
         isinstance(kind, type) and issubclass(kind, Exception) for kind in cast("tuple[object, ...]", kinds)
     ):

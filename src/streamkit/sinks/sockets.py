@@ -42,7 +42,7 @@ def serve_socket(
     """A TCP socket that listens, to be given to a server.
 
     Args:
-        host: An address, of IPv4 or IPv6, or a name; "" is every address of this machine.
+        host: An address, of IPv4 or IPv6, or a name; "" is every IPv4 address of this machine.
         port: 0 takes a free one: `socket.getsockname()[1]`.
         send_buffer: Most bytes that wait in the kernel for one client; at least 4,096. The kernel counts its own records in, and
             takes twice of it.
@@ -81,7 +81,7 @@ def serve_socket(
             raise ConfigError(f"serve_socket({name}={seconds}): the kernel takes 1 to 32767 seconds")
     if port > 65_535:
         raise ConfigError(f"serve_socket(port={port}): at most 65535")
-    family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, kind, protocol, _, address = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)[0]
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
