@@ -46,6 +46,7 @@ def test_a_hub_holds_less_for_clients_that_stall_than_a_broadcast(bench: ModuleT
 
 
 @pytest.mark.parametrize("kind", ["hub", "broadcast"])
-def test_idle_connections_are_weighed(bench: ModuleType, kind: str) -> None:
-    weighed = asyncio.run(bench.idle(kind))
-    assert 0 <= weighed < 1000
+def test_idle_connections_are_weighed(bench: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    # What a process that runs other tests gives back meanwhile would be a weight below nothing.
+    monkeypatch.setattr(bench, "_resident", iter([1000, 1600]).__next__)
+    assert 600 / SMALL["IDLE"] == asyncio.run(bench.idle(kind))

@@ -141,14 +141,10 @@ class Source:
                 )
             self._state = "open"
         try:
-            return self.feed(run)
+            return self._open(run)
         except BaseException:
             self._state = "new"
             raise
-
-    def feed(self, run: Run[Any]) -> Feed:
-        """What is opened."""
-        return self._open(run)
 
     def give_back(self) -> None:
         """The Run that opened it never began."""
@@ -172,10 +168,10 @@ def source_of(value: Any) -> Source:
         )
     how = _opener(value)
     if how is not None:
-        return _Given(_label(value), value, how)
+        return Source(_label(value), _Opening(value, how))
     if callable(value):
         _check_arguments(value)
-        return _Given(f"{describe(value)}()", value, _called, repeatable=True)
+        return Source(f"{describe(value)}()", _Opening(value, _called), repeatable=True)
     raise TypeError(f"cannot stream a {_type_name(value)}: give {_ACCEPTED}")
 
 
@@ -188,22 +184,17 @@ def _label(value: object) -> str:
     return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(value).__name__
 
 
-class _Given(Source):
-    """Of something that `sk.stream` was given: an object and no closure, for there may be thousands."""
+class _Opening:
+    """Opens what `sk.stream` was given. An object and no closure, which weighs three times as much: there may be thousands."""
 
     __slots__ = ("_how", "_value")
 
-    def __init__(self, label: str, value: Any, how: _How, *, repeatable: bool = False) -> None:
-        super().__init__(label, _opens_itself, repeatable=repeatable)
+    def __init__(self, value: Any, how: _How) -> None:
         self._value = value
         self._how = how
 
-    def feed(self, run: Run[Any]) -> Feed:
+    def __call__(self, run: Run[Any]) -> Feed:
         return self._how(self._value, run)
-
-
-def _opens_itself(run: Run[Any]) -> Feed:
-    raise NotImplementedError("this source opens what it was given")
 
 
 def _opener(value: Any) -> _How | None:
