@@ -23,6 +23,7 @@ from streamkit.events.model import ErrorEvent, Event
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.fanout import for_one_reader
 from streamkit.flow.fuse import Ending, Shape
+from streamkit.flow.tasks import Seat
 from streamkit.hub.log import Log, Slice
 from streamkit.hub.policies import conflated, newest
 
@@ -222,12 +223,12 @@ async def _events(
         reader = await start()
         del start  # and all that it holds: there may be thousands of readers
         log, seat, view = reader.log, reader.seat, reader.view
-        buffer = log.buffer
+        wait, buffer = _wait_of(seat), log.buffer
         try:
             while True:
                 while (at := reader.at - log.base) >= len(buffer) and not log.over:
                     log.limit = 0
-                    await seat
+                    await wait(seat)
                 if at + 1 == len(buffer) and view is None and at >= 0 and not log.over:
                     reader.at += 1
                     yield buffer[at]
@@ -253,12 +254,12 @@ async def _lists(
         reader = await start()
         del start  # and all that it holds: there may be thousands of readers
         log, seat = reader.log, reader.seat
-        buffer = log.buffer
+        wait, buffer = _wait_of(seat), log.buffer
         try:
             while True:
                 while reader.at - log.base >= len(buffer) and not log.over:
                     log.limit = 0
-                    await seat
+                    await wait(seat)
                 events = reader.take()
                 yield events
                 if len(events) >= FAIRNESS:
@@ -268,6 +269,20 @@ async def _lists(
     except BaseException as error:
         await leave(error)
         raise
+
+
+def _wait_of(seat: Seat) -> Callable[[Seat], Awaitable[None]]:
+    return _sit if seat.direct else _park
+
+
+@types.coroutine
+def _sit(seat: Seat) -> Generator[Seat, None, None]:
+    seat.blocking = True
+    yield seat
+
+
+async def _park(seat: Seat) -> None:
+    await seat
 
 
 class _Reducing(Reader):
