@@ -92,19 +92,16 @@ def test_a_failure_before_the_first_byte_is_the_status_429(client: Client, serve
     assert "secret" not in response.text
 
 
-TORN = {
-    "openai": "APIConnectionError",
-    "anthropic": "RemoteProtocolError",
-    "httpx": "RemoteProtocolError",
-    "httpx2": "RemoteProtocolError",
-}
+# What a client reads first of a connection that is torn, its end or its reset, is up to the kernel.
+_EITHER = {"RemoteProtocolError", "ReadError"}
+TORN = {"openai": {"APIConnectionError"}, "anthropic": _EITHER, "httpx": _EITHER, "httpx2": _EITHER}
 
 
 @every_client
 def test_a_connection_that_is_torn_is_an_error_of_every_client(client: Client, server: Server) -> None:
     got = server.read_by(client, "torn")
     assert HALF == got.text
-    assert TORN[client.__name__.split("_")[0]] == type(got.error).__name__
+    assert type(got.error).__name__ in TORN[client.__name__.split("_")[0]]
     wait_until(server.closed)
 
 
