@@ -40,6 +40,7 @@ __all__ = [
     "StreamOptions",
     "Streamable",
     "Writer",
+    "check_exceptions",
     "check_status",
     "own_headers",
     "send_options",
