@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,8 +16,9 @@ import anyio
 import anyio.abc
 import pytest
 
-from streamkit.errors import StreamInterrupted
+from streamkit.errors import StoreError, StreamInterrupted
 from streamkit.events.model import Event, Finish, TextDelta
+from streamkit.hub import following
 from streamkit.hub.hub import Hub
 from streamkit.hub.stores.sqlite import SqliteStore
 
@@ -64,6 +66,17 @@ async def worker(path: Path, lease: float = LEASE) -> AsyncIterator[Worker]:
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def nobody_writes(path: Path) -> Iterator[None]:
+    """The file's write lock is held here: no other process is in the middle of a transaction."""
+    with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            lock.execute("ROLLBACK")
 
 
 def text_of(events: list[Event]) -> str:
@@ -171,7 +184,8 @@ async def test_res_10_a_writer_that_was_frozen_beyond_its_lease_is_fenced_and_th
             await first.says("started")
             await first.tell("read", id="a")
             await hub.subscribe("a").take(20).collect()
-            first.process.send_signal(signal.SIGSTOP)
+            with nobody_writes(path):  # frozen in the middle of a transaction it would hold the file for as long
+                first.process.send_signal(signal.SIGSTOP)
             with pytest.raises(StreamInterrupted):
                 await hub.subscribe("a").collect()
             before = await hub.entries("a", errors="yield").collect()
@@ -188,6 +202,31 @@ async def test_res_10_a_writer_that_was_frozen_beyond_its_lease_is_fenced_and_th
     assert before == after
     assert there["text"].startswith(text_of([event for _, event in after]))
     assert ("interrupted", len(after)) == (status.state, status.events)
+
+
+async def test_res_10_a_file_that_stays_locked_ends_its_readers_with_a_typed_error_and_costs_nothing_that_was_stored(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_PATIENCE", 0.5)
+    before: list[Event] = []
+    with anyio.fail_after(PATIENCE):
+        async with worker(path) as first, Hub(SqliteStore(path, busy_timeout=0.1), lease=LEASE) as hub:
+            await first.tell("start", id="a", count=100_000, delay=0.002)
+            await first.says("started")
+            await hub.subscribe("a").take(20).collect()
+            with nobody_writes(path):
+                first.process.send_signal(signal.SIGKILL)
+                with pytest.raises(StoreError, match="locked") as refused:
+                    async with hub.subscribe("a") as items:
+                        async for event in items:
+                            before.append(event)
+            with pytest.raises(StreamInterrupted):
+                await hub.subscribe("a").collect()
+            after = await hub.subscribe("a", errors="yield").collect()
+
+    assert refused.value.retryable
+    assert before == after[:-1]
+    assert len(before) >= 20
 
 
 async def starts(one: Worker, id: str) -> None:

@@ -165,6 +165,7 @@ class Follower:
         try:
             await self._copy()
         except Exception as error:
+            self._left = True  # who comes now asks the store anew
             self._error = error
             if self._log is not None:
                 self._log.end(to_error_event(error), error)
