@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from itertools import count
+from types import SimpleNamespace
 from typing import Any, Literal
 
-import anyio
 import msgspec
 import pytest
 
 from streamkit.errors import Fenced, StoreError, UnknownStream
+from streamkit.flow.clock import current_clock
 from streamkit.hub.stores.memory import MemoryStore
 from streamkit.hub.stores.protocol import Chunk, Closing, Page, Record
-from streamkit.testing import ContractBroken, store_contract, store_steps
-from streamkit.testing.store_contract import check_store
+from streamkit.testing import ContractBroken, VirtualClock, store_contract
+from streamkit.testing.store_contract import STORE_RULES, check_store
 
 # A fault in memory is the same on every event loop.
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -26,8 +29,8 @@ class MakesTwice(MemoryStore):
 
 
 class SharesMetadata(MemoryStore):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self.given: dict[str, Any] = {}
 
     async def create(self, id: str, **given: Any) -> bool:
@@ -110,7 +113,7 @@ class EndsBeforeTheLastEvents(MemoryStore):
             await super().append(id, chunk, epoch=epoch, close=close)
             return
         await super().append(id, None, epoch=epoch, close=close)
-        await anyio.sleep(0.01)
+        await current_clock().sleep(0.01)
         kept.chunks.append(chunk)
         kept.change(head=chunk.first + chunk.count, bytes=kept.record.bytes + len(chunk.data))
 
@@ -289,21 +292,35 @@ BROKEN: list[tuple[int, type[MemoryStore]]] = [
 ]  # fmt: skip
 
 
+UNIX = 1_700_000_000.0
+
+
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is lost in memory does not come later."""
-    monkeypatch.setattr(store_steps, "WOKEN_WITHIN", 0.15)
-    monkeypatch.setattr(store_contract, "SHORT", 0.03)
-    for module in (store_steps, store_contract):
-        monkeypatch.setattr(module, "PARKING", 0.01)
+def wall(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """Unix time that goes with the virtual clock: a busy machine breaks no rule, and what is lost is soon known.
+
+    From one look to the next a little passes, as it does in the world: the shortest leases have run out then.
+    """
+    looks = count()
+
+    def now() -> float:
+        return UNIX + clock.now() + next(looks) * 1e-6
+
+    monkeypatch.setattr(store_contract, "time", SimpleNamespace(time=now))
+    return now
 
 
 @pytest.mark.parametrize(("rule", "broken"), BROKEN, ids=lambda one: getattr(one, "__name__", None))
-async def test_a_broken_store_is_found(rule: int, broken: type[MemoryStore], impatient: None) -> None:
-    store = broken()
+async def test_a_broken_store_is_found(rule: int, broken: type[MemoryStore], wall: Callable[[], float]) -> None:
+    store = broken(clock_time=wall)
     with pytest.raises(ContractBroken) as found:
         await check_store(lambda: store)
     assert rule == found.value.rule, str(found.value)
+
+
+async def test_a_store_that_is_whole_is_so_on_virtual_time_too(wall: Callable[[], float]) -> None:
+    store = MemoryStore(clock_time=wall)
+    assert list(STORE_RULES) == (await check_store(lambda: store)).rules
 
 
 async def test_what_a_store_raises_is_named_with_the_rule() -> None:

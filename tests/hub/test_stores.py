@@ -69,7 +69,7 @@ async def test_a_store_in_a_file_holds_the_contract(tmp_path: Path) -> None:
 
 
 async def test_waits_end_by_the_clock_in_place(make: Callable[..., Store]) -> None:
-    async with VirtualClock() as clock, closing(make()) as store:
+    async with VirtualClock(patience=60) as clock, closing(make()) as store:  # a disk may be slow
         await running(store)
         record = await store.wait("a", 0, seconds=1000.0)
         assert (0, 1000.0) == (record.head, clock.now())

@@ -14,10 +14,22 @@ import anyio
 import anyio.lowlevel
 
 from streamkit.errors import Fenced, StoreError, StreamBusy, UnknownStream
+from streamkit.flow.clock import current_clock
 from streamkit.hub.stores.protocol import Chunk, Closing, Record, Signal, State, Store
 from streamkit.testing.contract import ContractBroken, Report
 from streamkit.testing.store_model import history
-from streamkit.testing.store_steps import PARKING, caught, chunks_of, gathered, meanwhile, quickly, refused, refused_each, together
+from streamkit.testing.store_steps import (
+    PARKING,
+    caught,
+    chunks_of,
+    gathered,
+    meanwhile,
+    quickly,
+    refused,
+    refused_each,
+    together,
+    within,
+)
 
 __all__ = ["STORE_RULES", "check_store"]
 
@@ -37,8 +49,10 @@ STORE_RULES: Final = MappingProxyType(
     }
 )
 
-# Real seconds: a case that takes longer hangs; leases and keeps that run out, and that do not.
-PATIENCE: Final = 20.0
+# Real seconds after which a case hangs.
+PATIENCE: Final = 90.0
+
+# Leases and keeps that run out, and that do not.
 SHORT: Final = 0.1
 LONG: Final = 3600.0
 
@@ -212,10 +226,11 @@ class _StoreCheck:
             assert await store.acquire(id, holder="one", lease=LONG) > epoch, "its own holder got no new epoch"
 
         async def run_out() -> None:
+            before = time.time()
             id, epoch = await self.stream("one", lease=SHORT)
             until = (await self.record(id)).lease_until
-            assert until is not None and abs(until - SHORT - time.time()) < 1, f"a lease of {SHORT} s runs until {until}"
-            await anyio.sleep(SHORT * 1.5)
+            assert until is not None and before - 1 <= until - SHORT <= time.time() + 1, f"a lease of {SHORT} s runs until {until}"
+            await current_clock().sleep(SHORT * 1.5)
             await store.append(id, Chunk(0, 1, epoch, b"slow"), epoch=epoch)
             taken = await other.acquire(id, holder="two", lease=LONG)
             await refused(
@@ -229,7 +244,7 @@ class _StoreCheck:
         async def renewed() -> None:
             id, epoch = await self.stream("one", lease=SHORT)
             assert await store.renew("one", {id: epoch}, lease=LONG) == set(), "a stream that is held was called lost"
-            await anyio.sleep(SHORT * 1.5)
+            await current_clock().sleep(SHORT * 1.5)
             await refused(StreamBusy, other.acquire(id, holder="two", lease=LONG), "a lease that was renewed has run out")
 
         async def lost() -> None:
@@ -457,9 +472,10 @@ class _StoreCheck:
         async def time_up() -> None:
             id, _, _ = await self.written(3)
             assert (await quickly(other.wait(id, 3, seconds=0))).head == 3
-            before = time.monotonic()
+            clock = current_clock()
+            before = clock.now()
             assert (await quickly(other.wait(id, 3, seconds=SHORT))).head == 3
-            assert time.monotonic() - before >= SHORT * 0.9, "it did not wait"
+            assert clock.now() - before >= SHORT * 0.9, "it did not wait"
 
         async def woken() -> None:
             for waits in (store, other):
@@ -480,7 +496,7 @@ class _StoreCheck:
             async def write() -> None:
                 await store.append(elsewhere, Chunk(0, 9, other_epoch, b"x"), epoch=other_epoch)
                 await store.append(id, Chunk(2, 2, epoch, b"x"), epoch=epoch)
-                await anyio.sleep(PARKING)
+                await current_clock().sleep(PARKING)
                 await store.append(id, Chunk(4, 2, epoch, b"x"), epoch=epoch)
 
             got = await meanwhile([other.wait(id, 5, seconds=LONG)], write)
@@ -524,9 +540,10 @@ class _StoreCheck:
                 assert got == [[Signal(id, "cancel", "now")]], f"a writer that waited for signals was told {got[0]}"
 
         async def time_up() -> None:
-            before = time.monotonic()
+            clock = current_clock()
+            before = clock.now()
             assert await quickly(store.signals(self.name("holder"), seconds=SHORT)) == []
-            assert time.monotonic() - before >= SHORT * 0.9, "it did not wait"
+            assert clock.now() - before >= SHORT * 0.9, "it did not wait"
 
         async def to_nobody() -> None:
             fresh = self.name()
@@ -558,10 +575,13 @@ class _StoreCheck:
         async def expired() -> None:
             (id, epoch, _), (kept, kept_epoch, chunks) = await self.written(2), await self.written(2)
             await store.append(kept, None, epoch=kept_epoch, close=Closing("done", None, LONG))
-            # Longer than a lease: a slow machine must come to the next line before it has expired.
+            before = time.time()
             await store.append(id, None, epoch=epoch, close=Closing("done", None, SHORT * 3))
-            assert (await self.record(id)).head == 2, "it was forgotten at its end"
-            await anyio.sleep(SHORT * 3.5)
+            over = await other.get(id)
+            # It may have expired by now, on a machine that was busy.
+            known = over is not None and over.head == 2
+            assert known or time.time() - before >= SHORT * 3, "it was forgotten at its end"
+            await current_clock().sleep(SHORT * 3.5)
             assert await other.get(id) is None, "it has expired, and is still known"
             assert id not in {record.id for record in await other.list()}, "it has expired, and is still listed"
             calls: list[tuple[Coroutine[Any, Any, object], str]] = [
@@ -591,7 +611,7 @@ class _StoreCheck:
                 await self.stream(lease=SHORT),
             )
             await store.append(over, None, epoch=epoch, close=Closing("done"))
-            await anyio.sleep(SHORT * 1.5)
+            await current_clock().sleep(SHORT * 1.5)
             for _ in range(2):
                 told = {record.id for record in await other.sweep()}
                 assert dead in told, "the sweep does not tell of a stream whose lease has run out"
@@ -691,16 +711,16 @@ class _StoreCheck:
             holder = self.name("holder")
             id, epoch = await self.stream(holder)
             for store in (self.store, self.other):
-                with anyio.move_on_after(PARKING):
+                with within(PARKING):
                     await store.wait(id, 0, seconds=LONG)
-                with anyio.move_on_after(PARKING):
+                with within(PARKING):
                     await store.signals(holder, seconds=LONG)
             await self.other.signal(id, "cancel", "kept")
             got = await quickly(self.store.signals(holder, seconds=LONG))
             assert got == [Signal(id, "cancel", "kept")], "a signal went to a call that was cancelled before"
 
             async def cancel_one() -> None:
-                with anyio.move_on_after(PARKING / 2):
+                with within(PARKING / 2):
                     await self.other.wait(id, 0, seconds=LONG)
                 await self.store.append(id, Chunk(0, 1, epoch, b"x"), epoch=epoch)
 

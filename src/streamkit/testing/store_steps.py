@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import anyio
 
 from streamkit.errors import StreamkitError
+from streamkit.flow.clock import current_clock
 from streamkit.hub.stores.protocol import Chunk, Signal, Store
 
-__all__ = ["PARKING", "caught", "chunks_of", "gathered", "meanwhile", "quickly", "refused", "refused_each", "together"]
+__all__ = ["PARKING", "caught", "chunks_of", "gathered", "meanwhile", "quickly", "refused", "refused_each", "together", "within"]
 
 T = TypeVar("T")
 
-# Real seconds: a wake-up that takes longer is lost.
-WOKEN_WITHIN: Final = 2.0
+# Seconds, by the clock in place: a wake-up that takes longer is lost. A machine that has no time for us takes some, too.
+WOKEN_WITHIN: Final = 20.0
 # For a call in another task to be where it waits.
 PARKING: Final = 0.03
+
+
+@contextmanager
+def within(seconds: float) -> Generator[None]:
+    """So many seconds, by the clock in place; then what is waited for in the block is cancelled, and the block left."""
+    clock = current_clock()
+    with anyio.CancelScope() as scope:
+        timer = clock.call_at(clock.now() + seconds, scope.cancel)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def chunks_of(epoch: int, *counts: int) -> list[Chunk]:
@@ -57,7 +71,7 @@ async def caught(call: Awaitable[T]) -> T | StreamkitError:
 
 async def quickly(call: Awaitable[T]) -> T:
     """What a call gives that has nothing to wait for, or whose wait is over."""
-    with anyio.move_on_after(WOKEN_WITHIN):
+    with within(WOKEN_WITHIN):
         return await call
     raise AssertionError(f"it still waits after {WOKEN_WITHIN:g} s")
 
@@ -85,10 +99,10 @@ async def meanwhile(waits: list[Any], do: Callable[[], Awaitable[object]]) -> li
     """What waits give or raise when this is done while they wait."""
 
     async def act() -> None:
-        await anyio.sleep(PARKING)
+        await current_clock().sleep(PARKING)
         await do()
 
-    with anyio.move_on_after(PARKING + WOKEN_WITHIN):
+    with within(PARKING + WOKEN_WITHIN):
         return (await together([*(caught(wait) for wait in waits), act()]))[:-1]
     raise AssertionError(f"what was waited for has happened, and {WOKEN_WITHIN:g} s later nobody is awake")
 
