@@ -453,7 +453,7 @@ def leave(kind: str, count: int) -> list[Row]:
     waited: list[float] = []
     with ended(server):
         for number in range(count):
-            with socket.create_connection((server.host, server.port), timeout=10) as sock:
+            with socket.create_connection((server.host, server.port), timeout=60) as sock:
                 _read_one(sock, kind)
                 begun = time.monotonic()
             wait_until(lambda number=number: server.ask("counts")["closed"] == number + 1, "the source is closed")  # type: ignore[misc]

@@ -212,7 +212,7 @@ async def by_uvicorn(listening: socket.socket) -> None:
         ws_per_message_deflate=False,
         log_level="critical",
         access_log=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=60,
     )
     await uvicorn.Server(config).serve([listening])
 

@@ -110,7 +110,7 @@ def connect(host: str, port: int, group: Group, number: int) -> Client:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(group["buffer"]))
     if host.startswith("127."):
         sock.bind((f"127.0.0.{2 + number % _ADDRESSES}", 0))
-    sock.settimeout(20)
+    sock.settimeout(60)
     sock.connect((host, port))
     lines = [f"GET {group['path']} HTTP/1.1", f"Host: {host}:{port}"]
     if group["kind"] == "websocket":

@@ -16,16 +16,21 @@ from streamkit.sinks.refusals import send_json
 from streamkit.sinks.resuming import HubResponse
 
 COUNT = 150
-LEASE_S = 1.0  # after which a worker that says nothing is dead
+HALF = 75  # at which it goes on when there is a file HUB_GO
+# After how many seconds a worker that says nothing is dead: one that stands still for less is not.
+LEASE_S = float(os.environ.get("HUB_LEASE", "3"))
 
 connections = Connections(drain=0.5)
 hub = Hub(SqliteStore(os.environ.get("HUB_FILE", "unused")), lease=LEASE_S)
 
 
 async def numbers() -> AsyncIterator[str]:
+    go = anyio.Path(os.environ["HUB_GO"])
     for number in range(COUNT):
+        while number == HALF and not await go.exists():  # noqa: ASYNC110  # another process makes it
+            await anyio.sleep(0.01)
         yield f"{number} "
-        await anyio.sleep(0.01)
+        await anyio.sleep(0.005)
     note("numbers ended")
 
 

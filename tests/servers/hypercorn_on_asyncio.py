@@ -14,7 +14,7 @@ from matrix_app import app
 async def main(fd: str) -> None:
     config = Config()
     config.bind = [f"fd://{fd}"]
-    config.graceful_timeout = 10
+    config.graceful_timeout = 60
     config.loglevel = "warning"
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ from matrix_app import app
 async def main(fd: str) -> None:
     config = Config()
     config.bind = [f"fd://{fd}"]
-    config.graceful_timeout = 3
+    config.graceful_timeout = 60
     config.loglevel = "warning"
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         await serve(app, config, shutdown_trigger=signals.__anext__)  # type: ignore[arg-type]

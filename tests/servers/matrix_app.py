@@ -17,11 +17,11 @@ from streamkit.sinks.connections import Connections
 from streamkit.sinks.refusals import send_json
 
 DRAIN_S = 0.5
-SEND_TIMEOUT_S = 1.0
+SEND_TIMEOUT_S = float(os.environ.get("MATRIX_SEND_TIMEOUT", "1"))
 
 # No server outlives its tests, also if those are killed. The tests themselves import this, too.
 if "MATRIX_LOG" in os.environ:
-    leftover = threading.Timer(120.0, os._exit, args=(1,))
+    leftover = threading.Timer(900.0, os._exit, args=(1,))
     leftover.daemon = True
     leftover.start()
 
@@ -50,6 +50,7 @@ async def endless() -> AsyncIterator[str]:
 
 async def flood() -> AsyncIterator[str]:
     try:
+        note("flood opened")
         while True:
             yield "x" * 16_384
             await anyio.lowlevel.checkpoint()
@@ -105,7 +106,7 @@ async def route(scope: Any, receive: Any, send: Any) -> None:
     elif scope["path"] in SOURCES:
         await sse.Response(SOURCES[scope["path"]])(scope, receive, send)
     elif scope["path"] == "/open":
-        await send_json(200, {"open": len(connections), "client": str(scope.get("client"))}, send)
+        await send_json(200, {"open": len(connections), "client": str(scope.get("client")), "pid": os.getpid()}, send)
     else:
         await send_json(404, {"error": "no such path"}, send)
 

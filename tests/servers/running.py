@@ -21,28 +21,35 @@ from streamkit.sinks.sockets import serve_socket
 
 HERE: Final = Path(__file__).parent
 
+# Longer than any wait of a test that passes: a bound, and no measure.
+PATIENCE_S: Final = 60.0
+# What a server grants its streams by itself, which ours never need: one that takes this long was not ended by us.
+GRACEFUL_S: Final = 60
+# granian's own, whose sockets nobody can reach; time enough to tell fifty clients on a machine that stands still for seconds.
+GRANIAN_KILLS_S: Final = 5
+
 # `{fd}` is the listening socket, `{port}` its port.
 COMMANDS: Final[dict[str, list[str]]] = {
     **{
         f"uvicorn {loop} {http}": [
             *("-m", "uvicorn", "matrix_app:app", "--fd", "{fd}", "--loop", loop, "--http", http),
-            *("--log-level", "warning", "--timeout-graceful-shutdown", "10"),
+            *("--log-level", "warning", "--timeout-graceful-shutdown", str(GRACEFUL_S)),
         ]
         for loop in ("asyncio", "uvloop")
         for http in ("h11", "httptools")
     },
     "hypercorn asyncio": [
-        *("-m", "hypercorn", "matrix_app:app", "--bind", "fd://{fd}", "--workers", "0", "--graceful-timeout", "10"),
-        *("--log-level", "warning"),
+        *("-m", "hypercorn", "matrix_app:app", "--bind", "fd://{fd}", "--workers", "0"),
+        *("--graceful-timeout", str(GRACEFUL_S), "--log-level", "warning"),
     ],
     "hypercorn trio": [str(HERE / "hypercorn_on_trio.py"), "{fd}"],
     "granian": [
-        *("-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", "--workers-kill-timeout", "2"),
-        *("--log-level", "warning", "matrix_app:app"),
+        *("-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--workers-kill-timeout", str(GRANIAN_KILLS_S), "--log-level", "warning", "matrix_app:app"),
     ],
     "gunicorn": [
         *("-m", "gunicorn", "matrix_app:app", "--bind", "fd://{fd}", "-k", "uvicorn_worker.UvicornWorker"),
-        *("--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket"),
+        *("--graceful-timeout", str(GRACEFUL_S), "--log-level", "warning", "--no-control-socket"),
     ],
     # As it comes: its process gets the signal, and the worker, which is another, does not.
     "hypercorn with a worker process": [
@@ -70,7 +77,7 @@ class Running(msgspec.Struct):
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(10)
+        client.settimeout(PATIENCE_S)
         try:
             client.connect((self.host, self.port))
         except OSError:
@@ -93,10 +100,13 @@ class Running(msgspec.Struct):
         return self.log.read_text().splitlines().count(word)
 
     def stop(self) -> float:
-        """SIGTERM; how many seconds it took."""
+        """SIGTERM; how many seconds it took: less than `GRACEFUL_S`, so that the server did not end its streams by itself.
+
+        How many exactly is seen on the virtual clock (tests/sinks/test_draining.py): here a busy machine takes its part.
+        """
         begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
+        self.process.wait(GRACEFUL_S / 2)
         return time.monotonic() - begun
 
 
@@ -146,9 +156,11 @@ def running(
     log, errors = folder / "noted", folder / "errors"
     folder.mkdir(exist_ok=True)
     log.touch()
-    if name == "granian":  # it opens its socket itself
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            host, port = free.getsockname()
+    kept = socket.socket()
+    if name == "granian":  # it opens its socket itself; ours, which does not listen, keeps the port from everybody else
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        host, port = kept.getsockname()
     else:
         listening = listening or serve_socket(stalled=5.0)
         host, port = listening.getsockname()[:2]
@@ -168,16 +180,17 @@ def running(
         listening.close()
     server = Running(name, host, port, process, log, errors)
     try:
-        wait_until(lambda: answers(server), 20)
+        wait_until(lambda: answers(server))
         yield server
     finally:
+        kept.close()
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(PATIENCE_S)
 
 
 def answers(server: Running) -> bool:
@@ -187,7 +200,7 @@ def answers(server: Running) -> bool:
     return False
 
 
-def wait_until(so: Callable[[], Any], seconds: float = 10) -> None:
+def wait_until(so: Callable[[], Any], seconds: float = PATIENCE_S) -> None:
     """Wait for another process; the time is a bound and no measure."""
     deadline = time.monotonic() + seconds
     while not so():

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from running import COMMANDS, Running, running, wait_until
+from running import COMMANDS, PATIENCE_S, Running, running, wait_until
 
 SLOW = 200
 TICKS = 40
@@ -31,7 +31,7 @@ class Dripping:
         self.closed = 0
         self.rounds = 0
         for _ in range(SLOW):
-            client = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            client = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
             client.sendall(b"GET /short HTTP/1.1\r\nhost: a\r\nx-slow: ")
             client.setblocking(False)
             self._clients.append(client)
@@ -57,7 +57,7 @@ class Dripping:
 
     def end(self) -> None:
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         for client in self._clients:
             client.close()
 
@@ -95,7 +95,7 @@ def test_http_01_streams_begin_and_go_on_beside_requests_that_never_end(name: st
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("hypercorn asyncio", ("--keep-alive", "1")), ("granian", ("--http1-header-read-timeout", "1000"))],
+    [("hypercorn asyncio", ("--keep-alive", "3")), ("granian", ("--http1-header-read-timeout", "3000"))],
     ids=["hypercorn", "granian"],
 )
 def test_http_01_servers_that_have_a_limit_close_them_and_keep_the_streams(
