@@ -25,8 +25,8 @@ CI = os.environ.get("STREAMKIT_CI") == "1"
 # at times abort the new process. Nobody here uses gRPC behind a fork. Read when gRPC is imported, which the test modules do.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
-# Servers and clients that tests of several folders stand on: there whichever of them is run alone.
-sys.path += [str(Path(__file__).parent / folder) for folder in ("sinks", "web")]
+# Servers, clients and pages that tests of several folders stand on: there whichever of them is run alone.
+sys.path += [str(Path(__file__).parent / folder) for folder in ("sinks", "web", "docs")]
 
 # No deadline: a noisy machine is no bug. The same examples each time where a failure must not depend on luck.
 settings.register_profile("here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -44,7 +44,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 @pytest.fixture
 async def clock(anyio_backend: object) -> AsyncIterator[VirtualClock]:
     """Virtual time for all streams of the test: it jumps to the next timer when everybody waits."""
-    async with VirtualClock() as clock:
+    async with VirtualClock(patience=60) as clock:  # for news of threads and sockets, which a busy machine keeps waiting
         yield clock
 
 

@@ -21,13 +21,16 @@ from streamkit.errors import ConfigError
 from streamkit.testing import servers
 
 CHAT = "/v1/chat/completions"
+# Seconds after which nothing will come any more.
+PATIENCE = 60.0
+
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
 
 @contextmanager
 def asked(server: servers.Server, path: str = CHAT, body: object = ASK, **headers: str) -> Iterator[http.client.HTTPResponse]:
     """A response whose body has not been read."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     try:
         connection.request("POST", path, json.dumps(body), headers)
         yield connection.getresponse()
@@ -43,7 +46,7 @@ def body_of(server: servers.Server, path: str = CHAT, body: object = ASK) -> byt
 def raw_exchange(server: servers.Server, *, bytes_wanted: int = 1 << 20) -> bytes:
     """Everything the socket gives for one request, headers and chunk sizes included."""
     said = json.dumps(ASK).encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         connection.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (CHAT.encode(), len(said), said))
         got = b""
         while len(got) < bytes_wanted and b"\r\n0\r\n\r\n" not in got:
@@ -120,7 +123,7 @@ def test_what_was_asked_is_kept_and_keys_stay_out_of_the_repr() -> None:
 
 def test_one_connection_serves_many_requests() -> None:
     with servers.provider("openai-chat", "a b") as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         for _ in range(3):
             connection.request("POST", CHAT, json.dumps(ASK))
             assert ["a", " b"] == texts(connection.getresponse().read())
@@ -133,7 +136,7 @@ def test_one_connection_serves_many_requests() -> None:
 
 
 def test_models_are_listed_for_clients_that_warm_up() -> None:
-    with servers.provider("openai-chat") as server, urllib.request.urlopen(f"{server.url}/v1/models", timeout=10) as response:
+    with servers.provider("openai-chat") as server, urllib.request.urlopen(f"{server.url}/v1/models", timeout=PATIENCE) as response:
         assert ["scripted"] == [model["id"] for model in json.loads(response.read())["data"]]
 
 
@@ -230,7 +233,10 @@ def test_stall_is_silent_after_so_many_events_until_the_client_leaves() -> None:
     with servers.provider("openai-chat", "a b c", servers.stall(after=2)) as server:
         with asked(server) as response:
             server.wait_sent(2)
-            assert ["a", " b"] == texts(response.read1() + response.read1())
+            body = b""
+            while len(texts(body)) < 2:
+                body += response.read1()
+            assert ["a", " b"] == texts(body)
             assert not server.requests[0].done
         server.wait_left()
     assert [2] == server.sent
@@ -247,7 +253,7 @@ def test_silent_sends_headers_and_no_body() -> None:
 
 def test_mute_sends_nothing_at_all() -> None:
     with servers.provider("openai-chat", "a", servers.mute()) as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
             connection.sendall(b'POST %b HTTP/1.1\r\ncontent-length: 15\r\n\r\n{"stream":true}' % CHAT.encode())
             server.wait_requests()
             connection.settimeout(0)
@@ -343,10 +349,10 @@ def test_an_endless_script_is_sent_until_the_client_leaves() -> None:
 
 
 def test_slow_leaves_the_client_time_to_leave_and_that_is_noticed_in_the_pause() -> None:
-    with servers.provider("openai-chat", "a b c", servers.slow(5.0)) as server:
+    with servers.provider("openai-chat", "a b c", servers.slow(3600.0)) as server:
         with asked(server):
             server.wait_requests()
-        server.wait_left(2.0)
+        server.wait_left(20.0)  # its connection lives for 30
     assert [0] == server.sent
 
 
@@ -367,34 +373,33 @@ def test_a_fault_of_ones_own_changes_the_answer() -> None:
 
 
 def test_leaving_the_block_ends_everything() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with servers.provider("openai-chat", "a", servers.stall(after=1)) as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         connection.request("POST", CHAT, json.dumps(ASK))
         response = connection.getresponse()
         server.wait_sent(1)
     with pytest.raises(http.client.IncompleteRead):
         response.read()
     connection.close()
-    assert before == threading.active_count()
+    assert not set(threading.enumerate()) - before
     assert not server.left.is_set()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.port), timeout=1)
+    assert -1 == server._listener.fileno(), "it listens no more; its port may be somebody else's by now"
 
 
 def test_no_connection_outlives_its_time() -> None:
-    with servers.provider("openai-chat", "a", servers.stall(after=1), seconds=0.2) as server, asked(server) as response:
-        with pytest.raises(http.client.IncompleteRead):
-            response.read()
-        server.wait_done()
-    assert not server.left.is_set()
+    with servers.provider("openai-chat", "a", servers.stall(after=1), seconds=0.2) as server:
+        # Where the machine is slow its time is up before the first event, or before the answer.
+        got = raw_exchange(server)
+        assert not got.endswith(b"\r\n0\r\n\r\n")
+        assert not server.left.is_set()
 
 
 def test_connections_are_bounded_in_number() -> None:
     with servers.provider("openai-chat", "a") as server:
-        held = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(64)]
+        held = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) for _ in range(64)]
         server.wait_connections(64)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as extra:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as extra:
             assert b"" == extra.recv(1)
         for connection in held:
             connection.close()
@@ -440,6 +445,9 @@ def test_an_unknown_dialect_is_refused_before_anything_listens() -> None:
 
 
 def test_a_request_without_a_length_is_refused() -> None:
-    with servers.provider("openai-chat") as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with (
+        servers.provider("openai-chat") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection,
+    ):
         connection.sendall(b"POST %b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" % CHAT.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 411 ")

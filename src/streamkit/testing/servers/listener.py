@@ -31,6 +31,9 @@ _ID_HEADERS: Final = {"anthropic": "request-id"}
 _MOST_CONNECTIONS: Final = 64
 _MOST_BODY: Final = 64 * 1024 * 1024
 
+# Seconds that a test waits for what is about to happen, on a machine that may be busy.
+PATIENCE: Final = 30.0
+
 
 @contextmanager
 def provider(
@@ -111,7 +114,7 @@ class Server:
         """For each request the events of its answer that were handed to the socket."""
         return [seen.sent for seen in self.requests]
 
-    def wait_left(self, seconds: float = 5.0) -> None:
+    def wait_left(self, seconds: float = PATIENCE) -> None:
         """Wait until a client has left in the middle of an answer.
 
         Raises:
@@ -120,7 +123,7 @@ class Server:
         if not self.left.wait(seconds):
             raise TimeoutError(f"no client has left within {seconds:g} s: {self.requests}")
 
-    def wait_sent(self, events: int, seconds: float = 5.0) -> None:
+    def wait_sent(self, events: int, seconds: float = PATIENCE) -> None:
         """Wait until some answer has come to so many events.
 
         Raises:
@@ -128,7 +131,7 @@ class Server:
         """
         self._wait(lambda: any(count >= events for count in self.sent), f"{events} events sent", seconds)
 
-    def wait_requests(self, requests: int = 1, seconds: float = 5.0) -> None:
+    def wait_requests(self, requests: int = 1, seconds: float = PATIENCE) -> None:
         """Wait until so many requests have come.
 
         Raises:
@@ -136,7 +139,7 @@ class Server:
         """
         self._wait(lambda: len(self.requests) >= requests, f"{requests} requests", seconds)
 
-    def wait_connections(self, connections: int = 1, seconds: float = 5.0) -> None:
+    def wait_connections(self, connections: int = 1, seconds: float = PATIENCE) -> None:
         """Wait until so many connections were accepted.
 
         Raises:
@@ -144,7 +147,7 @@ class Server:
         """
         self._wait(lambda: self.connections >= connections, f"{connections} connections", seconds)
 
-    def wait_done(self, requests: int = 1, seconds: float = 5.0) -> None:
+    def wait_done(self, requests: int = 1, seconds: float = PATIENCE) -> None:
         """Wait until so many answers are over, whole or not.
 
         Raises:
@@ -157,7 +160,7 @@ class Server:
         self._listener.shutdown()
         self._listener.close_all()
         self._listener.server_close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE)
 
     def _wait(self, met: Callable[[], bool], what: str, seconds: float) -> None:
         with self._changed:
@@ -259,7 +262,7 @@ class _Listener(TCPServer):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in still_open.values():
-            thread.join(5)
+            thread.join(PATIENCE)
 
     def _run(self, request: socket.socket, client_address: Any) -> None:
         try:
