@@ -20,6 +20,7 @@ from starlette.routing import Mount
 
 from streamkit.sinks import sse
 from streamkit.sinks.connections import Connections
+from streamkit.sinks.life.transports import transport_behind
 from streamkit.sinks.life.windows import Edge
 from streamkit.sinks.safety.cors import Cors
 from streamkit.testing import VirtualClock
@@ -86,7 +87,7 @@ class Wire:
 
 def looks(wire: Wire, *steps: int) -> list[float]:
     """What is seen once a second, when so many bytes were taken before each look."""
-    edge, seen = Edge(wire.send), []
+    edge, seen = Edge(transport_behind(wire.send)), []
     for now, step in enumerate(steps):
         wire.take(step)
         seen.append(edge.still_for(float(now)))
@@ -116,7 +117,7 @@ async def test_a_few_bytes_prove_nothing_because_windows_are_rounded() -> None:
 
 async def test_a_connection_that_is_gone_or_hidden_or_of_an_old_system_is_never_still() -> None:
     gone = Wire(reads=False)
-    edge = Edge(gone.send)
+    edge = Edge(transport_behind(gone.send))
     gone.take(100_000)
     assert 0.0 == edge.still_for(0.0)
     gone.shut = True
@@ -125,7 +126,7 @@ async def test_a_connection_that_is_gone_or_hidden_or_of_an_old_system_is_never_
     async def send(message: Any) -> None:
         raise AssertionError(message)
 
-    assert 0.0 == Edge(send).still_for(1.0)
+    assert 0.0 == Edge(transport_behind(send)).still_for(1.0)
 
 
 async def tokens(clock: VirtualClock, closed: list[float]) -> AsyncIterator[str]:

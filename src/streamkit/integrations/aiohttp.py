@@ -155,7 +155,7 @@ async def _answer(request: web.Request, app: App, prefix: str = "") -> web.Strea
 class _Exchange:
     """The two callables of ASGI over one request of aiohttp's.
 
-    `streamkit.sinks.life.breaking` finds the transport here.
+    `streamkit.sinks.life.transports` finds the transport here.
     """
 
     def __init__(self, request: web.Request) -> None:

@@ -40,7 +40,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from streamkit.dialects.outcomes import DONE, Outcome
@@ -55,9 +54,9 @@ from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.life.alarms import Alarm, alarms_of
-from streamkit.sinks.life.breaking import break_off, break_off_if_stuck, hidden_wire, hold_back, reset
 from streamkit.sinks.life.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.life.interrupts import interrupt_for
+from streamkit.sinks.life.transports import NO_TRANSPORT, transport_behind, transport_beside
 from streamkit.sinks.life.windows import Edge
 
 __all__ = ["SEND_TIMEOUT", "Exchange", "Message", "RawHeaders", "Receive", "Scope", "Send"]
@@ -100,7 +99,7 @@ class Exchange:
         ended: Called with how the stream ended, before the last message is sent.
         in_trailers: Whether that reaches the client behind the body.
         scope: Of the request: what a `Connections` left in it says when to end, and how long a write may take.
-        wire: The server's own `send`, if `send` is another around it.
+        wire: The `send` that the application was called with, if `send` is one of ours around it.
         drain: What says when to end, where there are no `Connections`; that of the event loop, unless given.
 
     Memory: what the run holds, one task, and the bytes of one batch.
@@ -144,9 +143,9 @@ class Exchange:
         "_status",
         "_stream",
         "_timer",
+        "_transport",
         "_waiter",
         "_watcher",
-        "_wire",
     )
 
     def __init__(
@@ -184,8 +183,12 @@ class Exchange:
         self._send_timeout = SEND_TIMEOUT if self._connection is None else self._connection.send_timeout
         if self._connection is not None:  # nothing stands between it and the server that it does not know
             wire = self._connection.wire or wire
+        self._transport = NO_TRANSPORT
         # Other streams share a connection of HTTP/2: it is not this one's to break off.
-        self._wire = wire or send if scope is None or scope.get("http_version") in (None, "1.0", "1.1") else None
+        if scope is None or scope.get("http_version") in (None, "1.0", "1.1"):
+            self._transport = transport_behind(wire or send)
+            if not self._transport.found:
+                self._transport = transport_beside(receive)
         self._ends_by_closing = scope is not None and scope.get("http_version") == "1.0"
         self._drain = drain
         self._edge: Edge | None = None
@@ -215,8 +218,7 @@ class Exchange:
         self._last = self._clock.now()
         if self._heartbeat is not None:
             self._context = contextvars.copy_context()
-        if self._wire is not None:
-            hold_back(self._wire)
+        self._transport.hold_back()
         self._settle_soon()
         try:
             with self._interrupt:
@@ -258,12 +260,8 @@ class Exchange:
         self._watcher = self._backend.spawn(self._watch, None, "streamkit watcher", self._waiter.wake)
         if not self._joined:
             self._join()
-        if self._wire is not None and self._send_timeout is not None:
-            hidden = hidden_wire(self._send, self._receive, self._wire)
-            if hidden is not None:
-                self._wire = hidden
-                hold_back(hidden)
-            self._edge = Edge(self._wire)
+        if self._send_timeout is not None:
+            self._edge = Edge(self._transport)
         self._set_alarm()
 
     def _join(self) -> None:
@@ -280,9 +278,9 @@ class Exchange:
         drain = self._drain
         if self._connection is None and drain is not None:
             drain.leave(self)
-            if self._leaving is not None and self._wire is not None:
+            if self._leaving is not None:
                 # What it said last may lie here for ever, and hold up the server.
-                drain.at_cut(partial(_break_if_stuck, self._wire))
+                drain.at_cut(self._transport.break_off_if_stuck)
 
     # -- the producer
 
@@ -396,16 +394,16 @@ class Exchange:
         A middleware may finish the body before it lets the error through; and in HTTP/1.0, which proxies speak to their servers, a
         body ends where the connection does, so only a reset says anything else (RFC 9112, section 8).
         """
-        hidden = None if self._wire is None else hidden_wire(self._send, self._receive, self._wire)
-        if hidden is not None:
+        hands_on = self._transport.found and not transport_behind(self._send).found
+        if hands_on:
             # It takes this one when it has passed on what was before; each further one of its kind needs a turn of the loop.
             await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
             for _ in range(_TURNS):
                 await self._backend.checkpoint()
-        if self._ends_by_closing and self._wire is not None:
-            reset(hidden or self._wire)
-        elif hidden is not None:
-            break_off(hidden)
+        if self._ends_by_closing:
+            self._transport.reset()
+        elif hands_on:
+            self._transport.break_off()
 
     async def _deliver(self, message: Message) -> None:
         if self._gone:
@@ -467,8 +465,7 @@ class Exchange:
         """Leave without a word: the client had its time."""
         self._gone = self._halted = True
         self._call_off()
-        if self._wire is not None:
-            break_off(self._wire)
+        self._transport.break_off()
 
     def _call_off(self) -> None:
         """The client has left: end whatever the producer waits for, except the closing of its source.
@@ -577,7 +574,3 @@ class Exchange:
 
     def _dismissed(self) -> bool:
         return all(task is None or task.done for task in (self._watcher, self._beat))
-
-
-def _break_if_stuck(wire: Send) -> None:
-    break_off_if_stuck(wire)

@@ -42,12 +42,12 @@ from streamkit.flow.tasks import Backend, Timer, current_backend
 from streamkit.sinks.asgi_types import Message, Receive, Scope, Send
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.life.addresses import networks, peer_address
-from streamkit.sinks.life.breaking import break_off, break_off_if_stuck
 from streamkit.sinks.life.connection import Connection, connection_in, put_connection
 from streamkit.sinks.life.draining import GRACE, Drain
 from streamkit.sinks.life.interrupts import Interrupt, interrupt_for
 from streamkit.sinks.life.limits import Limits
 from streamkit.sinks.life.stop_signals import StopSignals
+from streamkit.sinks.life.transports import transport_behind
 from streamkit.sinks.refusals import Refused, refuse, send_json
 
 __all__ = ["App", "Connection", "Connections", "KeyOf", "connection_in"]
@@ -231,7 +231,7 @@ class Connections:
             self._leave(connection)
             if connection.told:
                 # What it said last may lie here for ever, and hold up the server.
-                self._drain.at_cut(lambda: _break_if_stuck(send))
+                self._drain.at_cut(lambda: transport_behind(send).break_off_if_stuck())
 
     async def _admitted(self, scope: Scope, cut: Callable[[], None]) -> Connection:
         address = peer_address(scope, self._proxies)
@@ -436,9 +436,5 @@ def _check_finite(name: str, seconds: object) -> None:
 
 
 def _break_and_fire(send: Send, interrupt: Interrupt) -> None:
-    break_off(send)
+    transport_behind(send).break_off()
     interrupt.fire()
-
-
-def _break_if_stuck(send: Send) -> None:
-    break_off_if_stuck(send)

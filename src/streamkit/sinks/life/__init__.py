@@ -2,7 +2,8 @@
 
     limits, addresses          who is let in: counts by address and by key, and whose address it is
     alarms                     one timer per event loop, for heartbeats and for watching over slow clients
-    windows, breaking          clients that take nothing: how that is seen, and how their connection is broken off
+    transports                 the server's own end of a connection: where it is found, and how it is broken off
+    windows                    clients that read nothing: how that is seen
     interrupts                 a task that is called off by another one, beside cancels from outside
     stop_signals, draining     the process is told to stop: everything that is open is told, then cut
 

@@ -22,12 +22,11 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from typing import Final, Protocol
+from typing import Final
 
-from streamkit.sinks.asgi_types import Send
-from streamkit.sinks.life.breaking import socket_of
+from streamkit.sinks.life.transports import HasOptions, Transport
 
-__all__ = ["Edge", "HasOptions"]
+__all__ = ["Edge"]
 
 # struct tcp_info of linux/tcp.h: tcpi_bytes_acked and tcpi_snd_wnd.
 _ACKED: Final = struct.Struct("@120xQ")
@@ -37,25 +36,19 @@ _WINDOW: Final = struct.Struct("@228xI")
 _ENOUGH: Final = 4096
 
 
-class HasOptions(Protocol):
-    """A socket, or what an event loop shows of one."""
-
-    def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
-
-
 class Edge:
     """Watches where the window of one connection ends.
 
     Args:
-        send: The ASGI callable behind which the connection is. Where none can be found, and on other systems, nothing is ever seen.
+        transport: The connection's. Where the server shows none, and on other systems, nothing is ever seen.
 
     Memory: four numbers.
     """
 
-    __slots__ = ("_acked_before", "_acked_last", "_edge", "_progress_at", "_send", "_since")
+    __slots__ = ("_acked_before", "_acked_last", "_edge", "_progress_at", "_since", "_transport")
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self._edge = -1
         self._since = 0.0
         # How much was acknowledged when the edge was first seen there, and at the last look that saw more.
@@ -68,7 +61,7 @@ class Edge:
         What it has read since the last acknowledgement is not known: so only the time counts in which more was acknowledged, unless
         the window is shut. One that opens again is told at once.
         """
-        seen = _acked_and_window(socket_of(self._send))
+        seen = _acked_and_window(self._transport.socket)
         if seen is None:
             return 0.0
         acked, window = seen

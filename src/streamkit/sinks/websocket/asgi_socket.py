@@ -5,7 +5,7 @@ and one task that sends them: what is in the queue, or being sent, is pending. A
 
 ASGI has no pings: the server sends them (`--ws-ping-interval` of uvicorn, `websocket_ping_interval` of hypercorn), and closes the
 connection of a client that does not answer. It has no way to drop a connection either; see
-`streamkit.sinks.life.breaking`.
+`streamkit.sinks.life.transports`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from streamkit.flow.tasks import Task, current_backend
 from streamkit.sinks.asgi_types import Message, Receive, Send
 from streamkit.sinks.failures import LOGGER
-from streamkit.sinks.life.breaking import break_off
+from streamkit.sinks.life.transports import transport_behind
 from streamkit.sinks.websocket.sockets import Outgoing, SocketClosed
 
 __all__ = ["AsgiSocket"]
@@ -102,7 +102,7 @@ class AsgiSocket:
     def abort(self) -> None:
         """What is pending is dropped; and the connection, where the server shows it."""
         self._over()
-        break_off(self._send)
+        transport_behind(self._send).break_off()
 
     async def aclose(self) -> None:
         """End the task that writes."""
