@@ -12,17 +12,26 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf
 from typing import Any, Final
 
+from served import wait_until
+
 import streamkit as sk
+from streamkit.dialects.registry import get
 from streamkit.events import Event, Finish, ReasoningDelta, Start, TextDelta, ToolCall, ToolCallDelta, ToolCallStart, Usage
 from streamkit.hub.hub import Hub
 from streamkit.sinks import sse
+from streamkit.sinks.codec import Codec
 from streamkit.sinks.resuming import HubResponse
 
-__all__ = ["ARGUMENTS", "HALF", "HEARTBEAT", "PATHS", "REASONING", "RETRY", "TEXT", "THOUGHT_TEXT", "Answers", "Kept"]
+__all__ = [
+    "ARGUMENTS", "HALF", "HEARTBEAT", "PATHS", "REASONING", "RETRY", "TEXT", "THOUGHT_TEXT",
+    "Answers", "Asked", "Kept", "closing_takes",
+]  # fmt: skip
 
 PATHS: Final = {"/chat/completions": "openai-chat", "/responses": "openai-responses", "/messages": "anthropic"}
 HEARTBEAT: Final = 0.01
@@ -42,20 +51,40 @@ THOUGHT_TEXT: Final = "It is warm.\n"
 ARGUMENTS: Final = '{"city": "Zürich\\n", "days": [1, 2]}'
 
 
-async def _whole() -> AsyncIterator[Event | str]:
+class Asked:
+    """What the source of one answer knows of its reader.
+
+    Args:
+        has_heartbeat: Whether its dialect has a sign of life.
+    """
+
+    def __init__(self, *, has_heartbeat: bool) -> None:
+        self.writes = 0  # of the body
+        self.shown = asyncio.Event()
+        self._has_heartbeat = has_heartbeat
+
+    async def silence(self) -> None:
+        """Nothing is said until signs of life have been sent: on a machine that stalls, a time alone may be over before."""
+        before = self.writes  # and what was said last may still be on its way
+        await asyncio.sleep(HEARTBEAT)
+        while self._has_heartbeat and self.writes < before + 6:  # noqa: ASYNC110  # the server counts them
+            await asyncio.sleep(HEARTBEAT)
+
+
+async def _whole(asked: Asked) -> AsyncIterator[Event | str]:
     yield Start(id="answer-1", model="m")
     for number, piece in enumerate(PIECES):
         yield piece
         if number in (3, 12):
-            await asyncio.sleep(HEARTBEAT * 6)
+            await asked.silence()
     yield Usage(input_tokens=3, output_tokens=len(PIECES))
     yield Finish("stop")
 
 
-async def _tools() -> AsyncIterator[Event | str]:
+async def _tools(asked: Asked) -> AsyncIterator[Event | str]:
     yield Start(id="answer-2", model="m")
     yield ReasoningDelta(REASONING[:8])
-    await asyncio.sleep(HEARTBEAT * 6)
+    await asked.silence()
     yield ReasoningDelta(REASONING[8:])
     yield TextDelta(THOUGHT_TEXT, index=1)
     yield ToolCallStart("call-1", "weather", index=2)
@@ -68,35 +97,43 @@ async def _tools() -> AsyncIterator[Event | str]:
     yield Finish("tool-calls")
 
 
-async def _failing() -> AsyncIterator[Event | str]:
+async def _failing(asked: Asked) -> AsyncIterator[Event | str]:
     yield HALF
-    await asyncio.sleep(HEARTBEAT * 6)
+    await asked.silence()
     raise ValueError("secret of the server")
 
 
-async def _refused() -> AsyncIterator[Event | str]:
+async def _failing_when_shown(asked: Asked) -> AsyncIterator[Event | str]:
+    yield HALF
+    await asked.shown.wait()
+    raise ValueError("secret of the server")
+
+
+async def _refused(asked: Asked) -> AsyncIterator[Event | str]:
     raise sk.RateLimitError("secret of the server", retry_after=7)
     yield ""
 
 
-async def _endless() -> AsyncIterator[Event | str]:
+async def _endless(asked: Asked) -> AsyncIterator[Event | str]:
     while True:
         yield HALF
         await asyncio.sleep(HEARTBEAT * 5)
 
 
-async def _silent() -> AsyncIterator[Event | str]:
+async def _silent(asked: Asked) -> AsyncIterator[Event | str]:
     yield HALF
     await asyncio.sleep(3600)
 
 
-WAYS: Final[dict[str, Callable[[], AsyncIterator[Event | str]]]] = {
+WAYS: Final[dict[str, Callable[[Asked], AsyncIterator[Event | str]]]] = {
     "whole": _whole,
     "bytewise": _whole,  # every write in pieces of seven bytes
     "tools": _tools,
     "failing": _failing,
+    "failing-when-shown": _failing_when_shown,  # as the test says with `show`: of what broke, a client forgets what it has not read
     "refused": _refused,
     "torn": _silent,  # behind its half the connection is closed in the middle of the body
+    "torn-when-shown": _silent,
     "cut": _silent,  # behind its half the body ends, as if it were whole: some proxies do that
     "endless": _endless,
     "silent": _silent,
@@ -118,26 +155,42 @@ class Answers:
         self.compressed: dict[str, set[bool]] = defaultdict(set)
         self._options: dict[str, Any] = {"heartbeat": HEARTBEAT, "retry": RETRY, "model": "m", **options}
         self._lock = threading.Lock()
+        self._by_key: dict[str, Asked] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def show(self, key: str) -> None:
+        """Let an answer go on that waits until its half is shown; called by another thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._by_key[key].shown.set)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         _, how, key, *_path = scope["path"].split("/")
         with self._lock:
             self.asked[key].append(scope["method"])
-        response = sse.Response(self._source(how, key), _dialect_of(scope), **self._options)
-        wire = {"bytewise": _bytewise, "torn": _torn, "cut": _cut}.get(how)
-        await response(scope, receive, self._noting(key, wire(send) if wire else send))
+        self._loop = asyncio.get_running_loop()
+        dialect = _dialect_of(scope)
+        asked = self._by_key[key] = Asked(has_heartbeat=bool(Codec(get(dialect)).heartbeat))
+        response = sse.Response(self._source(how, key, asked), dialect, **self._options)
+        wire = {
+            "bytewise": _bytewise,
+            "torn": _torn,
+            "torn-when-shown": lambda send: _torn(send, asked.shown.wait),
+            "cut": _cut,
+        }.get(how)
+        await response(scope, receive, self._noting(key, asked, wire(send) if wire else send))
 
-    def _noting(self, key: str, send: Any) -> Any:
+    def _noting(self, key: str, asked: Asked, send: Any) -> Any:
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
                 self.compressed[key].add(any(name == b"content-encoding" for name, _ in message["headers"]))
+            asked.writes += bool(message.get("body"))
             await send(message)
 
         return sending
 
-    async def _source(self, how: str, key: str) -> AsyncIterator[Event | str]:
+    async def _source(self, how: str, key: str, asked: Asked) -> AsyncIterator[Event | str]:
         try:
-            async for item in WAYS[how]():
+            async for item in WAYS[how](asked):
                 yield item
         finally:
             with self._lock:
@@ -163,10 +216,15 @@ class _Torn(Exception):
     """Raised through the application: uvicorn then closes the connection, with the body unfinished."""
 
 
-def _torn(send: Any) -> Any:
+async def _at_once() -> None:
+    """What a connection waits for that is torn where it is."""
+
+
+def _torn(send: Any, when: Callable[[], Awaitable[object]] = _at_once) -> Any:
     async def sending(message: Any) -> None:
         await send(message)
         if message.get("body"):  # the first write: the half, whatever it was made into
+            await when()
             raise _Torn
 
     return sending
@@ -180,6 +238,25 @@ def _cut(send: Any) -> Any:
             raise OSError("the client has left")
 
     return sending
+
+
+def closing_takes(leave: Callable[[], Callable[[], object]]) -> float:
+    """Seconds from when a client has told that it left until its source is closed: the least of up to five measures.
+
+    A machine that stalls makes one of them longer, and none shorter; what takes its time each time is too long in all.
+
+    Args:
+        leave: Lets a client ask and leave; gives what says whether that source is closed.
+    """
+    least = inf
+    for _ in range(5):
+        closed = leave()
+        left = time.monotonic()
+        wait_until(closed)
+        least = min(least, time.monotonic() - left)
+        if least < 1:
+            break
+    return least
 
 
 class Kept:

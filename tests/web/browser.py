@@ -5,6 +5,10 @@
         assert "Hello" == ran.told["text"]
 
 A page of `pages/` does its work and then sets `window.told`, which is what `run_page` waits for and gives.
+One that has much to load stays open for many calls of its functions:
+
+    with chromium.open_page(url) as page:        # which sets window.ready
+        told = page.result(page.ask("read", text="x"), "read")
 """
 
 from __future__ import annotations
@@ -12,16 +16,19 @@ from __future__ import annotations
 import mimetypes
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from node_clients import NodeSession, installed_packages, node_session, not_here
+from node_clients import PATIENCE_S, NodeSession, installed_packages, node_session, not_here
 
-__all__ = ["PAGES", "Browser", "Ran", "browser", "with_pages"]
+__all__ = ["PAGES", "Browser", "Page", "Ran", "browser", "with_pages"]
 
 PAGES = Path(__file__).resolve().parent / "pages"
+# Chromium of a machine that has never started it reads hundreds of megabytes first.
+LAUNCH_S = 150
 
 
 @dataclass
@@ -43,18 +50,40 @@ class Ran:
     requests: list[str]
 
 
+class Page:
+    """A page that stays open."""
+
+    def __init__(self, session: NodeSession, number: int) -> None:
+        self._session = session
+        self._number = number
+
+    def ask(self, name: str, **given: object) -> Future[Any]:
+        """Begin a call of a function that the page has set on `window`; `result` says what it gives."""
+        return self._session.ask("call", page=self._number, name=name, given=given)
+
+    def result(self, asked: Future[Any], name: str, timeout: float = 20) -> Any:
+        """What a call gave that `ask` has begun."""
+        return self._session.result(asked, name, timeout)
+
+
 class Browser:
     """A running Chromium; each page has a context of its own, so no page knows of another."""
 
     def __init__(self, session: NodeSession) -> None:
         self._session = session
-        self.version: str = session.call("version", timeout=60)
+        self.version: str = session.call("version", timeout=LAUNCH_S)
 
-    def run_page(self, url: str, *, steps: list[str] | None = None, seconds: float = 15) -> Ran:
-        """Open `url`, wait for each of `steps` (expressions that become true), then for `window.told`."""
-        return Ran(
-            **self._session.call("run", timeout=seconds * (2 + len(steps or [])), url=url, steps=steps or [], seconds=seconds)
-        )
+    def run_page(self, url: str, *, steps: list[str] | None = None, seconds: float = 45) -> Ran:
+        """Open `url`, wait for each of `steps` (expressions that become true), then for `window.told`: `seconds` for each."""
+        waits = seconds * (1 + len(steps or []))
+        return Ran(**self._session.call("run", timeout=PATIENCE_S + waits, url=url, steps=steps or [], seconds=seconds))
+
+    @contextmanager
+    def open_page(self, url: str, *, seconds: float = 60) -> Iterator[Page]:
+        """Open `url` and wait for `window.ready`; in the end nothing may have been raised there that nobody caught."""
+        number = self._session.call("open", timeout=2 * seconds, url=url, seconds=seconds)
+        yield Page(self._session, number)
+        assert [] == self._session.call("close", timeout=seconds, page=number)
 
 
 @contextmanager

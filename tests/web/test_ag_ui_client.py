@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from node_clients import NodeSession, node_session
+from node_clients import PATIENCE_S, NodeSession, node_session
 from served import broken_wire, served
 
 import streamkit as sk
@@ -155,6 +155,6 @@ def test_a_torn_connection_is_no_run_that_went_well(node: NodeSession, url: str)
 def test_a_client_that_stops_closes_the_source(node: NodeSession, url: str) -> None:
     closed.clear()
     got = node.call("run", url=f"{url}/endless", stop=60)
-    assert closed.wait(10)
+    assert closed.wait(PATIENCE_S)
     assert None is got["finished"]
     assert len(got["text"]) >= 60

@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import answers as answers_of_all
 import pytest
-from answers import ARGUMENTS, HALF, REASONING, TEXT, THOUGHT_TEXT, Answers
+from answers import ARGUMENTS, HALF, REASONING, TEXT, THOUGHT_TEXT, Answers, Asked
 from node_clients import NodeSession, node_session
 from served import served, wait_until
 
@@ -67,6 +67,14 @@ class Server:
 
     def closed(self) -> bool:
         return self.key in self._answers.closed
+
+    def broken_when_shown(self, how: str, node: NodeSession, function: str, dialect: str = "ai-sdk", **arguments: Any) -> Any:
+        """What a call gives whose answer breaks when the client shows its half; what it has not read by then it would forget."""
+        url = self.url(f"{how}-when-shown", dialect)
+        asked = node.ask(function, name=url, url=url, **arguments)
+        node.call("shown", name=url, length=len(HALF))
+        self._answers.show(self.key)
+        return node.result(asked)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +147,7 @@ def test_reasoning_text_and_calls_of_tools_are_whole(release: int, server: Serve
     assert (["weather", "now"], "tool-calls") == (got["calls"], got["finishes"][0]["finishReason"])
 
 
-async def _names() -> AsyncIterator[Event | str]:
+async def _names(asked: Asked) -> AsyncIterator[Event | str]:
     yield "a"
     yield ToolCall("c", "page", '{"__proto__":{"x":1}}')
     yield ToolCall("d", "page", "{}")
@@ -205,7 +213,7 @@ def test_a_failure_before_the_first_byte_is_the_status_429(release: int, server:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_connection_that_breaks_is_an_error(release: int, server: Server, node: NodeSession) -> None:
-    got = node.call("send", release=release, url=server.url("torn"))
+    got = server.broken_when_shown("torn", node, "send", release=release)
     assert (HALF, "error", "TypeError") == (got["text"], got["status"], got["errors"][0]["name"])
     assert [True] == [end["isError"] for end in got["finishes"]]
 
@@ -260,14 +268,14 @@ def test_a_completion_has_the_same_text_and_sees_a_failure(
     from_, dialect = (server, "ai-sdk") if protocol == "data" else (text_server, "ai-sdk-text")
     whole = node.call("complete", release=release, url=from_.url("whole", dialect), protocol=protocol)
     assert {"text": TEXT, "error": None} == whole
-    failing = node.call("complete", release=release, url=from_.url("failing", dialect), protocol=protocol)
+    failing = from_.broken_when_shown("failing", node, "complete", dialect, release=release, protocol=protocol)
     assert (HALF, "The stream failed." if protocol == "data" else "terminated") == (failing["text"], failing["error"]["message"])
 
 
 @pytest.mark.parametrize("how", ["failing", "torn"])
 @pytest.mark.parametrize("release", RELEASES)
 def test_text_alone_that_fails_is_a_broken_transfer(release: int, how: str, text_server: Server, node: NodeSession) -> None:
-    got = node.call("send", release=release, url=text_server.url(how, "ai-sdk-text"), protocol="text")
+    got = text_server.broken_when_shown(how, node, "send", "ai-sdk-text", release=release, protocol="text")
     assert (HALF, "error", "TypeError") == (got["text"], got["status"], got["errors"][0]["name"])
 
 
@@ -418,7 +426,7 @@ class Chats:
         asked: What users said, in order.
         statuses: Of the responses, as they begin.
         closed: How many sources were closed.
-        tears: How many of the next connections break behind the first piece of text.
+        tears: How many of the next connections break behind the first piece of text, when `tear` says so.
         names: Whether messages have ids that we give.
     """
 
@@ -431,10 +439,15 @@ class Chats:
         self._routes = ChatRoutes(self._answer, dialect="ai-sdk", id=self._chat, if_running="replace", heartbeat=0.01)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._go = asyncio.Event()
+        self._tear = asyncio.Event()
 
     def go_on(self) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._go.set)
+
+    def tear(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._tear.set)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._loop = asyncio.get_running_loop()
@@ -449,6 +462,7 @@ class Chats:
                 self.statuses.append(message["status"])
             await send(message)
             if tears and b"You said" in message.get("body", b""):
+                await self._tear.wait()
                 raise ConnectionAbortedError
 
         return watched
@@ -482,7 +496,8 @@ class Chats:
             self.closed += 1
 
 
-WAITED = "You said wait. That is all."
+BEGUN = "You said wait. "
+WAITED = f"{BEGUN}That is all."
 ASKED = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "wait"}]}
 
 
@@ -514,8 +529,11 @@ def test_a_page_that_is_loaded_while_the_answer_runs_has_all_of_it(release: int,
 def test_a_page_that_lost_its_connection_has_the_answer_once(release: int, chats: Chats, api: str, node: NodeSession) -> None:
     name = f"lost-{release}"
     chats.tears = 1
-    lost = node.call("send", name=name, release=release, url=api, text="wait")
-    assert ("You said wait. ", "error", "TypeError") == (lost["text"], lost["status"], lost["errors"][0]["name"])
+    losing = node.ask("send", name=name, release=release, url=api, text="wait")
+    node.call("shown", name=name, length=len(BEGUN))
+    chats.tear()
+    lost = node.result(losing)
+    assert (BEGUN, "error", "TypeError") == (lost["text"], lost["status"], lost["errors"][0]["name"])
     resumed = node.ask("resume", name=name)
     wait_until(lambda: [200, 200] == chats.statuses)
     chats.go_on()
@@ -568,18 +586,19 @@ def test_res_08_what_was_stopped_stays_stopped_for_who_resumes(release: int, cha
         assert "cancelled" == json.load(response)["state"]
     assert 1 == chats.closed
     got = node.call("resume", name=name)
-    assert ("You said wait. ", "ready", 204) == (got["text"], got["status"], chats.statuses[-1])
+    assert (BEGUN, "ready", 204) == (got["text"], got["status"], chats.statuses[-1])
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_who_reads_while_it_is_cancelled_keeps_what_came_and_sees_no_error(
     release: int, chats: Chats, api: str, node: NodeSession
 ) -> None:
-    reading = node.ask("send", release=release, url=api, chat="c", text="wait")
-    wait_until(lambda: [200] == chats.statuses)
+    name = f"cancelled-{release}"
+    reading = node.ask("send", name=name, release=release, url=api, chat="c", text="wait")
+    node.call("shown", name=name, length=len(BEGUN))
     with urlopen(Request(f"{api}/c/cancel", method="POST")) as response:
         assert 200 == response.status
     got = node.result(reading)
-    assert ("You said wait. ", "ready", []) == (got["text"], got["status"], got["errors"])
+    assert (BEGUN, "ready", []) == (got["text"], got["status"], got["errors"])
     assert "cancelled" == got["messages"][-1]["metadata"]["finishReason"]
     assert "done" == part(got["messages"][-1], "text")["state"]

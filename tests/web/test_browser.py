@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from browser import Browser, browser, with_pages
+from node_clients import PATIENCE_S
 from served import served
 
 
@@ -47,6 +48,7 @@ def test_a_page_that_tells_nothing_is_a_failure_that_shows_it(chromium: Browser,
 @pytest.mark.parametrize("path", ["/pages/../node_clients.py", "/packages/../package.json", "/pages/"])
 def test_only_pages_and_packages_are_given(url: str, path: str) -> None:
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n".encode())
-        assert connection.recv(100).startswith(b"HTTP/1.1 404 ")
+        with connection.makefile("rb") as answer:
+            assert answer.readline().startswith(b"HTTP/1.1 404 ")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from answers import Kept
-from node_clients import NodeSession, node_session
+from node_clients import PATIENCE_S, NodeSession, node_session
 from served import broken_wire, served
 
 from streamkit.wire.sse import Decoder, Frame
@@ -22,7 +22,7 @@ def node() -> Iterator[NodeSession]:
 
 
 def undisturbed(url: str) -> list[Frame]:
-    with httpx2.Client() as client:
+    with httpx2.Client(timeout=PATIENCE_S) as client:
         return Decoder().feed(client.get(url).content)
 
 

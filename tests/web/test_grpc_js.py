@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from event_loops import asyncio_only
 from grpc_pair import Told, anyio_backend, one_event_loop, pair, until  # noqa: F401  # fixtures
-from node_clients import NodeSession, node_session
+from node_clients import PATIENCE_S, NodeSession, node_session
 
 import streamkit as sk
 from streamkit.sinks.grpc.requests import GrpcRequest
@@ -27,7 +27,7 @@ def node() -> Iterator[NodeSession]:
 async def ask(node: NodeSession, function: str, server: Any, **arguments: object) -> Any:
     """The event loop goes on meanwhile: the server is in it."""
     asked = node.ask(function, target=f"127.0.0.1:{server.port}", **arguments)
-    await asyncio.wait((asyncio.wrap_future(asked),), timeout=20)
+    await asyncio.wait((asyncio.wrap_future(asked),), timeout=PATIENCE_S)
     return node.result(asked, function, 0)
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from browser import Browser, browser, with_pages
-from node_clients import NodeSession, node_session
+from node_clients import PATIENCE_S, NodeSession, node_session
 from served import broken_wire, served
 
 import streamkit as sk
@@ -140,7 +140,7 @@ def test_a_torn_answer_has_no_end(node: NodeSession, url: str, kind: str) -> Non
 def test_a_reader_that_leaves_closes_the_source(node: NodeSession, url: str, kind: str) -> None:
     closed.clear()
     read = node.call("read", url=f"{url}/endless/{kind}", field=KINDS[kind][0], stop=120)
-    assert closed.wait(10)
+    assert closed.wait(PATIENCE_S)
     assert len(read["text"]) >= 120
     assert None is read["ended"]
 

@@ -31,6 +31,7 @@ const kinds = (messages, of) => messages.flatMap((message) => (message.role === 
 const textOf = (messages, of = "text") => kinds(messages, of).map(({ text }) => text).join("");
 
 const chats = new Map();
+const texts = new Map(); // what a call of that name shows by now
 
 // With `output` the page runs the tools: each call's result goes back by itself, as the second request of one message.
 function chatOf({ release, url, chat: id = "chat", messages = [], protocol = "ui", output }) {
@@ -62,7 +63,7 @@ function chatOf({ release, url, chat: id = "chat", messages = [], protocol = "ui
 
 const told = ({ chat, state, got }) => ({ ...got, status: chat.status, messages: state.messages, text: textOf(state.messages), reasoning: textOf(state.messages, "reasoning") });
 
-async function until(so, seconds = 15) {
+async function until(so, seconds = 60) {
     const end = Date.now() + seconds * 1000;
     while (!so()) {
         if (Date.now() > end) throw new Error("it did not happen");
@@ -74,6 +75,7 @@ async function until(so, seconds = 15) {
 async function send({ stop, name, ...given }) {
     const one = name && chats.has(name) ? chats.get(name) : chatOf(given);
     if (name) chats.set(name, one);
+    if (name) texts.set(name, () => textOf(one.state.messages));
     const sending = one.chat.sendMessage({ text: given.text ?? "Hi" });
     if (stop) {
         await until(() => textOf(one.state.messages).length >= stop);
@@ -82,6 +84,11 @@ async function send({ stop, name, ...given }) {
     await sending;
     if (given.output !== undefined) await until(() => one.got.finishes.length + one.got.errors.length >= 2);
     return told(one);
+}
+
+// When the call of that name shows so many characters.
+async function shown({ name, length }) {
+    await until(() => texts.get(name)().length >= length);
 }
 
 // What a page does that is loaded while an answer runs, or, of a chat of that name, one that has lost its connection.
@@ -109,8 +116,9 @@ async function read({ release, url }) {
 }
 
 // useCompletion's: text and errors of either protocol.
-async function complete({ release, url, protocol }) {
+async function complete({ release, url, protocol, name }) {
     const got = { text: "", error: null };
+    texts.set(name, () => got.text);
     const ignore = () => {};
     await RELEASES[release].callCompletionApi({
         api: url,
@@ -172,4 +180,4 @@ async function assistant({ url, stop }) {
     return { ...got, message: got.message && structuredClone({ ...got.message, parts: got.message.parts }), text: textOf(parts), reasoning: textOf(parts, "reasoning") };
 }
 
-answer({ send, resume, read, complete, readAll, assistant });
+answer({ send, shown, resume, read, complete, readAll, assistant });

@@ -62,7 +62,7 @@ function chatOf({ url, page = "page", chat: id = "chat" }) {
 
 const told = ({ chat, state, got }) => ({ ...got, status: chat.status, text: textOf(state.messages), reasoning: textOf(state.messages, "reasoning"), messages: state.messages, sockets });
 
-async function until(so, seconds = 15) {
+async function until(so, seconds = 60) {
     const end = Date.now() + seconds * 1000;
     while (!so()) {
         if (Date.now() > end) throw new Error("it did not happen");
