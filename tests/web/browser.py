@@ -61,7 +61,7 @@ class Page:
         """Begin a call of a function that the page has set on `window`; `result` says what it gives."""
         return self._session.ask("call", page=self._number, name=name, given=given)
 
-    def result(self, asked: Future[Any], name: str, timeout: float = 20) -> Any:
+    def result(self, asked: Future[Any], name: str, timeout: float = PATIENCE_S) -> Any:
         """What a call gave that `ask` has begun."""
         return self._session.result(asked, name, timeout)
 
