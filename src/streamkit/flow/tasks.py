@@ -243,7 +243,10 @@ async def _both(main: Main, clean_up: Main) -> None:
 
 
 class AsyncioTask:
-    """An `asyncio.Task`, cancelled by its own `cancel()`."""
+    """An `asyncio.Task`, cancelled by its own `cancel()`.
+
+    It is what that task calls when it is over: a bound method for each of thousands weighs more than this object.
+    """
 
     __slots__ = ("_told", "task")
 
@@ -251,9 +254,9 @@ class AsyncioTask:
         self.task = task
         self._told: Callable[[], None] | None = told
         _RUNNING.add(task)
-        task.add_done_callback(self._over, context=context)
+        task.add_done_callback(self, context=context)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def __call__(self, task: asyncio.Task[None]) -> None:
         _RUNNING.discard(task)
         told, self._told = self._told, None  # whoever is told may hold this
         if told is not None:

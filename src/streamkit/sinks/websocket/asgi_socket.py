@@ -118,7 +118,7 @@ class AsgiSocket:
         self._queue.append((message, size))
         self.pending += size
         if self._writer is None:
-            self._writer = self._backend.spawn(self._write_all, _nothing, "streamkit socket", self._stopped.wake)
+            self._writer = self._backend.spawn(self._write_all, None, "streamkit socket", self._stopped.wake)
         else:
             self._idle.wake()
 
@@ -167,7 +167,3 @@ class AsgiSocket:
         self.pending = 0
         self._idle.wake()
         self._wake_all()
-
-
-async def _nothing() -> None:
-    """The task that writes has nothing to clean up."""

@@ -115,7 +115,7 @@ class WebsocketsSocket:
         """See `Socket`."""
         # The library reads no more while messages wait for whoever receives: the client's answer may stand behind them.
         ended = self._backend.waiter()
-        discarding = self._backend.spawn(self._discard, _nothing, "streamkit socket", ended.wake)
+        discarding = self._backend.spawn(self._discard, None, "streamkit socket", ended.wake)
         try:
             await self._connection.close(code, reason)
         finally:
@@ -130,7 +130,3 @@ class WebsocketsSocket:
     def abort(self) -> None:
         """See `Socket`."""
         self._transport.abort()
-
-
-async def _nothing() -> None:
-    """The task that discards has nothing to clean up."""
