@@ -102,7 +102,34 @@ def scope_of(target: str, headers: Iterable[tuple[str, str]], client: object, sc
         "path": unquote(path),
         "raw_path": path.encode("latin-1", "replace"),
         "query_string": query.encode("latin-1", "replace"),
-        "headers": [(name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in headers],
+        "headers": [(_name_of(name), value.encode("latin-1", "replace")) for name, value in headers],
         "client": client,
         "scheme": scheme,
     }
+
+
+def _name_of(name: str) -> bytes:
+    name = name.lower()
+    return _NAMES.get(name) or name.encode("latin-1", "replace")
+
+
+# Names that nearly every handshake has: one object for all of the connections, which keep theirs.
+_NAMES: Final = {
+    name: name.encode()
+    for name in (
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "cookie",
+        "host",
+        "origin",
+        "pragma",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "upgrade",
+        "user-agent",
+    )
+}

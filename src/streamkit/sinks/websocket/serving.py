@@ -193,7 +193,13 @@ class WebSocketRoutes:
         """Serve one WebSocket of an ASGI server, or its lifespan events."""
         match scope["type"]:
             case "websocket":
-                await self._serve_asgi(scope, receive, send)
+                admitted = await self._accepted(scope, receive, send)
+                if admitted is not None:
+                    socket = AsgiSocket(receive, send, self._limits.max_pending_bytes)
+                    try:
+                        await self._run(socket, admitted)
+                    finally:
+                        await socket.aclose()
             case "lifespan":
                 await self._live(receive, send)
             case "http":
@@ -217,7 +223,11 @@ class WebSocketRoutes:
             TypeError: it is nothing of these.
         """
         if _is(connection, "websockets.asyncio.server", "ServerConnection"):
-            await self._serve_websockets(connection)
+            admitted = await self._let_in(connection)
+            if admitted is not None:
+                from streamkit.sinks.websocket.websockets_socket import WebsocketsSocket
+
+                await self._run(WebsocketsSocket(connection, self._limits.max_pending_bytes), admitted)
             return None
         if _is(connection, "aiohttp.web", "Request"):
             return await self._serve_aiohttp(connection)
@@ -328,36 +338,34 @@ class WebSocketRoutes:
 
     # -- the transports
 
-    async def _serve_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+    # What these say of a client that was let in goes on in who asked them: its frame is there as long as the client is.
+
+    async def _accepted(self, scope: Scope, receive: Receive, send: Send) -> Admitted | None:
+        """The client of an ASGI server, accepted; None for one that was refused, or has left."""
         try:
             admitted = await self._admit(scope)
         except Refused as refused:
             await refuse(refused, scope, receive, send)
-            return
+            return None
         if (await receive())["type"] != "websocket.connect":
-            return
+            return None
         offered = cast("Iterable[str]", scope.get("subprotocols") or ())
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
-        socket = AsgiSocket(receive, send, self._limits.max_pending_bytes)
-        try:
-            await self._run(socket, admitted)
-        finally:
-            await socket.aclose()
+        return admitted
 
-    async def _serve_websockets(self, connection: ServerConnection) -> None:
-        from streamkit.sinks.websocket.websockets_socket import WebsocketsSocket
-
+    async def _let_in(self, connection: ServerConnection) -> Admitted | None:
+        """The client of the `websockets` library; None for one that was refused."""
         admitted = self._admitted.pop(connection, None)
-        if admitted is None:
-            request = connection.request
-            assert request is not None
-            try:
-                admitted = await self._admit(_websockets_scope(connection, request))
-            except Refused as refused:
-                code = 4401 if refused.code == "unauthorized" else refused.close_code
-                await connection.close(code, refused.code.encode()[:_LONGEST_REASON].decode(errors="ignore"))
-                return
-        await self._run(WebsocketsSocket(connection, self._limits.max_pending_bytes), admitted)
+        if admitted is not None:
+            return admitted
+        request = connection.request
+        assert request is not None
+        try:
+            return await self._admit(_websockets_scope(connection, request))
+        except Refused as refused:
+            code = 4401 if refused.code == "unauthorized" else refused.close_code
+            await connection.close(code, refused.code.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+            return None
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         try:

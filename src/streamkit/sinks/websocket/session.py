@@ -151,19 +151,32 @@ class Session:
 
     async def run(self) -> None:
         """Serve the client until one side closes. Raises nothing but cancellation."""
+        # What waits for the client is one frame: there may be thousands that say nothing.
+        receive, clock = self.socket.receive, self.clock
         finished = False
         try:
-            try:
-                self._greet()
-                with self._interrupt:
-                    await self._listen()
-                finished = True
-            finally:
-                for timer in self._timers.values():
-                    timer.cancel()
-                await self._stop_all()
-                if not finished:  # cancelled from outside: nobody waits for a goodbye
-                    self.socket.abort()
+            self._greet()
+            with self._interrupt:
+                while self._goodbye is None:
+                    self._handle(await receive(), clock.now())
+            finished = True
+        except SocketClosed:
+            self._goodbye, finished = None, True
+        except Exception:
+            LOGGER.exception("a WebSocket's session failed")
+            self._goodbye, finished = (1011, "internal error", _FAULT), True
+        finally:
+            await self._wind_up(finished)
+
+    async def _wind_up(self, finished: bool) -> None:
+        """End all that was begun, and say goodbye to who is owed one: whoever is cancelled from outside says nothing."""
+        try:
+            for timer in self._timers.values():
+                timer.cancel()
+            await self._stop_all()
+            if not finished:
+                self.socket.abort()
+                return
             if self._goodbye is not None:
                 await self._say(self._goodbye)
             if self._cancels:
@@ -272,28 +285,20 @@ class Session:
 
     # -- listening
 
-    async def _listen(self) -> None:
-        receive, clock = self.socket.receive, self.clock
+    def _handle(self, message: str | bytes, now: float) -> None:
+        """One message of the client, which may be anything."""
         most = self.limits.max_message_bytes
-        try:
-            while self._goodbye is None:
-                message = await receive()
-                now = self._heard = clock.now()
-                self._handling = True
-                if isinstance(message, bytes):
-                    self._leave(1003, "text messages only", _BROKEN)
-                elif len(message) > most or (not message.isascii() and len(message.encode("utf-8", "replace")) > most):
-                    self._leave(1009, f"a message has at most {most} bytes", _BROKEN)
-                elif not self._rate.admits(now):
-                    self._leave(1008, "too many messages", _BROKEN)
-                else:
-                    self._hear(message)
-                self._handling = False
-        except SocketClosed:
-            self._goodbye = None
-        except Exception:
-            LOGGER.exception("a WebSocket's session failed")
-            self._goodbye = (1011, "internal error", _FAULT)
+        self._heard = now
+        self._handling = True
+        if isinstance(message, bytes):
+            self._leave(1003, "text messages only", _BROKEN)
+        elif len(message) > most or (not message.isascii() and len(message.encode("utf-8", "replace")) > most):
+            self._leave(1009, f"a message has at most {most} bytes", _BROKEN)
+        elif not self._rate.admits(now):
+            self._leave(1008, "too many messages", _BROKEN)
+        else:
+            self._hear(message)
+        self._handling = False
 
     def _obey(self, message: ClientMessage | Malformed) -> None:
         match message:
