@@ -448,7 +448,7 @@ class TrioLoop:
             scope.cancel()
 
         failure: Exception | None = None
-        with trio.fail_after(10), trio.CancelScope() as scope:
+        with trio.fail_after(90), trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 if turns is not None:
                     nursery.start_soon(cancel, scope)

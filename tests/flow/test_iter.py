@@ -75,7 +75,7 @@ def test_a_source_that_blocks_is_read_by_the_script_itself_unless_something_need
 
     here = threading.current_thread()
     assert {here} == threads_of(sk.stream(source).filter(bool))
-    for op in (sk.buffer(2), sk.timeout(idle=5), sk.map(same)):
+    for op in (sk.buffer(2), sk.timeout(idle=60), sk.map(same)):
         threads = threads_of(sk.stream(source) | op)
         assert 1 == len(threads)
         assert here not in threads
@@ -91,14 +91,14 @@ def test_a_script_whose_source_blocks_too_long_is_still_timed_out() -> None:
     class Silent:
         def __iter__(self) -> Iterator[int]:
             yield 1
-            never.wait(20)
+            never.wait(120)
 
         def close(self) -> None:
             never.set()
 
     got: list[int] = []
     with pytest.raises(sk.StreamTimeout):
-        for item in (sk.stream(Silent()) | sk.timeout(idle=0.05)).iter():
+        for item in (sk.stream(Silent()) | sk.timeout(first=60, idle=0.05)).iter():
             got.append(item)
     assert ([1], True) == (got, never.is_set())
 
@@ -107,7 +107,7 @@ def test_merged_sources_that_wait_for_each_other_do_not_stand_in_each_others_way
     told = threading.Event()
 
     def first() -> Iterator[bool]:
-        yield told.wait(20)
+        yield told.wait(120)
 
     def second() -> Iterator[bool]:
         yield True
@@ -153,7 +153,7 @@ def test_leaving_closes_a_source_that_blocks_and_what_it_stands_on() -> None:
     assert ["body", "generator"] == closed
 
 
-@pytest.mark.parametrize("op", [sk.map(abs), sk.buffer(2), sk.timeout(idle=5)])
+@pytest.mark.parametrize("op", [sk.map(abs), sk.buffer(2), sk.timeout(idle=60)])
 def test_an_interrupt_of_a_script_that_waits_for_a_silent_source_ends_it_and_closes_the_source(op: sk.Same) -> None:
     closed: list[str] = []
 
@@ -162,7 +162,7 @@ def test_an_interrupt_of_a_script_that_waits_for_a_silent_source_ends_it_and_clo
             yield 1
             # The interrupt comes while the loop waits; the guard ends a run that swallows it.
             asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(60):
                 await asyncio.Event().wait()
         finally:
             closed.append("closed")

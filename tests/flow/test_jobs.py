@@ -96,7 +96,7 @@ async def test_a_call_on_a_thread_gives_what_the_function_gives() -> None:
 
 async def test_a_call_on_a_thread_is_let_go_of_on_request() -> None:
     go = threading.Event()
-    thread = ThreadCall(lambda: go.wait(20), current_backend(), "stuck")
+    thread = ThreadCall(lambda: go.wait(120), current_backend(), "stuck")
     current_backend().call_at(current_backend().now() + 0.01, thread.abandon)
     assert None is await thread.result()
     go.set()

@@ -4,6 +4,8 @@ python hub_worker.py <file> <lease>
 
 {"do": "start", "id": "a", "count": 100, "delay": 0.002}    said: {"started": "a", "joined": false}
                                                             later: {"closed": "a"}, when its source has been closed
+              "hold": 50                                    with it: the source waits before that number,
+{"do": "go"}                                                until this is told
 {"do": "read", "id": "a", "take": 5}                        later: {"read": "a", "text": ..., "token": ..., "end": ...}
 {"do": "list"}                                              said: {"list": {"a": "running"}}
 {"do": "exit"}                                              the hub is closed, the process ends
@@ -27,17 +29,19 @@ def say(**said: object) -> None:
     print(json.dumps(said), flush=True)
 
 
-async def numbers(id: str, count: int, delay: float) -> AsyncIterator[str]:
+async def numbers(id: str, count: int, delay: float, go: asyncio.Event, hold: int | None) -> AsyncIterator[str]:
     try:
         for number in range(count):
+            if number == hold:
+                await go.wait()
             yield f"{number} "
             await asyncio.sleep(delay)
     finally:
         say(closed=id)
 
 
-async def start(hub: Hub, id: str, count: int, delay: float) -> None:
-    generation = await hub.start(id, lambda: numbers(id, count, delay))
+async def start(hub: Hub, go: asyncio.Event, id: str, count: int, delay: float, hold: int | None = None) -> None:
+    generation = await hub.start(id, lambda: numbers(id, count, delay, go, hold))
     say(started=id, joined=generation.joined)
 
 
@@ -61,17 +65,21 @@ async def read(hub: Hub, id: str, take: int | None = None) -> None:
 
 
 async def main(path: str, lease: float) -> None:
-    async with Hub(SqliteStore(path), lease=lease, flush_within=0.005) as hub:
+    # Other processes stand still in the middle of a transaction, now and then: they are waited for.
+    async with Hub(SqliteStore(path, busy_timeout=120), lease=lease, flush_within=0.005) as hub:
         doing: set[asyncio.Task[Any]] = set()
+        go = asyncio.Event()
         say(ready=True)
         lines = await _lines()
         while line := await lines.readline():
             told: dict[str, Any] = json.loads(line)
             match told.pop("do"):
                 case "start":
-                    doing.add(asyncio.create_task(start(hub, **told)))
+                    doing.add(asyncio.create_task(start(hub, go, **told)))
                 case "read":
                     doing.add(asyncio.create_task(read(hub, **told)))
+                case "go":
+                    go.set()
                 case "list":
                     say(list={status.id: status.state for status in await hub.list()})
                 case _:

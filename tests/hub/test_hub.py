@@ -768,7 +768,7 @@ async def test_a_sync_source_runs_on_a_thread_and_holds_nobody_up() -> None:
     def slow() -> Iterator[str]:
         threads.append(threading.current_thread())
         yield "a"
-        go.wait(10)
+        go.wait(120)
         yield "b"
 
     async with assert_no_leaks(), Hub() as hub, anyio.create_task_group() as group:

@@ -586,15 +586,16 @@ async def main():
     async def read():
         try:
             async for event in hub.subscribe("a"):
-                pass
+                began.set()
         finally:
             print("reader left")
     if "trio" in sys.argv:
         async with hub.subscribe("a") as items:
             await anext(items)
     else:
+        began = asyncio.Event()
         keep.append(asyncio.create_task(read()))
-        await asyncio.sleep(0.02)
+        await began.wait()
 
 keep = []
 if "uvloop" in sys.argv:
@@ -611,7 +612,7 @@ print("end")
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 def test_a_hub_that_nobody_closed_does_not_hold_the_end_of_its_event_loop_up_and_closes_its_sources(loop: str, store: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", OPEN_HUB, loop, store], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-X", "dev", "-c", OPEN_HUB, loop, store], capture_output=True, text=True, timeout=120, check=False
     )
     lines = ran.stdout.split("\n")
     assert (0, "") == (ran.returncode, ran.stderr)

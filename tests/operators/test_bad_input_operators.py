@@ -218,7 +218,7 @@ async def test_op_05_a_sync_generator_that_blocks_has_a_thread_and_does_not_hold
 
     def blocks() -> Iterator[str]:
         threads.add(threading.get_ident())
-        assert turned.wait(20), "the event loop stood still"
+        assert turned.wait(120), "the event loop stood still"
         yield who.get()
 
     async def turn() -> None:
