@@ -1,38 +1,47 @@
 """A stream as the body of one HTTP response, over ASGI.
 
-Who does what, and when:
+Who does what:
 
-    the request's own task        the watcher                    the clock
-    open the stream               receive(): body, dropped
-    pull the first items
-      failed: a status and JSON                                  `heartbeat` s without a write:
-    headers, first items                                         headers, if need be, and a beat
-    pull, encode, one send                                       `send_timeout` s in one write: as if
-                                                                   the client had left
-    ...                           http.disconnect: call off
-    source closed                   the pull, unless the
-    terminal frame                  source is being closed
-    watcher and beat are over
-    return
+    the request's own task (the producer)            beside it
+    open the source                                  the watcher    receive(): waits until the client has left
+    pull the first items                             the alarm      looks whether a beat is due, or the client takes nothing
+      failed before that: a status, and JSON         a beat         one send, while the producer waits
+    headers, with them the first items               the drain      says that the server stops
+    pull, encode, one send ...
+    close the source
+    the last message: the terminal frame
+    dismiss the watcher and the beat; return
 
-- The producer is the request's own task: the source is iterated and closed there. It is called off
-  while it waits for the source or for a slow client, and never while it closes the source.
+What comes while it does that. The rows follow one another; a pull and its send take turns:
+
+    the producer          the client leaves          the server stops           `heartbeat` s of silence
+    pulls                 the pull is called off     the pull is called off     a beat, with the headers if need be
+    sends (`_sending`)    the send is called off     behind the send            none: bytes are on their way
+    closes the source     nothing: it closes         nothing: it ends as        a beat
+      (`run.closing`)       in its own time            it was about to
+    says how it ended     it is called off           nothing: it has ended      none
+      (`_finishing`)
+    its last message      called off in a second:    nothing: it has ended      none
+      (`_ending`)           servers say so early
+
+Then nothing more is pulled (`_halted`), and the source is closed. A client that has left (`_gone`) is told nothing; when the server
+stops (`_leaving`), it is told "draining", with its last id. Like one that has left, but with the connection broken off, is treated
+who has not taken that half a second later (`cut`, from `life.draining`), and who takes nothing for `send_timeout` s
+(`life.stalls`).
+
+- The source is iterated and closed in the request's own task. That is called off by a cancel of our own (`life.interrupts`).
 - The watcher is a task of the response and not of a task group around anybody's code. It begins when the producer first waits.
   Only it learns that the client has left: some servers' `send` then returns as if nothing were.
-- A beat is a task of its own, alive for one send. It starts only while the producer waits for the
-  source, and the producer lets it finish before it sends. So the usual path takes no lock: it reads
-  one flag and the time per write.
-- All responses of an event loop share one timer (`life.alarms`), which looks what has happened since: a write costs no timer.
-- The process stops: the pull is called off, the source is closed, and the client is told "draining" with its last id. A write
-  that is under way is waited for; who has not taken it half a second later is broken off (`life.draining`).
-- The headers wait for the first item, so that an early failure is a real status; but no longer than
-  one heartbeat, because a proxy that sees no byte gives up.
-- After a failure of the source the call returns normally: it was logged, and the client was told. Where the
-  body has no word for it, the response is left unfinished and StreamInterrupted is raised to the server: each
-  one then breaks the transfer off. A middleware that ends a body before it lets the error through (Starlette's
-  `BaseHTTPMiddleware`) would have made it whole: behind it the connection is broken off first. A
-  cancelled request closes its source and lets the cancel through. Errors of `send` that are no
-  OSError (which means that the client has left) are the server's, and are raised to it.
+- A beat is a task of its own, alive for one send, and the producer lets it finish before it sends. So the usual path takes no
+  lock: it reads one flag and the time per write. All responses of an event loop share one timer (`life.alarms`).
+- The headers wait for the first item, so that an early failure is a real status; but no longer than one heartbeat, because a proxy
+  that sees no byte gives up.
+- After a failure of the source the call returns normally: it was logged, and the client was told. Where the body has no word for
+  it, the response is left unfinished and StreamInterrupted is raised to the server: each one then breaks the transfer off. A
+  middleware that ends a body before it lets the error through (Starlette's `BaseHTTPMiddleware`) would have made it whole: behind
+  it the connection is broken off first.
+- A cancelled request closes its source and lets the cancel through. Errors of `send` that are no OSError (which means that the
+  client has left) are the server's, and are raised to it.
 """
 
 from __future__ import annotations
@@ -54,36 +63,22 @@ from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
 from streamkit.sinks.failures import LOGGER, refusal_of, report
 from streamkit.sinks.life.alarms import Alarm, alarms_of
+from streamkit.sinks.life.departures import client_left
 from streamkit.sinks.life.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.life.interrupts import interrupt_for
+from streamkit.sinks.life.stalls import NEARLY, Stall
 from streamkit.sinks.life.transports import NO_TRANSPORT, transport_behind, transport_beside
-from streamkit.sinks.life.windows import Edge
 
 __all__ = ["SEND_TIMEOUT", "Exchange", "Message", "RawHeaders", "Receive", "Scope", "Send"]
 
-# A receive() that gives the same body for ever is asked again at this pace, in seconds.
-_REPEATING_S = 0.05
-
 # Seconds that one write may wait for a client, where no `Connections` says anything else.
 SEND_TIMEOUT: Final = 30.0
-
-# Of a send_timeout: how often is looked whether a write is under way. It may have begun just before or just after a look.
-_LOOKS: Final = 1 / 4
-
-# And for how long a client may not read what its kernel takes for it, which comes behind some ten seconds that nobody can see.
-_UNREAD: Final = 1 / 2
 
 # Seconds that a server may still take over the last message after it has said that the client has left.
 _ENDING_S: Final = 1.0
 
 # Turns of the event loop that what was sent may need through middlewares that hand it to other tasks.
 _TURNS: Final = 8
-
-# No time at which a write ended.
-_NOTHING: Final = -1.0
-
-# Of a heartbeat: how early it may be, because the shared timer rings a little early for many at once.
-_NEARLY: Final = 63 / 64
 
 
 class Exchange:
@@ -110,14 +105,11 @@ class Exchange:
         "_backend",
         "_beat",
         "_beating",
-        "_busy_since",
-        "_busy_with",
         "_clock",
         "_codec",
         "_connection",
         "_context",
         "_drain",
-        "_edge",
         "_ended",
         "_ending",
         "_ends_by_closing",
@@ -139,6 +131,7 @@ class Exchange:
         "_send_timeout",
         "_sending",
         "_settling",
+        "_stall",
         "_started",
         "_status",
         "_stream",
@@ -191,9 +184,9 @@ class Exchange:
                 self._transport = transport_beside(receive)
         self._ends_by_closing = scope is not None and scope.get("http_version") == "1.0"
         self._drain = drain
-        self._edge: Edge | None = None
         self._run: Run[object] | None = None
         self._context: contextvars.Context | None = None
+        self._stall: Stall | None = None
         self._alarm: Alarm | None = None
         self._timer: Timer | None = None
         self._watcher: Task | None = None
@@ -208,8 +201,6 @@ class Exchange:
         self._settling: asyncio.Handle | None = None
         self._finishing = False
         self._ending = False  # The last message is on its way.
-        self._busy_with = _NOTHING  # What `_last` was when a write was first seen under way, and when that was.
-        self._busy_since = 0.0
         self._send_error: Exception | None = None
         self._last = 0.0
 
@@ -261,7 +252,7 @@ class Exchange:
         if not self._joined:
             self._join()
         if self._send_timeout is not None:
-            self._edge = Edge(self._transport)
+            self._stall = Stall(self._transport, self._send_timeout)
         self._set_alarm()
 
     def _join(self) -> None:
@@ -415,7 +406,7 @@ class Exchange:
         except Exception as error:
             self._lost(error)
         self._sending = False
-        self._busy_with = _NOTHING
+        self._last = self._clock.now()
 
     def _lost(self, error: Exception) -> None:
         """`send` failed: nobody reads any more."""
@@ -426,18 +417,7 @@ class Exchange:
     # -- the watcher
 
     async def _watch(self) -> None:
-        repeated = False
-        try:
-            while True:
-                message = await self._receive()
-                if message["type"] == "http.disconnect":
-                    break
-                # Some stand-ins of servers give the whole body again and again, without ever waiting.
-                if repeated:
-                    await self._backend.sleep(_REPEATING_S)
-                repeated = not message.get("more_body")
-        except Exception:
-            LOGGER.warning("receive() failed: it cannot be noticed any more that the client leaves", exc_info=True)
+        if not await client_left(self._receive, self._backend):
             return
         self._gone = self._halted = True
         if self._ending:
@@ -499,8 +479,8 @@ class Exchange:
         times: list[float] = []
         if self._heartbeat is not None:
             times.append((now if self._sending or self._beating else self._last) + self._heartbeat)
-        if self._send_timeout is not None:
-            times.append(now + self._send_timeout * _LOOKS)
+        if self._stall is not None:
+            times.append(now + self._stall.every)
         if times and not self._gone:
             self._alarm = alarms_of(self._clock).at(min(times), self)
 
@@ -513,27 +493,16 @@ class Exchange:
 
     def _look(self) -> None:
         now = self._clock.now()
+        writing = self._sending or self._beating
+        if self._stall is not None and self._stall.is_over(now, self._last if writing else None):
+            self._give_up()
+            return
         # Who waits for a slow client needs no sign of life: bytes are on their way.
-        if self._sending or self._beating:
-            if self._busy_with != self._last:
-                self._busy_with, self._busy_since = self._last, now
-            elif self._send_timeout is not None and now - self._busy_since >= self._send_timeout * (1 - _LOOKS):
-                self._give_up()
-                return
-        elif self._heartbeat is not None and now >= self._last + self._heartbeat * _NEARLY:
+        if not writing and self._heartbeat is not None and now >= self._last + self._heartbeat * NEARLY:
             self._beating = True
             self._last = now
             self._beat = self._backend.spawn(self._send_beat, None, "streamkit heartbeat", self._beat_ended)
-        if self._reads_nothing(now):
-            self._give_up()
-            return
         self._set_alarm()
-
-    def _reads_nothing(self, now: float) -> bool:
-        """Whether what is written, and taken by the client's kernel, stays there."""
-        if self._edge is None or self._send_timeout is None:
-            return False
-        return self._edge.still_for(now) >= self._send_timeout * _UNREAD * _NEARLY
 
     def _give_up(self) -> None:
         """The client takes nothing: release the source, and the connection with all that waits in it."""
@@ -552,7 +521,7 @@ class Exchange:
 
     def _beat_ended(self) -> None:
         self._beating = False
-        self._busy_with = _NOTHING
+        self._last = self._clock.now()
         self._waiter.wake()
 
     async def _beat_is_over(self) -> None:
