@@ -30,7 +30,6 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
@@ -190,48 +189,48 @@ class Connections:
         check_callable("wrap", app)
 
         async def behind_connections(scope: Scope, receive: Receive, send: Send) -> None:
-            match scope["type"]:
-                case "http" | "websocket":
-                    await self._serve(app, scope, receive, send)
-                case "lifespan":
-                    await self._live(app, scope, receive, send)
-                case _:
+            kind, outer = scope["type"], connection_in(scope)
+            if kind == "lifespan":
+                await self._live(app, scope, receive, send)
+                return
+            if kind not in ("http", "websocket") or outer in self._drain.members:  # the second: this very layer stands here twice
+                await app(scope, receive, send)
+                return
+            interrupt = interrupt_for(self._here())
+            connection = await self._let_in(scope, receive, send, interrupt)
+            if connection is None:
+                return
+            # Here and not in a method of its own: this frame is there as long as the connection is, ten thousand times.
+            put_connection(scope, connection)
+            # The application asks this one when it is to end: it hears of the other's drain, too.
+            take_back = None if outer is None else outer.on_drain(connection.end)
+            try:
+                with interrupt:
                     await app(scope, receive, send)
+            finally:
+                if take_back is not None:
+                    take_back()
+                if outer is not None:
+                    put_connection(scope, outer)
+                self._leave(connection)
+                if connection.told:
+                    # What it said last may lie here for ever, and hold up the server.
+                    self._drain.at_cut(transport_behind(send).break_off_if_stuck)
 
         return behind_connections
 
-    async def _serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send, interrupt: Interrupt) -> Connection | None:
+        """The connection of this request; None for one that is answered already: it asked how this process is, or was refused."""
         if scope["type"] == "http" and await self._answer_health(scope, send):
-            return
-        outer = connection_in(scope)
-        if outer is not None and outer in self._drain.members:  # this very layer stands here twice
-            await app(scope, receive, send)
-            return
-        backend = self._here()
-        interrupt = interrupt_for(backend)
+            return None
         try:
-            connection = await self._admitted(scope, partial(_break_and_fire, send, interrupt))
-            connection.wire = send
+            connection = await self._admitted(scope, interrupt.fire)
         except Refused as refused:
             self._count(refused)
             await refuse(refused, scope, receive, send)
-            return
-
-        put_connection(scope, connection)
-        # The application asks this one when it is to end: it hears of the other's drain, too.
-        take_back = None if outer is None else outer.on_drain(connection.end)
-        try:
-            with interrupt:
-                await app(scope, receive, send)
-        finally:
-            if take_back is not None:
-                take_back()
-            if outer is not None:
-                put_connection(scope, outer)
-            self._leave(connection)
-            if connection.told:
-                # What it said last may lie here for ever, and hold up the server.
-                self._drain.at_cut(lambda: transport_behind(send).break_off_if_stuck())
+            return None
+        connection.wire = send
+        return connection
 
     async def _admitted(self, scope: Scope, cut: Callable[[], None]) -> Connection:
         address = peer_address(scope, self._proxies)
@@ -433,8 +432,3 @@ def _check_finite(name: str, seconds: object) -> None:
     check_seconds("Connections", name, seconds)
     if seconds == float("inf"):
         raise ConfigError(f"Connections({name}=inf): None is for ever")
-
-
-def _break_and_fire(send: Send, interrupt: Interrupt) -> None:
-    transport_behind(send).break_off()
-    interrupt.fire()

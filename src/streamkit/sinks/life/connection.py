@@ -14,6 +14,7 @@ from streamkit.flow.plan import check_callable
 from streamkit.sinks.asgi_types import Scope, Send
 from streamkit.sinks.failures import LOGGER
 from streamkit.sinks.life.draining import Drain
+from streamkit.sinks.life.transports import transport_behind
 
 __all__ = ["Connection", "connection_in", "put_connection"]
 
@@ -113,6 +114,8 @@ class Connection:
 
     def cut(self) -> None:
         """Break it off."""
+        if self.wire is not None:
+            transport_behind(self.wire).break_off()
         if self._cut is not None:
             self._cut()
 
