@@ -113,7 +113,7 @@ def byte_server(answers: Mapping[str, Script]) -> Iterator[Server]:
                 self.close_connection = True
                 return
             if answer.end == "hold":
-                self.connection.settimeout(20)
+                self.connection.settimeout(60)
                 try:
                     gone = not self.connection.recv(1)
                 except ConnectionError:

@@ -3,7 +3,8 @@
     with endless_server(opening, more) as server:
         ... f"{server.url}/v1/..." ...
 
-It sends one event each `PACE_SECONDS`, waiting on the connection: a client that leaves is seen at once.
+The first `AT_ONCE` events of "more" come at once: a reader that leaves behind the tenth event has not waited for them. Then
+there is one each `PACE_SECONDS`, and the connection is watched meanwhile: a client that leaves is seen at once.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from http.server import BaseHTTPRequestHandler
 
 from byte_server import listening
 
-PACE_SECONDS = 0.01
-MOST_EVENTS = 100
+AT_ONCE = 10
+# So long that a machine which is slow to let a client leave does not send ten more by then.
+PACE_SECONDS = 0.25
+MOST_EVENTS = 200
 
 
 @dataclass
@@ -50,7 +53,7 @@ def endless_server(opening: Sequence[bytes], more: bytes) -> Iterator[Endless]:
             self.end_headers()
             self.close_connection = True
             try:
-                for piece in opening:
+                for piece in (*opening, *[more] * AT_ONCE):
                     self._send(piece)
                 while not over.is_set() and server.sent < MOST_EVENTS:
                     # Whoever listens to an endless answer has nothing to say: what can be read is that nobody is there.

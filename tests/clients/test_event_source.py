@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import ssl
-import time
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
+from awake_time import awake_time
 from byte_server import Answer, Asked, Server, byte_server
 from event_loops import asyncio_only
+from served import wait_until
 
 import streamkit as sk
 from streamkit.clients.event_source import sse
@@ -284,18 +285,18 @@ async def test_reconnect_says_what_happens_whatever_the_method(waits: list[float
 async def test_the_server_sees_a_reader_leave_at_once() -> None:
     with byte_server({"/": Answer([frame(1), frame(2)], end="hold")}) as server:
         stream = sse(server.url + "/")
-        started = time.monotonic()
-        async with stream as events:
-            async for _ in events:
-                break
-        assert await _left(server)
-        assert time.monotonic() - started < 3
+        with awake_time() as awake:
+            async with stream as events:
+                async for _ in events:
+                    break
+            assert await _left(server)
+            assert awake.seconds < 3
         assert "sse(GET " in repr(stream)
 
 
 async def test_a_cancel_closes_the_connection() -> None:
     with byte_server({"/": Answer([frame(1)], end="hold")}) as server:
-        with anyio.move_on_after(5) as scope:
+        with anyio.move_on_after(60) as scope:
             async with sse(server.url + "/") as events:
                 async for _ in events:
                     scope.cancel()
@@ -323,7 +324,9 @@ async def test_silence_without_end_is_a_timeout(waits: list[float]) -> None:
         with pytest.raises(sk.StreamTimeout) as caught:
             await sse(server.url + "/", idle=0.1, max_retries=1).collect()
         assert ("wire", 0.1) == (caught.value.phase, caught.value.seconds)
-        assert 2 == len(server.asked)
+        # Those that it has given up on are still taken, by threads that may be late.
+        wait_until(lambda: 2 <= len(server.asked))
+    assert 2 == len(server.asked)
 
 
 async def test_comments_are_signs_of_life(waits: list[float]) -> None:
@@ -382,13 +385,12 @@ async def test_it_runs_on_a_session_of_aiohttp(waits: list[float]) -> None:
 
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: str(library.__name__))
 async def test_leaving_a_silent_server_is_seen_though_the_client_blocks(library: Any) -> None:
-    with library.Client() as client, byte_server({"/": Answer([frame(1)], end="hold")}) as server:
-        started = time.monotonic()
+    with library.Client() as client, byte_server({"/": Answer([frame(1)], end="hold")}) as server, awake_time() as awake:
         async with sse(server.url + "/", client=client) as events:
             async for _ in events:
                 break
         assert await _left(server)
-        assert time.monotonic() - started < 3
+        assert awake.seconds < 3
 
 
 async def test_a_certificate_that_is_wrong_is_not_asked_for_again(waits: list[float]) -> None:
@@ -441,7 +443,7 @@ def test_wrong_arguments_are_told_at_the_call(error: type[Exception], arguments:
 
 
 async def _left(server: Server) -> bool:
-    return await anyio.to_thread.run_sync(server.left.wait, 5)
+    return await anyio.to_thread.run_sync(server.left.wait, 60)
 
 
 def test_an_address_without_its_scheme_is_told_what_it_lacks() -> None:

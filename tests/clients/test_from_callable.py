@@ -188,7 +188,7 @@ async def test_leaving_closes_a_generator_on_its_thread() -> None:
             closed.set()
 
     assert 10 == len(await sk.from_callable(model).take(10).collect())
-    assert closed.wait(5)
+    assert closed.wait(60)
     assert 13 >= given
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, cast
 
 import anyio
 import pytest
+from awake_time import awake_time
 from byte_server import Answer, Server, byte_server
 from chat_bodies import DONE, answer, chunk, error
+from held_clock import held_clock
 
 import streamkit as sk
 from streamkit.errors import RemoteProtocolError, SourceError, StreamTruncated
@@ -135,9 +136,9 @@ async def test_a_finished_answer_leaves_its_connection_to_the_next(library: Any)
 async def test_a_server_that_keeps_silent_after_the_end_marker_holds_nobody() -> None:
     with byte_server({"/": Answer([chunk("a"), chunk(finish="stop"), DONE], end="hold")}) as server:
         async with httpx2.AsyncClient() as client:
-            started = time.monotonic()
-            assert "a" == await sk.decode(client.stream("GET", server.url + "/"), "openai-chat").join()
-            assert time.monotonic() - started < 3
+            with awake_time() as awake:
+                assert "a" == await sk.decode(client.stream("GET", server.url + "/"), "openai-chat").join()
+                assert awake.seconds < 3
         assert await _left(server)
 
 
@@ -148,13 +149,13 @@ async def test_leaving_a_silent_server_is_seen_at_once(kind: str, way: str) -> N
         client = sdk(server, kind)
         create = client.chat.completions.create if way == "create" else client.chat.completions.with_streaming_response.create
         source = create(**ask(client))
-        started = time.monotonic()
-        async with sk.from_openai(source) as events:
-            async for event in events:
-                if event == sk.TextDelta("b"):
-                    break
-        assert await _left(server)
-        assert time.monotonic() - started < 3
+        with awake_time() as awake:
+            async with sk.from_openai(source) as events:
+                async for event in events:
+                    if event == sk.TextDelta("b"):
+                        break
+            assert await _left(server)
+            assert awake.seconds < 3
         assert source is not None
         await _close(client)
 
@@ -162,9 +163,13 @@ async def test_leaving_a_silent_server_is_seen_at_once(kind: str, way: str) -> N
 async def test_a_timeout_while_a_sync_sdk_blocks_is_raised_and_the_server_sees_it() -> None:
     with byte_server({CHAT: Answer([chunk("a")], end="hold")}) as server:
         client = sdk(server, "sync")
-        with pytest.raises(sk.StreamTimeout) as caught:
-            await (sk.from_openai(client.chat.completions.create(**ask(client))) | sk.timeout(idle=0.2)).message()
-        assert "a" == cast("sk.Message", caught.value.partial).text
+        stream = sk.from_openai(client.chat.completions.create(**ask(client))) | sk.timeout(idle=0.2)
+        with held_clock() as clock, pytest.raises(sk.StreamTimeout):
+            async with stream as run:
+                async for event in run:
+                    if event == sk.TextDelta("a"):
+                        clock.go_on()
+        assert "a" == cast("sk.Message", run.partial).text
         assert await _left(server)
         client.close()
 
@@ -172,7 +177,7 @@ async def test_a_timeout_while_a_sync_sdk_blocks_is_raised_and_the_server_sees_i
 async def test_a_cancel_closes_the_response() -> None:
     with byte_server({"/": Answer([chunk("a")], end="hold")}) as server:
         async with httpx2.AsyncClient() as client:
-            with anyio.move_on_after(5) as scope:
+            with anyio.move_on_after(60) as scope:
                 async with sk.decode(client.stream("GET", server.url + "/"), "openai-chat") as events:
                     async for event in events:
                         if isinstance(event, sk.TextDelta):
@@ -202,7 +207,7 @@ async def test_bodies_of_requests_and_of_the_standard_library_are_read() -> None
 
 
 async def _left(server: Server) -> bool:
-    return await anyio.to_thread.run_sync(server.left.wait, 5)
+    return await anyio.to_thread.run_sync(server.left.wait, 60)
 
 
 async def _close(client: Any) -> None:

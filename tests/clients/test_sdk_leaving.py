@@ -101,7 +101,7 @@ ASYNC_WAYS = [*SYNC_WAYS, "created"]
 
 
 def assert_left(server: Endless, sent: int) -> None:
-    assert server.left.wait(5)
+    assert server.left.wait(60)
     assert server.sent <= sent + MOST_FURTHER_EVENTS
 
 
@@ -192,7 +192,7 @@ async def test_a_cancelled_task_is_cancelled_and_leaves_the_server(way: str, syn
 async def test_leaving_plain_http_leaves_the_server(wire: Wire, server: Endless) -> None:
     import httpx2
 
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         request = client.stream("POST", server.url + wire.path, json=wire.arguments)
         assert 10 == len(await sk.decode(request, wire.dialect).take(10).collect())
         assert_left(server, server.sent)
@@ -210,7 +210,7 @@ async def test_a_thread_that_waits_for_a_silent_server_lets_go(way: str, wire: W
                     if isinstance(event, sk.TextDelta):
                         scope.cancel()
         assert scope.cancelled_caught
-        assert server.left.wait(5)
+        assert server.left.wait(60)
 
 
 @asyncio_only
