@@ -133,14 +133,29 @@ def test_a_text_is_written_as_protobuf_itself_writes_it(texts: list[str]) -> Non
 
 
 @given(st.lists(st.builds(TextDelta, st.text(max_size=300), st.integers(0, 1), st.integers(0, 1)), max_size=4))
-def test_plain_texts_are_written_alike_by_the_short_way(deltas: list[TextDelta]) -> None:
-    plain = all(not delta.index and not delta.choice and len(delta.text.encode()) < 256 for delta in deltas)
-    assert (wire().events(deltas) if plain else None) == wire().texts(deltas)
+def test_plain_texts_are_written_alike_by_the_short_ways(deltas: list[TextDelta]) -> None:
+    plain = [not delta.index and not delta.choice and len(delta.text.encode()) < 256 for delta in deltas]
+    assert (wire().events(deltas) if all(plain) else None) == wire().texts(deltas)
+    assert [wire().events([delta]) if short else None for delta, short in zip(deltas, plain, strict=True)] == [
+        wire().text(delta) for delta in deltas
+    ]
 
 
-@pytest.mark.parametrize("item", [TextDelta("a\ud83d"), TextDelta(None), "text", Finish()], ids=repr)  # type: ignore[arg-type]
+@given(st.lists(st.text(max_size=300), max_size=4))
+def test_a_str_is_written_as_the_text_that_it_says(texts: list[str]) -> None:
+    deltas = [TextDelta(text) for text in texts]
+    assert wire().texts(deltas) == wire().texts(texts)
+    assert [wire().text(delta) for delta in deltas] == [wire().text(text) for text in texts]
+
+
+class Word(str):  # what a subclass says of itself is not ours to know
+    pass
+
+
+@pytest.mark.parametrize("item", [TextDelta("a\ud83d"), TextDelta(None), "a\ud83d", Word("a"), b"a", Finish()], ids=repr)  # type: ignore[arg-type]
 def test_what_is_no_plain_text_is_left_to_the_long_way(item: object) -> None:
     assert wire().texts([TextDelta("a"), item]) is None
+    assert wire().text(item) is None
 
 
 @pytest.mark.parametrize("length", [0, 1, 123, 124, 127, 128, 255, 256, 257, 20_000])

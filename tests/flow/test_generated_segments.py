@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import linecache
 import traceback
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, get_args
 
 import pytest
 
 import streamkit as sk
 from streamkit.flow import fuse
-from streamkit.flow.plan import Step
+from streamkit.flow.plan import Step, StepKind
+from streamkit.flow.streams import Stream
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +55,48 @@ async def test_shapes_that_keep_coming_do_not_keep_their_text(monkeypatch: pytes
 async def test_a_shape_is_written_once() -> None:
     steps: list[Any] = [Step("map", "map(f)", len), Step("take", "take(2)", 2)]
     assert fuse.bind("items", steps, "yield") is fuse.bind("items", list(steps), "yield")
+
+
+ONE_STEP: dict[StepKind, Callable[[Stream[int]], Stream[Any]]] = {
+    "map": lambda numbers: numbers.map(str),
+    "filter": lambda numbers: numbers.filter(bool),
+    "flat_map": lambda numbers: numbers.flat_map(range),
+    "scan": lambda numbers: numbers.scan(max, 0),
+    "tap": lambda numbers: numbers.tap(str),
+    "take": lambda numbers: numbers.take(2),
+    "skip": lambda numbers: numbers.skip(1),
+    "take_while": lambda numbers: numbers.take_while(lambda number: number < 3),
+    "drop_while": lambda numbers: numbers.drop_while(lambda number: number < 2),
+    "enumerate": lambda numbers: numbers.enumerate(),
+    "pairwise": lambda numbers: numbers.pairwise(),
+    "changes": lambda numbers: numbers.changes(),
+    "changes_by": lambda numbers: numbers.changes(str),
+    "distinct": lambda numbers: numbers.distinct(),
+    "distinct_by": lambda numbers: numbers.distinct(str),
+    "start_with": lambda numbers: numbers.start_with(8, 9),
+    "default_if_empty": lambda numbers: numbers.filter(lambda number: number > 9).default_if_empty(0),
+    "stage": lambda numbers: numbers.map(lambda number: "a b " * number) | sk.words(),
+}
+
+
+@pytest.mark.parametrize("kind", get_args(StepKind))
+async def test_what_is_read_one_by_one_comes_in_lists_of_one_unless_a_step_makes_several(kind: StepKind) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for number in (1, 2, 3):
+            yield number
+
+    async with ONE_STEP[kind](sk.stream(numbers())).open() as run:
+        single = run.single
+        lengths = {len(items) async for items in run.lists()}
+    assert (kind not in ("flat_map", "start_with", "stage")) == single
+    assert single == (lengths == {1})
+
+
+async def test_what_is_read_in_lists_or_out_of_a_buffer_is_not_single() -> None:
+    async with sk.stream([1, 2]).map(str).open() as run:
+        assert not run.single
+    async with (sk.stream([1, 2]) | sk.buffer(2)).open() as run:
+        assert not run.single
 
 
 async def test_many_steps_and_nested_loops_stay_below_the_limits_of_the_compiler() -> None:

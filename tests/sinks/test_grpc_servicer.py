@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.anyio, asyncio_only, pytest.mark.usefixtures("one_even
 PATH = f"/{SERVICE}/"
 
 
-async def raw_call(port: int, method: str, data: bytes, *, metadata: Any = None, deadline: float = 20.0) -> Any:
+async def raw_call(port: int, method: str, data: bytes, *, metadata: Any = None, deadline: float = 60.0) -> Any:
     """What a client of any language would see: code, details and trailers of a failing call, and the messages before."""
     got: list[bytes] = []
     async with grpc_aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -113,6 +113,36 @@ async def test_events_that_are_ready_together_are_one_message() -> None:
     async with pair(lambda request: ["a"] * 100) as (server, _):
         code, _, _, got = await raw_call(server.port, "Stream", ask())
     assert ("OK", [100, 1]) == (code, [len(wire().batch(message).events) for message in got])
+
+
+@pytest.mark.parametrize("ready", ["together", "alone"])
+async def test_what_one_item_becomes_is_one_message_and_what_comes_alone_has_one_of_its_own(ready: str) -> None:
+    async def lines() -> AsyncIterator[str]:
+        for line in ("one two three", "four five"):
+            yield line
+
+    def answer(request: GrpcRequest) -> sk.Stream[str]:
+        return sk.stream(lines()).flat_map(str.split) if ready == "together" else sk.stream(lines())
+
+    async with pair(answer) as (server, _):
+        code, _, _, got = await raw_call(server.port, "Stream", ask())
+    lengths = [3, 2, 1] if ready == "together" else [1, 1, 1]
+    assert ("OK", lengths) == (code, [len(wire().batch(message).events) for message in got])
+
+
+async def test_items_that_come_alone_are_checked_and_written_like_those_that_come_together() -> None:
+    items = [TextDelta("x" * 300), TextDelta("a", 1), Custom("c", {"n": 1}), "half \ud83d", "y" * 2_000_000, ""]
+
+    async def one_by_one() -> AsyncIterator[Any]:
+        for item in items:
+            yield item
+
+    async with pair(lambda request: one_by_one()) as (_, client):
+        alone = await client.stream("x").collect()
+    async with pair(lambda request: items) as (_, client):
+        together = await client.stream("x").collect()
+    assert [*items[:3], TextDelta("half \ufffd"), TextDelta("y" * 2_000_000), TextDelta(""), Finish()] == alone
+    assert alone == together
 
 
 async def test_an_event_is_sent_without_waiting_for_more() -> None:

@@ -33,7 +33,7 @@ from typing import Any, Literal, TypeAlias
 from streamkit.flow.channel import FAIRNESS
 from streamkit.flow.plan import Step, describe
 
-__all__ = ["END", "MAX_STEPS", "NOTHING", "Ending", "Enough", "Shape", "arguments_of", "bind"]
+__all__ = ["END", "MAX_STEPS", "MULTIPLYING", "NOTHING", "Ending", "Enough", "Shape", "arguments_of", "bind"]
 
 # What a source's iterator gives: single items; lists of items (one read of a wire); or batches
 # popped lazily from a channel, which paces its reader by itself.
@@ -459,6 +459,9 @@ class _Writer:
 
 # Steps that call a user's function, whose first results are looked at.
 _CALLING = frozenset({"map", "filter", "flat_map", "scan", "tap", "take_while", "drop_while", "changes_by", "distinct_by"})
+
+# Steps that give several items for one, or before the first.
+MULTIPLYING = frozenset({"flat_map", "stage", "start_with"})
 
 # What a step gives once its input is over.
 _GIVING_AT_THE_END = {

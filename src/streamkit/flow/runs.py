@@ -20,7 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 from streamkit.errors import ConfigError, StreamBusy, StreamConsumed, StreamkitError
 from streamkit.flow.channel import Channel, Writable, no_end
 from streamkit.flow.clock import Clock, current_clock
-from streamkit.flow.fuse import Ending, Shape
+from streamkit.flow.fuse import MULTIPLYING, Ending, Shape
 from streamkit.flow.plan import Laid, Step
 from streamkit.flow.pumps import Driven, Job, Pump
 from streamkit.flow.snapshots import Chain, Snapshot
@@ -319,6 +319,11 @@ class Run(Generic[T_co]):
     def shape(self) -> Shape:
         """What its last segment reads: where that is single items, lists of them are no gain."""
         return self._strand.shape
+
+    @property
+    def single(self) -> bool:
+        """Whether each of its lists would hold one item: it reads single ones, and none of its steps makes several of one."""
+        return self._strand.shape == "items" and all(step.kind not in MULTIPLYING for step in self._strand.steps)
 
     @property
     def closing(self) -> bool:

@@ -125,10 +125,30 @@ class Wire:
             parts.append(self._events_class(token=token, turn=turn, id=id).SerializeToString())
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def text(self, item: object) -> bytes | None:
+        """`texts` of one.
+
+        >>> wire().text("Hi") == wire().events([TextDelta("Hi")])
+        True
+        """
+        given: Any = item  # as above
+        try:
+            if given.__class__ is TextDelta and not given.index and not given.choice:
+                text = given.text.encode()
+            elif given.__class__ is str:
+                text = given.encode()
+            else:
+                return None
+        except (UnicodeEncodeError, AttributeError):
+            return None
+        return self._heads[len(text)] + text if len(text) < _HEADS else None
+
     def texts(self, items: Iterable[object]) -> bytes | None:
         """`events` of plain texts, in half of the time; None if there is something that only `events` can write, or refuse.
 
-        >>> wire().texts([TextDelta("Hi")]) == wire().events([TextDelta("Hi")])
+        A `str` is the text that it says.
+
+        >>> wire().texts([TextDelta("Hi"), "!"]) == wire().events([TextDelta("Hi"), TextDelta("!")])
         True
         """
         parts: list[bytes] = []
@@ -136,9 +156,12 @@ class Wire:
         item: Any  # as above
         try:
             for item in items:
-                if item.__class__ is not TextDelta or item.index or item.choice:
+                if item.__class__ is TextDelta and not item.index and not item.choice:
+                    text = item.text.encode()
+                elif item.__class__ is str:
+                    text = item.encode()
+                else:
                     return None
-                text = item.text.encode()
                 if len(text) >= _HEADS:
                     return None
                 parts.append(heads[len(text)] + text)

@@ -51,6 +51,10 @@ class Taking:
         """What is to be sent for the items of one read: a message, several, or (empty) none."""
         raise NotImplementedError
 
+    def take_one(self, item: Any) -> bytes | list[bytes]:
+        """`take` of a read that brought one."""
+        return self.take([item])
+
     def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """The end of a stream that said none."""
         raise NotImplementedError
@@ -82,18 +86,18 @@ class Taking:
 class Writing(Taking):
     """Events as messages."""
 
-    __slots__ = ("_encode", "_tail", "_texts", "_turn")
+    __slots__ = ("_encode", "_tail", "_text", "_texts", "_turn")
 
     def __init__(self, wire: Wire, *, turn: int = 0) -> None:
         super().__init__()
         self._encode = wire.events
+        self._text = wire.text
         self._texts = wire.texts
         self._turn = turn
-        self._tail = wire.events((), turn=turn)  # joined to a message it says the turn
+        self._tail = wire.events((), turn=turn) if turn else b""  # joined to a message it says the turn
 
     def take(self, batch: list[Any]) -> bytes | list[bytes]:
         """What was ready together, as one message if it is not too large for one."""
-        # One token at a time is where a message must cost no more than one that is written by hand.
         body = self._texts(batch)
         if body is not None and len(body) < MESSAGE_BYTES:
             return body + self._tail
@@ -105,6 +109,11 @@ class Writing(Taking):
         except LocalProtocolError as error:
             self.stopped_by = error
             return self._written_before_failing(events)
+
+    def take_one(self, item: Any) -> bytes | list[bytes]:
+        """The same for one, where a message must cost no more than one that is written by hand."""
+        body = self._text(item)
+        return self.take([item]) if body is None else body + self._tail
 
     def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """A message of its own, for it waits for the source to be closed."""
@@ -296,12 +305,14 @@ class Turn:
         try:
             async with self._make().open() as run:
                 self._run = run
-                take, write = into.take, self._write
-                async for batch in run.lists():
+                # Reads that bring one item each come without a list around it, which is a third of our own work for a message.
+                reads, take = (aiter(run), into.take_one) if run.single else (run.lists(), into.take)
+                write = self._write
+                async for read in reads:
                     if self.why is not None:  # and the source did not mind the cancel
                         break
                     self.began = True
-                    body = take(batch)
+                    body = take(read)
                     self._writing = True
                     try:
                         if body.__class__ is bytes:
