@@ -23,6 +23,7 @@ from hub_tales import APART, Reading, Tale, text_is_cut, text_of
 from troubled_store import Link, Trouble
 
 import streamkit.hub.following as following_module
+import streamkit.hub.keeping as keeping_module
 import streamkit.hub.producing as producing_module
 import streamkit.hub.registry as registry_module
 from streamkit.errors import (
@@ -37,11 +38,12 @@ from streamkit.errors import (
 )
 from streamkit.events.model import ErrorEvent, Event, Finish, Gap
 from streamkit.flow.clock import current_clock
+from streamkit.hub.following import end_as_interrupted
 from streamkit.hub.hub import Hub
 from streamkit.hub.log import Log
 from streamkit.hub.producing import Producer
 from streamkit.hub.stores.memory import MemoryStore
-from streamkit.hub.stores.protocol import Store
+from streamkit.hub.stores.protocol import Record, Store
 from streamkit.hub.tokens import parse_token
 
 POLICIES = ["lag", "lag", "lag", "conflate", "latest", "disconnect", "backpressure"]
@@ -112,7 +114,7 @@ class History:
         self.clock = current_clock()
         began = self.clock.now()
         # On a real clock threads ask for it, too.
-        self.wall = (lambda: EPOCH + self.clock.now() - began) if self.scale == 1 else time
+        self.wall: Callable[[], float] = (lambda: EPOCH + self.clock.now() - began) if self.scale == 1 else time
         with _in_place_of(self):
             try:
                 async with Crew() as self.crew:
@@ -508,6 +510,16 @@ class History:
         self.logs.append(log)
         return Producer(id, plan, log, **rest)
 
+    async def ended(self, store: Store, record: Record, **rest: Any) -> None:
+        """A stream of the dead is ended.
+
+        On a real clock a machine that stands still makes a writer late that lives: it loses its stream, and rightly so. Where its
+        lease still runs that is wrong, and found.
+        """
+        if self.scale != 1 and (record.lease_until or record.created_at + LEASE) <= self.wall():
+            self.tales[int(str(record.metadata["tale"]))].torn = True
+        await end_as_interrupted(store, record, **rest)
+
     def copied(self, *args: Any, **rest: Any) -> Log:
         log = Log(*args, **rest)
         self.logs.append(log)
@@ -575,6 +587,7 @@ def _in_place_of(history: History) -> Iterator[None]:
         (registry_module, "first_epoch", history.first_epoch),
         (registry_module, "Producer", history.made),
         (following_module, "Log", history.copied),
+        *[(module, "end_as_interrupted", history.ended) for module in (registry_module, following_module, keeping_module)],
     ]
     before = [getattr(module, name) for module, name, _ in mine]
     for module, name, value in mine:
