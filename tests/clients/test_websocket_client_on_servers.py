@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,7 @@ from websockets.asyncio.server import serve
 from streamkit.clients.websocket.connection import WebSocketClient, connect
 from streamkit.errors import StreamBusy, StreamDraining, StreamInterrupted, StreamTruncated, UnknownStream
 from streamkit.events import DataDelta, Event, Finish, TextDelta
+from streamkit.hub.stores.sqlite import SqliteStore
 from streamkit.sinks.websocket.requests import SocketRequest
 from streamkit.sinks.websocket.serving import WebSocketRoutes
 
@@ -41,7 +43,7 @@ async def serving(handler: Callable[[SocketRequest], Any], **options: Any) -> As
     async with (
         WebSocketRoutes(handler, **options) as routes,
         serve(routes.serve, "127.0.0.1", 0, **routes.websockets_options()) as server,
-        asyncio.timeout(30),  # a bound for tests that hang, and no measure
+        asyncio.timeout(120),  # a bound for tests that hang, and no measure
     ):
         yield routes, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
@@ -175,8 +177,18 @@ def switched(first: str, second: str) -> Iterator[tuple[Callable[[], None], str]
         yield switch, wire.url
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """One that nobody else gets while a server of ours is started again: until then it is held, and nobody listens."""
+    with socket.socket() as held:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            held.setsockopt(socket.SOL_SOCKET, option, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 @contextmanager
-def server_process(path: Path, *, port: int = 0, lease: float = 15.0) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server_process(path: Path, *, port: int, lease: float = 15.0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, str(WORKER), str(path), str(port), str(lease)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -184,7 +196,7 @@ def server_process(path: Path, *, port: int = 0, lease: float = 15.0) -> Iterato
         yield process, f"http://127.0.0.1:{int(process.stdout.readline())}"
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -193,35 +205,47 @@ async def read_until(events: Any, count: int) -> list[Event]:
     return [await anext(events) for _ in range(count)]
 
 
-async def test_a_finished_answer_is_read_on_after_its_server_was_killed_and_started_again(tmp_path: Path) -> None:
+async def ended(path: Path, name: str) -> None:
+    """Wait until the store has all of a stream."""
+    store = SqliteStore(path)
+    try:
+        async with asyncio.timeout(60):
+            while (record := await store.get(name)) is None or record.state == "running":  # noqa: ASYNC110  # another process writes it
+                await asyncio.sleep(0.01)
+    finally:
+        await store.aclose()
+
+
+async def test_a_finished_answer_is_read_on_after_its_server_was_killed_and_started_again(tmp_path: Path, port: int) -> None:
     path = tmp_path / "hub.db"
-    with server_process(path) as (process, url):
+    with server_process(path, port=port) as (process, url):
         async with client_of(url) as writer:
             assert text(2_000) == await writer.send([2_000, 0.0], stream="chat-1").join()
         # Small bounds: the server has sent a little of it when it dies.
-        client = client_of(url, max_pending=2_000, max_retries=200, max_wait=0.05)
+        client = client_of(url, max_pending=2_000, max_retries=100_000, max_wait=0.05)
         async with client, client.resume("chat-1") as events:
             seen = await read_until(events, 3)
-            await asyncio.sleep(0.1)  # until the store has it all
+            await ended(path, "chat-1")
             process.kill()
-            process.wait(10)
-            with server_process(path, port=int(url.rpartition(":")[2])):
+            process.wait(60)
+            with server_process(path, port=port):
                 seen += [event async for event in events]
     assert text(2_000) == "".join(event.text for event in seen if isinstance(event, TextDelta))
     assert Finish() == seen[-1]
 
 
-async def test_an_answer_whose_server_was_killed_ends_as_interrupted_and_says_what_had_come(tmp_path: Path) -> None:
+async def test_an_answer_whose_server_was_killed_ends_as_interrupted_and_says_what_had_come(tmp_path: Path, port: int) -> None:
     path = tmp_path / "hub.db"
-    with server_process(path, lease=0.5) as (process, url):
-        client = client_of(url, max_retries=200, max_wait=0.05)
+    # The lease of one that is alive must not run out while the machine stalls it.
+    with server_process(path, port=port, lease=4.0) as (process, url):
+        client = client_of(url, max_retries=100_000, max_wait=0.05)
         async with client:
             with pytest.raises(StreamInterrupted) as caught:
                 async with client.send([100_000, 0.01]) as events:
                     seen = await read_until(events, 10)
                     process.kill()
-                    process.wait(10)
-                    with server_process(path, port=int(url.rpartition(":")[2]), lease=0.5):
+                    process.wait(60)
+                    with server_process(path, port=port, lease=4.0):
                         async for event in events:
                             seen.append(event)
     told = "".join(event.text for event in seen if isinstance(event, TextDelta))
@@ -229,21 +253,21 @@ async def test_an_answer_whose_server_was_killed_ends_as_interrupted_and_says_wh
     assert told == caught.value.partial.text  # type: ignore[attr-defined]  # a Message
 
 
-async def test_a_server_that_is_gone_for_good_means_a_cut_with_what_had_come(tmp_path: Path) -> None:
-    with server_process(tmp_path / "hub.db") as (process, url):
+async def test_a_server_that_is_gone_for_good_means_a_cut_with_what_had_come(tmp_path: Path, port: int) -> None:
+    with server_process(tmp_path / "hub.db", port=port) as (process, url):
         async with client_of(url, max_retries=3) as client:
             with pytest.raises(StreamTruncated, match="no other could be had") as caught:
                 async with client.send([100_000, 0.01]) as events:
                     await read_until(events, 5)
                     process.kill()
-                    process.wait(10)
+                    process.wait(60)
                     async for _ in events:
                         continue
     assert caught.value.partial.text.startswith(text(5))  # type: ignore[attr-defined]  # a Message
 
 
-async def test_sigterm_ends_streams_as_draining(tmp_path: Path) -> None:
-    with server_process(tmp_path / "hub.db") as (process, url):
+async def test_sigterm_ends_streams_as_draining(tmp_path: Path, port: int) -> None:
+    with server_process(tmp_path / "hub.db", port=port) as (process, url):
         async with client_of(url, max_retries=3) as client:
             with pytest.raises(StreamDraining) as caught:
                 async with client.send([100_000, 0.01]) as events:
@@ -252,4 +276,4 @@ async def test_sigterm_ends_streams_as_draining(tmp_path: Path) -> None:
                     async for _ in events:
                         continue
             assert caught.value.last_id is not None
-        assert 0 == process.wait(10)
+        assert 0 == process.wait(60)

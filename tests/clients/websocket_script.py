@@ -104,7 +104,7 @@ async def scripted(*scripts: Script, **options: Any) -> AsyncIterator[Scripted]:
     port = server.sockets[0].getsockname()[1]
     told.url = f"ws://127.0.0.1:{port}/"
     try:
-        async with asyncio.timeout(10):  # a bound for tests that hang, and no measure
+        async with asyncio.timeout(60):  # a bound for tests that hang, and no measure
             yield told
     finally:
         server.close()

@@ -1,6 +1,7 @@
 """A WebSocket server with a hub on a file, to be killed: `python websocket_server_process.py <file> <port> <lease>`.
 
-The input of a start says how many words there are and how many seconds lie between them. Says its port once it listens.
+The input of a start says how many words there are and how many seconds lie between them. Says its port once it listens; the
+port may be held meanwhile by a socket that shares it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ async def main(path: str, port: int, lease: float) -> None:
     async with (
         Hub(SqliteStore(path), lease=lease) as hub,
         WebSocketRoutes(answer, hub) as routes,
-        serve(routes.serve, "127.0.0.1", port, **routes.websockets_options()) as server,
+        serve(routes.serve, "127.0.0.1", port, reuse_port=True, **routes.websockets_options()) as server,
     ):
         print(server.sockets[0].getsockname()[1], flush=True)
         await stop.wait()
