@@ -53,5 +53,5 @@ before = "streamkit.dialects.native" in sys.modules
 get("native")
 print(before, "streamkit.dialects.native" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert "False True" == done.stdout.strip()

@@ -260,7 +260,7 @@ def test_a_cancel_is_told_from_input() -> None:
 def test_the_published_proto_compiles_to_what_is_spoken(tmp_path: Path) -> None:
     out = tmp_path / "made.binpb"
     made = [sys.executable, "-m", "grpc_tools.protoc", "-I", str(FOLDER), f"--descriptor_set_out={out}", FILE]
-    subprocess.run(made, check=True, timeout=60)
+    subprocess.run(made, check=True, timeout=120)
     descriptors: Any = import_module("google.protobuf.descriptor_pb2").FileDescriptorSet
     assert descriptors.FromString(out.read_bytes()) == descriptors.FromString((FOLDER / "streamkit.binpb").read_bytes())
     assert proto_text() == (FOLDER / FILE).read_text()
@@ -268,7 +268,7 @@ def test_the_published_proto_compiles_to_what_is_spoken(tmp_path: Path) -> None:
 
 def test_code_that_was_generated_of_the_proto_lives_beside_ours_and_understands_it(tmp_path: Path) -> None:
     made = [sys.executable, "-m", "grpc_tools.protoc", "-I", str(FOLDER), f"--python_out={tmp_path}", FILE]
-    subprocess.run(made, check=True, timeout=60)
+    subprocess.run(made, check=True, timeout=120)
     script = (
         "from streamkit.dialects.grpc.messages import wire\n"
         "from streamkit.events import TextDelta\n"
@@ -278,7 +278,7 @@ def test_code_that_was_generated_of_the_proto_lives_beside_ours_and_understands_
         "assert ('Hi', 'e.1') == (theirs.events[0].text_delta.text, theirs.token)\n"
         "print(wire().batch(theirs.SerializeToString()).token)\n"
     )
-    told = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    told = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ("e.1\n", "") == (told.stdout, told.stderr)
 
 
@@ -289,7 +289,7 @@ def test_the_service_has_the_methods_that_are_published() -> None:
 
 def test_importing_streamkit_loads_neither_grpc_nor_protobuf() -> None:
     script = "import streamkit, sys; print([name for name in sys.modules if name.split('.')[0] in ('grpc', 'google')])"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert "[]\n" == told.stdout
 
 

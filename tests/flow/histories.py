@@ -106,7 +106,7 @@ class History:
         assert self.tools["began"] == self.tools["ended"], f"tools left: {self.tools}"
         threads = [thread for thread in threading.enumerate() if thread.name.startswith("streamkit")]
         for thread in threads:
-            thread.join(5)
+            thread.join(60)
         assert not any(thread.is_alive() for thread in threads), f"threads left: {threads}"
         by_source: dict[int, list[int]] = {}
         for item in self.got:
@@ -411,7 +411,7 @@ class AsyncioLoop:
             for _ in range(turns):
                 await asyncio.sleep(0)
             asked = task.cancel()
-        done, _ = await asyncio.wait([task], timeout=10)
+        done, _ = await asyncio.wait([task], timeout=90)
         assert done, "the history hangs"
         left = asyncio.all_tasks() - before
         assert not left, f"tasks left behind: {left}"

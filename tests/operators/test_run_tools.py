@@ -655,7 +655,7 @@ async def test_a_plain_function_that_does_not_return_is_abandoned_and_named() ->
                 break
     assert not ended.is_set()
     go.set()
-    assert ended.wait(20)
+    assert ended.wait(120)
 
 
 # -- the contract
