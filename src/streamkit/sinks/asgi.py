@@ -49,6 +49,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from streamkit.dialects.outcomes import DONE, Outcome
@@ -61,9 +62,9 @@ from streamkit.flow.tasks import Backend, Task, Timer, current_backend
 from streamkit.sinks.asgi_types import Message, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.codec import Writing
 from streamkit.sinks.connections import connection_in
-from streamkit.sinks.failures import LOGGER, refusal_of, report
+from streamkit.sinks.failures import LOGGER, Refusal, no_content, refusal_of, report
 from streamkit.sinks.life.alarms import Alarm, alarms_of
-from streamkit.sinks.life.departures import client_left
+from streamkit.sinks.life.departures import watch_for_departure
 from streamkit.sinks.life.draining import Drain, has_standing_drain, standing_drain
 from streamkit.sinks.life.interrupts import interrupt_for
 from streamkit.sinks.life.stalls import NEARLY, Stall
@@ -91,7 +92,9 @@ class Exchange:
         status, headers: Of the response, if the stream does not fail before its first item.
         heartbeat: Seconds without a write after which a sign of life is sent; None sends none.
         lets_through: Failures before the first byte that are somebody else's to answer: they are raised.
+        nothing: Failures before the first byte that mean that there is nothing to send: they are answered with 204.
         ended: Called with how the stream ended, before the last message is sent.
+        left: Called when nothing of it runs any more.
         in_trailers: Whether that reaches the client behind the body.
         scope: Of the request: what a `Connections` left in it says when to end, and how long a write may take.
         wire: The `send` that the application was called with, if `send` is one of ours around it.
@@ -123,7 +126,9 @@ class Exchange:
         "_joined",
         "_last",
         "_leaving",
+        "_left",
         "_lets_through",
+        "_nothing",
         "_receive",
         "_run",
         "_send",
@@ -152,7 +157,9 @@ class Exchange:
         headers: RawHeaders,
         heartbeat: float | None,
         lets_through: tuple[type[Exception], ...] = (),
+        nothing: tuple[type[Exception], ...] = (),
         ended: Callable[[Outcome], None] | None = None,
+        left: Callable[[], None] | None = None,
         in_trailers: bool = False,
         scope: Scope | None = None,
         wire: Send | None = None,
@@ -166,7 +173,9 @@ class Exchange:
         self._headers = headers
         self._heartbeat = heartbeat if codec.heartbeat else None
         self._lets_through = lets_through
+        self._nothing = nothing
         self._ended = ended
+        self._left = left
         self._in_trailers = in_trailers
         self._backend: Backend = current_backend()
         self._interrupt = interrupt_for(self._backend)
@@ -228,6 +237,8 @@ class Exchange:
                 # Behind the wait, so that many short responses at once set up one drain (bench_sinks).
                 if self._joined:
                     self._part()
+                if self._left is not None:
+                    self._left()
         if self._send_error is not None:
             raise self._send_error
 
@@ -248,7 +259,8 @@ class Exchange:
     def _settle(self) -> None:
         """Look out for all that may end the response before its source does."""
         self._settling = None
-        self._watcher = self._backend.spawn(self._watch, None, "streamkit watcher", self._waiter.wake)
+        watch = partial(watch_for_departure, self._receive, self._backend, self._client_left)
+        self._watcher = self._backend.spawn(watch, None, "streamkit watcher", self._waiter.wake)
         if not self._joined:
             self._join()
         if self._send_timeout is not None:
@@ -353,12 +365,12 @@ class Exchange:
         if failure is not None:
             if not self._started and isinstance(failure, self._lets_through):
                 raise failure
+            if not self._started and isinstance(failure, self._nothing):
+                await self._refuse(no_content())
+                return
             outcome = report(failure, before_first_byte=not self._started, wanted=failure is self._leaving)
             if not self._started:
-                status, headers, body = refusal_of(outcome, failure)
-                self._started = True
-                await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
-                await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+                await self._refuse(refusal_of(outcome, failure))
                 return
         body = b""
         try:
@@ -378,6 +390,12 @@ class Exchange:
             await self._break_visibly()
             return
         await self._deliver({"type": "http.response.body", "body": body + end, "more_body": False})
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        status, headers, body = refusal
+        self._started = True
+        await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
+        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _break_visibly(self) -> None:
         """Break the connection off where what becomes of our error would look like an end.
@@ -416,9 +434,7 @@ class Exchange:
 
     # -- the watcher
 
-    async def _watch(self) -> None:
-        if not await client_left(self._receive, self._backend):
-            return
+    def _client_left(self) -> None:
         self._gone = self._halted = True
         if self._ending:
             # So says a server, too, that is taking the last message and still has to close or to reuse its connection (hypercorn).

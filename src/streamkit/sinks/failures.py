@@ -34,7 +34,7 @@ from streamkit.dialects.outcomes import Outcome, outcome_of, outcome_of_event
 from streamkit.errors import InvalidToken, SourceError, UnknownStream
 from streamkit.events import ErrorEvent
 
-__all__ = ["LOGGER", "Refusal", "refusal_of", "report", "told_once"]
+__all__ = ["LOGGER", "Refusal", "no_content", "refusal_of", "report", "told_once"]
 
 LOGGER: Final = logging.getLogger("streamkit.sinks")
 
@@ -122,3 +122,8 @@ def refusal_of(outcome: Outcome, failure: Exception | ErrorEvent) -> Refusal:
     if outcome.retry_after is not None and status in (429, 503):
         headers.append((b"retry-after", b"%d" % math.ceil(outcome.retry_after)))
     return status, headers, body
+
+
+def no_content() -> Refusal:
+    """The HTTP answer where there is nothing to stream, and nothing wrong."""
+    return 204, [(b"cache-control", b"no-store")], b""

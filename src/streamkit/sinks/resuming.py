@@ -22,7 +22,7 @@ A connection that is cut between two frames of one event gets the first of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Final, Literal, TypedDict, Unpack
 from urllib.parse import parse_qsl
 
@@ -38,7 +38,7 @@ from streamkit.sinks.asgi import Exchange, RawHeaders, Receive, Scope, Send
 from streamkit.sinks.codec import dialect_of
 from streamkit.sinks.compression import Compress, check_compress, compressed_for
 from streamkit.sinks.encodings import HubCodec, NothingMore
-from streamkit.sinks.failures import refusal_of, report
+from streamkit.sinks.failures import no_content, refusal_of, report
 from streamkit.sinks.headers import HeadersLike, merge_headers
 from streamkit.sinks.life.draining import Drain
 from streamkit.sinks.responding import check_status, own_headers, send_options
@@ -49,8 +49,6 @@ __all__ = ["Delivery", "DeliveryOptions", "HubResponse", "send_nothing", "send_r
 _LONGEST_TOKEN: Final = 64
 _LONGEST_QUERY: Final = 65_536
 _MOST_FIELDS: Final = 100
-_ANSWERED_HERE: Final = (NothingMore, UnknownStream, InvalidToken)
-_NO_CONTENT: Final = ((b"cache-control", b"no-store"),)
 
 
 class DeliveryOptions(TypedDict, total=False):
@@ -113,7 +111,7 @@ class Delivery(msgspec.Struct, frozen=True):
         raw = merge_headers(own, headers)
         return Delivery(dialect, status, raw, heartbeat, retry, pad, compress, model, policy, lag, missing)
 
-    async def answer(
+    def answer(
         self,
         hub: Hub,
         id: str,
@@ -126,35 +124,39 @@ class Delivery(msgspec.Struct, frozen=True):
         joins: bool = False,
         headers: Iterable[tuple[bytes, bytes]] = (),
         drain: Drain | None = None,
-    ) -> None:
-        """Answer one request: one that joins, or one that has started the stream."""
+    ) -> Awaitable[None]:
+        """Answer one request, that joins or that has started the stream, when it is awaited."""
+        # No coroutine of its own: it would be there as long as the response is, ten thousand times.
+        codec = HubCodec(id, self.dialect, after=after, policy=self.policy, model=self.model, retry=self.retry, pad=self.pad)
         try:
-            if joins and after is None and await self._has_ended(hub, id, asked):
-                await send_nothing(send)
-                return
+            events = hub.read(id, codec, after=after, policy=self.policy, lag=self.lag, errors="yield", asked=asked)
+        except InvalidToken as error:
+            return self.refuse(error, send)
+        exchange = Exchange(
+            events,
+            codec,
+            receive,
+            send,
+            status=self.status,
+            headers=[*self.raw_headers, *headers],
+            heartbeat=self.heartbeat,
+            nothing=(NothingMore,) if self.missing == 404 else (NothingMore, UnknownStream),
+            left=codec.leave,
+            scope=scope,
+            drain=drain,
+        )
+        if joins and after is None and not self._replays_ended:
+            return self._unless_ended(exchange, hub, id, send, asked)
+        return exchange.answer()
+
+    async def _unless_ended(self, exchange: Exchange, hub: Hub, id: str, send: Send, asked: Asked) -> None:
+        """Answer who joins a stream that is not over: of one that is, its readers have all by then (`Dialect.replays_ended`)."""
+        try:
+            status = await hub.look(id, asked=asked, action="subscribe")
         except StreamkitError as error:
             await self.refuse(error, send)
             return
-        codec = HubCodec(id, self.dialect, after=after, policy=self.policy, model=self.model, retry=self.retry, pad=self.pad)
-        try:
-            await Exchange(
-                hub.read(id, codec, after=after, policy=self.policy, lag=self.lag, errors="yield", asked=asked),
-                codec,
-                receive,
-                send,
-                status=self.status,
-                headers=[*self.raw_headers, *headers],
-                heartbeat=self.heartbeat,
-                lets_through=_ANSWERED_HERE,
-                scope=scope,
-                drain=drain,
-            ).answer()
-        except NothingMore:
-            await send_nothing(send)
-        except (UnknownStream, InvalidToken) as error:
-            await self.refuse(error, send)
-        finally:
-            codec.leave()
+        await (exchange.answer() if status.state == "running" else send_nothing(send))
 
     async def head(self, hub: Hub, id: str, send: Send, *, asked: Asked, after: str | None) -> None:
         """Answer a HEAD request: what a GET would get, as far as that is known without reading the stream."""
@@ -176,10 +178,6 @@ class Delivery(msgspec.Struct, frozen=True):
     def _replays_ended(self) -> bool:
         # Without 204 nobody is told that there is nothing: such a response may as well be the one that a start is answered with.
         return self.missing != 204 or dialect_of(self.dialect).replays_ended
-
-    async def _has_ended(self, hub: Hub, id: str, asked: Asked) -> bool:
-        """Whether the stream is over and its readers have it by then (`Dialect.replays_ended`)."""
-        return not self._replays_ended and (await hub.look(id, asked=asked, action="subscribe")).state != "running"
 
     async def refuse(self, error: Exception, send: Send) -> None:
         """Answer a request for which there is no stream."""
@@ -325,5 +323,6 @@ async def send_refusal(error: Exception, send: Send) -> None:
 
 async def send_nothing(send: Send) -> None:
     """Answer with 204: there is nothing more."""
-    await send({"type": "http.response.start", "status": 204, "headers": list(_NO_CONTENT)})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    status, headers, body = no_content()
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
