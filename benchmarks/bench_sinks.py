@@ -277,21 +277,22 @@ def _open(port: int, app: str) -> tuple[socket.socket, bytes | None]:
 
 @contextmanager
 def _server(loop: str) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = int(probe.getsockname()[1])
-    process = subprocess.Popen([sys.executable, __file__, "--serve", str(port), loop])
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection((HOST, port), timeout=0.2).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    with socket.socket() as kept:  # nobody else gets the port; it does not listen, and the server may
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind((HOST, 0))
+        port = int(kept.getsockname()[1])
+        process = subprocess.Popen([sys.executable, __file__, "--serve", str(port), loop])
+        try:
+            for _ in range(1200):
+                try:
+                    socket.create_connection((HOST, port), timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
 
 
 def _serve(port: int, loop: str) -> None:

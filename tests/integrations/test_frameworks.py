@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 from framework_apps import ASGI, SECRET, WSGI, Sources, aiohttp_app, quart_app_with_chats_inside
-from served import served, wait_until
+from served import PATIENCE_S, served, wait_until
 
 import streamkit as sk
 from streamkit.integrations.mounting import Mounts
@@ -28,7 +28,7 @@ class Site:
         self.name, self.url, self.sources = name, url, sources
 
     def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, trust_env=False, timeout=5)
+        return httpx2.Client(base_url=self.url, trust_env=False, timeout=PATIENCE_S)
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def served_by_werkzeug(app: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         server.server_close()
 
 
@@ -72,12 +72,12 @@ def served_by_aiohttp(app: Any) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE_S)
     try:
         yield url
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
         loop.close()
 
@@ -158,7 +158,7 @@ def test_what_the_application_says_of_headers_and_cookies_is_sent(site: Site) ->
 def test_a_text_comes_as_it_is_made(site: Site) -> None:
     with site.client() as client, client.stream("GET", "/text") as response:
         chunks = response.iter_text()
-        assert "first " == next(chunks)
+        assert "first " == read_until(chunks, "first ")
         site.sources.go.set()
         assert "second" == "".join(chunks)
 
@@ -241,7 +241,7 @@ def chat_from_start_to_end(client: httpx2.Client, sources: Sources) -> None:
         read_until(chunks, "first")
         assert "cancelled" == client.post(f"/chats/{id}/cancel").json()["state"]
         assert "cancelled" in "".join(chunks)
-    assert before + 1 == sources.endless_closed
+    wait_until(lambda: before + 1 == sources.endless_closed)
     assert 404 == client.get("/chats/nobodys").status_code
     assert 204 == client.get("/chats/nobodys/stream").status_code
 
@@ -254,7 +254,10 @@ def test_chat_routes_work_where_they_are_mounted(site: Site) -> None:
 
 def test_chat_routes_work_inside_of_a_quart_view() -> None:
     sources = Sources()
-    with served(quart_app_with_chats_inside(sources)) as url, httpx2.Client(base_url=url, trust_env=False, timeout=5) as client:
+    with (
+        served(quart_app_with_chats_inside(sources)) as url,
+        httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_S) as client,
+    ):
         chat_from_start_to_end(client, sources)
 
 
@@ -273,7 +276,7 @@ def test_aiohttp_notices_that_a_client_has_left_though_nothing_is_written(site: 
 def test_djangos_compression_holds_no_token_back(site: Site) -> None:
     with site.client() as client, client.stream("GET", "/text", headers={"accept-encoding": "gzip"}) as response:
         chunks = response.iter_text()
-        assert "first " == next(chunks)
+        assert "first " == read_until(chunks, "first ")
         site.sources.go.set()
         assert "second" == "".join(chunks)
     assert "content-encoding" not in response.headers
@@ -328,7 +331,7 @@ def test_the_queries_of_an_answer_under_wsgi_leave_no_connection_open_behind_it(
             assert b"a" == b"".join(response)
             response.close()
     for thread in queried_in:
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
     assert 2 == len(set(queried_in))  # one for each answer: they do not wait for each other
     assert set(queried_in) == set(watched.closed_in)
@@ -337,9 +340,12 @@ def test_the_queries_of_an_answer_under_wsgi_leave_no_connection_open_behind_it(
 def test_mounts_close_what_is_mounted_when_the_server_stops() -> None:
     sources = Sources()
     routes = sources.chats()
-    with served(Mounts({"/chats": routes}), lifespan="on") as url, httpx2.Client(base_url=url, trust_env=False) as client:
+    with (
+        served(Mounts({"/chats": routes}), lifespan="on") as url,
+        httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_S) as client,
+    ):
         with client.stream("POST", "/chats/", json={"prompt": "Hi"}) as response:
-            next(response.iter_text())
+            read_until(response, "first")
         assert 404 == client.get("/elsewhere").status_code
         assert 0 == sources.endless_closed
     assert 1 == sources.endless_closed

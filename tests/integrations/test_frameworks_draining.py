@@ -29,15 +29,15 @@ def test_sigterm_tells_an_endless_stream_and_closes_its_source(name: str) -> Non
         )
         url = "http://{}:{}/endless".format(*listener.getsockname())
     try:
-        with httpx2.Client(trust_env=False, timeout=30) as client, client.stream("GET", url) as response:
+        with httpx2.Client(trust_env=False, timeout=60) as client, client.stream("GET", url) as response:
             chunks, seen = response.iter_text(), ""
             while "first" not in seen:
                 seen += next(chunks)
             process.send_signal(signal.SIGTERM)
             seen += "".join(chunks)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
     assert '"code":"draining"' in seen
     assert "closed 1" in said

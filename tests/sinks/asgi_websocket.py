@@ -48,7 +48,7 @@ class Talk:
 
     async def hears(self, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The next message of which this is so; those before it are passed over."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while True:
                 while self._seen < len(self.told):
                     message = self.told[self._seen]
@@ -62,7 +62,7 @@ class Talk:
 
     async def is_closed(self) -> int:
         """The code of the close, once it has come."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while self.closed is None:
                 await self._news.wait()
         return self.closed

@@ -21,7 +21,7 @@ grpc_aio: Any = import_module("grpc.aio")
 
 __all__ = ["Told", "anyio_backend", "grpc", "grpc_aio", "on_asyncio", "one_event_loop", "pair", "until"]
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 # All event loops of a process share one queue of gRPC's, out of which one of them may be handed what belongs to another that is

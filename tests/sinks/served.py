@@ -13,7 +13,10 @@ from contextlib import contextmanager, suppress
 import uvicorn
 from asgi_client import App
 
-__all__ = ["BrokenWire", "broken_wire", "served", "wait_until"]
+__all__ = ["PATIENCE_S", "BrokenWire", "broken_wire", "kept_port", "served", "wait_until"]
+
+# Longer than any wait of a test that passes: a bound, and no measure.
+PATIENCE_S = 60.0
 
 
 @contextmanager
@@ -38,11 +41,20 @@ def served(app: App, loop: str = "asyncio", *, lifespan: str = "off", ws: str = 
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
-def wait_until(so: Callable[[], object], seconds: float = 10) -> None:
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """A port for a server that opens its socket itself, with SO_REUSEADDR as they all do: nobody else gets it meanwhile."""
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
+def wait_until(so: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """Wait for another thread; the time is a bound and no measure."""
     deadline = time.monotonic() + seconds
     while not so():
@@ -81,7 +93,7 @@ class BrokenWire:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         for thread in (self._accepting, *self._threads):
-            thread.join(10)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
 
     def _accept(self) -> None:
@@ -116,7 +128,7 @@ class BrokenWire:
             for end in (client, server):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-            upload.join(10)
+            upload.join(PATIENCE_S)
             self._open -= {client, server}
 
 

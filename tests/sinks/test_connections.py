@@ -45,7 +45,7 @@ def client_at(address: str | None = "192.0.2.1", **more: Any) -> Client:
 
 
 async def until(so: Any) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not so():  # whatever it is
             await anyio.lowlevel.checkpoint()
 

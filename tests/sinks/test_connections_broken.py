@@ -91,7 +91,7 @@ async def test_what_has_left_the_inner_one_is_told_by_nobody(clock: VirtualClock
         there.append(connection_in(scope))
         await answering(scope, receive, send)
 
-    with anyio.move_on_after(5):
+    with anyio.fail_after(60):
         await Client().call(outer.wrap(app))
     served, behind = there
     assert served is not None

@@ -438,13 +438,23 @@ def sizes(events: Sequence[sk.Event]) -> dict[str, int]:
     return {kind: size for kind, size in found.items() if size}
 
 
-async def test_a_stream_that_is_forgotten_takes_its_encodings_along() -> None:
-    async with Hub(ttl=0.01) as hub:
-        await hub.start("x", ["a"])
+async def test_a_stream_that_is_over_and_read_to_its_end_takes_its_encodings_along() -> None:
+    def held() -> int:
+        gc.collect()
+        return sum(isinstance(found, Encoding) for found in gc.get_objects())
+
+    go = anyio.Event()
+
+    async def paused() -> AsyncIterator[str]:
+        yield "a"
+        await go.wait()
+        yield "b"
+
+    before = held()
+    async with Hub() as hub:
+        await hub.start("x", paused)
+        await read(hub, "x", "native", stop_after=1)
+        assert before + 1 == held()
+        go.set()
         await read(hub, "x", "native")
-        gc.collect()
-        before = sum(isinstance(found, Encoding) for found in gc.get_objects())
-        await hub.start("y", ["a"])
-        await read(hub, "y", "native")
-        gc.collect()
-        assert before == sum(isinstance(found, Encoding) for found in gc.get_objects())
+        assert before == held()

@@ -223,7 +223,7 @@ async def test_sigterm_tells_every_stream_closes_every_source_and_ends_the_proce
                     await anext(aiter(run))
                 seen += 1
                 assert "so far" == caught.value.partial.text  # type: ignore[attr-defined]
-        assert ("50\n", 0, 50) == (process.stdout.read(), process.wait(timeout=20), seen)
+        assert ("50\n", 0, 50) == (process.stdout.read(), process.wait(timeout=60), seen)
     finally:
         process.kill()
         process.wait(timeout=20)

@@ -98,7 +98,7 @@ def address() -> Iterator[tuple[str, int]]:
 
 
 def asked(address: tuple[str, int], target: str, *hosts: str, method: str = "GET") -> tuple[int, bytes]:
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         lines = [f"{method} {target} HTTP/1.1", *[f"Host: {host}" for host in hosts], "Connection: close", "Content-Length: 0"]
         connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         answer = b""

@@ -25,7 +25,7 @@ import openai
 import pytest
 from asgi_client import App
 from node_clients import node_program
-from served import BrokenWire, broken_wire, served, wait_until
+from served import PATIENCE_S, BrokenWire, broken_wire, served, wait_until
 
 import streamkit as sk
 from streamkit.clients.event_source import sse
@@ -91,7 +91,7 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Callable[[App], str]]:
 def resumed(url: str) -> list[Frame]:
     """What a client has in the end that asks again, with the last id, as long as there is more."""
     frames: list[Frame] = []
-    with httpx2.Client() as client:
+    with httpx2.Client(timeout=PATIENCE_S) as client:
         while True:
             last = frames[-1].id if frames else ""
             decoder = Decoder(last_event_id=last)
@@ -165,7 +165,7 @@ def test_an_event_source_comes_through_torn_connections_and_stops_at_204() -> No
     # Behind the head of the answer: that of node gives up, without a word, on a head that is torn.
     with served(app) as url, broken_wire(url, seed=4, tears=20, least_bytes=500) as wire:
         command = [str(node_program()), "--experimental-eventsource", "-e", EVENT_SOURCE, f"{wire.url}/native"]
-        done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE_S)
         told = json.loads(done.stdout)
         assert 20 == wire.torn
     assert app.text == told["text"]
@@ -202,7 +202,7 @@ def by_anthropic(url: str) -> str:
 
 def by_streamkit(url: str) -> str:
     async def main() -> str:
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=PATIENCE_S) as client:
             return await sk.from_http(client.stream("GET", f"{url}/native"), "native").join()
 
     return asyncio.run(main())
@@ -213,7 +213,7 @@ def test_one_generation_is_read_in_four_dialects_at_once_by_their_own_clients(se
     url = serve(app)
     with ThreadPoolExecutor(4) as threads:
         clients = [threads.submit(read, url) for read in (by_openai_chat, by_openai_responses, by_anthropic, by_streamkit)]
-        assert [app.text] * 4 == [client.result(30) for client in clients]
+        assert [app.text] * 4 == [client.result(PATIENCE_S) for client in clients]
     assert 1 == app.runs
 
 
@@ -222,7 +222,7 @@ def test_two_torn_readers_in_two_dialects_of_one_generation_have_the_same_text()
     with served(app) as url, broken_wire(url, seed=5) as one, broken_wire(url, seed=6) as other, ThreadPoolExecutor(2) as threads:
         native = threads.submit(resumed, f"{one.url}/native")
         chat = threads.submit(resumed, f"{other.url}/openai-chat")
-        assert app.text == text_of(native.result(30), "native") == text_of(chat.result(30), "openai-chat")
+        assert app.text == text_of(native.result(PATIENCE_S), "native") == text_of(chat.result(PATIENCE_S), "openai-chat")
         assert [50, 50] == [one.torn, other.torn]
     assert 1 == app.runs
 
@@ -235,8 +235,8 @@ def test_curl_starts_resumes_and_stops() -> None:
         await asyncio.sleep(3600)
 
     def curl(*arguments: str) -> str:
-        command = ["curl", "-sN", "--max-time", "20", *arguments]
-        return subprocess.run(command, capture_output=True, check=False, timeout=30).stdout.decode()
+        command = ["curl", "-sN", "--max-time", "60", *arguments]
+        return subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE_S + 10).stdout.decode()
 
     with served(ChatRoutes(lambda request: words, id=lambda request: "c")) as url:
         started = subprocess.Popen(["curl", "-sN", "-X", "POST", f"{url}/"], stdout=subprocess.PIPE)
@@ -251,7 +251,7 @@ def test_curl_starts_resumes_and_stops() -> None:
             assert client.stdout is not None
             assert b'"reason":"cancelled"' in client.stdout.read()
             client.stdout.close()
-            assert 0 == client.wait(20)
+            assert 0 == client.wait(PATIENCE_S)
         assert "404" == curl("-o", "/dev/null", "-w", "%{http_code}", f"{url}/d")
 
 
@@ -259,7 +259,7 @@ def test_res_04_a_megabyte_of_last_event_id_ends_at_the_server_or_here_with_400(
     app = Generations(10)
     url = serve(app)
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
         connection.sendall(b"GET /native HTTP/1.1\r\nhost: test\r\nlast-event-id: ")
         received = b""
         try:
@@ -299,7 +299,7 @@ def echo(request: ChatRequest) -> list[str]:
 @pytest.mark.parametrize(("app", "place"), [(bare_app, ""), (starlette_app, "/chat"), (fastapi_app, "/chat")])
 def test_the_routes_work_wherever_they_are_mounted(serve: Callable[[App], str], app: Callable[[], App], place: str) -> None:
     url = serve(app())
-    with httpx.Client(base_url=url, follow_redirects=True) as client:
+    with httpx.Client(base_url=url, follow_redirects=True, timeout=PATIENCE_S) as client:
         started = client.post(f"{place}/" if place else "/", json={"prompt": "Hi"})
         location = started.headers["location"]
         assert f"{place}/{started.headers['x-stream-id']}/stream" == location
@@ -326,7 +326,7 @@ def test_a_fastapi_endpoint_returns_a_hubs_stream_for_its_user() -> None:
         response.set_cookie("seen", "1")
         return response
 
-    with served(app) as url, httpx.Client(base_url=url) as client:
+    with served(app) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         mine = client.get("/x/stream?user=me")
         assert ("ab", "seen=1") == (text_of(Decoder().feed(mine.content), "openai-chat"), mine.headers["set-cookie"][:6])
         foreign = client.get("/x/stream?user=you")
@@ -367,15 +367,18 @@ def test_readers_are_told_that_a_server_drains_which_was_told_to_stop(kind: str,
         try:
             url = f"http://127.0.0.1:{int(server.stdout.readline())}{'/chat' if kind == 'mounted' else ''}"
             frames: list[Frame] = []
-            with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client, client.stream("POST", f"{url}/") as response:
-                decoder = Decoder()
-                for chunk in response.iter_raw():
-                    if not frames:
-                        server.send_signal(number)
+            with (
+                httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=PATIENCE_S) as client,
+                client.stream("POST", f"{url}/") as response,
+            ):
+                decoder, chunks = Decoder(), response.iter_raw()
+                frames += decoder.feed(next(chunks))
+                server.send_signal(number)  # once: a second one would be waited for by nobody
+                for chunk in chunks:
                     frames += decoder.feed(chunk)
             last = json.loads(frames[-1].data)
             assert ("error", "draining", True) == (last["type"], last["code"], last["retryable"])
-            assert server.wait(10) in (0, -number)
+            assert server.wait(PATIENCE_S) in (0, -number)
             assert "" == server.stderr.read()
         finally:
             server.kill()

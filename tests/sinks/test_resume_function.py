@@ -298,7 +298,7 @@ def url() -> Iterator[str]:
 def test_over_a_connection_that_breaks_nothing_is_lost_or_twice(url: str, seed: int) -> None:
     got: list[str] = []
     last: str | None = None
-    with broken_wire(url, seed=seed, tears=8, most_bytes=2000) as wire, httpx.Client(trust_env=False) as client:
+    with broken_wire(url, seed=seed, tears=8, most_bytes=2000) as wire, httpx.Client(trust_env=False, timeout=60) as client:
         for _ in range(50):
             headers = {} if last is None else {"last-event-id": last}
             try:

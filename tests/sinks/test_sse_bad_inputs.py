@@ -77,7 +77,7 @@ def url() -> Iterator[str]:
 
 
 def got(url: str, path: str) -> httpx.Response:
-    answer = httpx.get(f"{url}/{path}", timeout=30, trust_env=False)
+    answer = httpx.get(f"{url}/{path}", timeout=60, trust_env=False)
     assert 200 == answer.status_code
     return answer
 
@@ -92,7 +92,7 @@ def frames(body: bytes) -> list[Frame]:
     ids=["SSE-01", "SSE-02", "SSE-03", "SSE-06", "SSE-04"],
 )
 def test_sse_01_02_03_06_a_name_that_would_begin_another_field_never_reaches_the_wire(url: str, path: str) -> None:
-    answer = httpx.get(f"{url}/{path}", trust_env=False)
+    answer = httpx.get(f"{url}/{path}", trust_env=False, timeout=60)
     # Nothing had been sent: an early failure has a status.
     assert 500 == answer.status_code
     assert b"INJ" not in answer.content
@@ -175,7 +175,7 @@ def test_sse_13_markup_is_not_touched_in_json(url: str) -> None:
 
 
 def test_an_item_that_no_json_can_say_is_an_error_without_its_text(url: str) -> None:
-    answer = httpx.get(f"{url}/failing", trust_env=False)
+    answer = httpx.get(f"{url}/failing", trust_env=False, timeout=60)
     assert 500 == answer.status_code
     assert b"object" not in answer.content
 
@@ -189,7 +189,7 @@ def test_lines_of_a_hubs_stream_have_the_id_on_the_events_last_frame(url: str) -
 
 def test_padding_makes_writes_of_one_size(url: str) -> None:
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"GET /padded HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
         answer = b""
         while part := connection.recv(65536):

@@ -226,7 +226,7 @@ def test_a_failing_text_is_never_finished_on_the_wire_by_a_middleware() -> None:
     async def chosen(scope: Any, receive: Any, send: Any) -> None:
         await apps[dict(scope["headers"])[b"x-app"]](scope, receive, send)
 
-    with served(chosen) as url, httpx2.Client(base_url=url) as client:
+    with served(chosen) as url, httpx2.Client(base_url=url, timeout=60) as client:
         for name in apps:
             assert "ab" == client.get("/whole", headers={b"x-app": name}).text
             with pytest.raises(httpx2.TransportError):

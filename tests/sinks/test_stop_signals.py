@@ -35,7 +35,7 @@ async def test_both_are_told_and_we_are_told_once(server: Server, number: signal
     signals = StopSignals(current_backend(), stop)
     signal.raise_signal(number)
     signal.raise_signal(number)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await told.wait()
     signals.leave()
     assert ([number, number], [1]) == (server.got, times)
@@ -93,7 +93,7 @@ class Held:
         self.signals.release()
 
     async def is_told(self) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self.told.wait()
 
 
@@ -152,11 +152,11 @@ class Noticed:
         self.signals = StopSignals(current_backend(), self.told.set, lambda: holds, notice=self.noticed.set)
 
     async def is_noticed(self) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self.noticed.wait()
 
     async def is_told(self) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self.told.wait()
 
 

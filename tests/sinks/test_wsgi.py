@@ -18,7 +18,7 @@ from wsgiref.validate import validator
 
 import httpx2
 import pytest
-from served import wait_until
+from served import PATIENCE_S, kept_port, wait_until
 
 import streamkit as sk
 from streamkit.sinks import wsgi
@@ -209,13 +209,19 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with kept_port() as port:
+        yield port
+
+
 @pytest.fixture(scope="module", params=COMMANDS)
-def served_by(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Path]]:
+def served_by(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, port: int
+) -> Iterator[tuple[str, str, Path]]:
     """The name of a server, its URL, and the file in which the application notes what was closed."""
     notes = tmp_path_factory.mktemp("wsgi") / "closed"
     notes.touch()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     command = [sys.executable, *COMMANDS[request.param], f"127.0.0.1:{port}"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=HERE, stdout=log, stderr=log, env={**os.environ, "NOTES": str(notes)})
@@ -227,29 +233,31 @@ def served_by(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return False
 
     try:
-        wait_until(answers, 20)
+        wait_until(answers)
         yield request.param, f"http://127.0.0.1:{port}", notes
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
 
 def test_a_server_streams_it(served_by: tuple[str, str, Path]) -> None:
     _, url, notes = served_by
-    with httpx2.stream("GET", f"{url}/gated", trust_env=False) as response:
-        chunks = response.iter_text()
-        assert "first " == next(chunks)  # and the second is not made before this was read
-        notes.with_name("gate").touch()
-        assert "second" == "".join(chunks)
+    got = ""
+    with httpx2.stream("GET", f"{url}/gated", trust_env=False, timeout=PATIENCE_S) as response:
+        for text in response.iter_text():
+            got += text
+            if got == "first ":  # and the second is not made before this was read
+                notes.with_name("gate").touch()
+    assert "first second" == got
 
 
 def test_http_10_a_server_gives_the_status_of_an_early_failure(served_by: tuple[str, str, Path]) -> None:
     _, url, _ = served_by
-    response = httpx2.get(f"{url}/early", trust_env=False)
+    response = httpx2.get(f"{url}/early", trust_env=False, timeout=PATIENCE_S)
     assert 500 == response.status_code
     assert SECRET not in response.text
 
@@ -257,7 +265,10 @@ def test_http_10_a_server_gives_the_status_of_an_early_failure(served_by: tuple[
 def test_a_server_breaks_a_failing_text_off(served_by: tuple[str, str, Path]) -> None:
     _, url, _ = served_by
     got = ""
-    with pytest.raises(httpx2.RemoteProtocolError), httpx2.stream("GET", f"{url}/late", trust_env=False) as response:
+    with (
+        pytest.raises(httpx2.RemoteProtocolError),
+        httpx2.stream("GET", f"{url}/late", trust_env=False, timeout=PATIENCE_S) as response,
+    ):
         for text in response.iter_text():
             got += text
     assert "before " == got
@@ -266,8 +277,8 @@ def test_a_server_breaks_a_failing_text_off(served_by: tuple[str, str, Path]) ->
 def test_a_server_closes_the_source_when_its_client_has_left(served_by: tuple[str, str, Path]) -> None:
     name, url, notes = served_by
     notes.write_text("")
-    with httpx2.stream("GET", f"{url}/endless", trust_env=False) as response:
+    with httpx2.stream("GET", f"{url}/endless", trust_env=False, timeout=PATIENCE_S) as response:
         assert 200 == response.status_code
         next(response.iter_bytes())
-    wait_until(lambda: notes.read_text() == "closed", 10)
+    wait_until(lambda: notes.read_text() == "closed")
     assert name in COMMANDS

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from served import wait_until
+from served import PATIENCE_S, wait_until
 from websockets.asyncio.server import serve
 
 from streamkit.sinks.websocket.serving import WebSocketRoutes
@@ -37,7 +37,7 @@ class Running:
             told = question()
             return await told if asyncio.iscoroutine(told) else told
 
-        return asyncio.run_coroutine_threadsafe(asked(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(asked(), self.loop).result(PATIENCE_S)
 
     def tasks(self) -> int:
         """How many tasks there are, but for the one that counts them."""
@@ -67,5 +67,5 @@ def in_thread(make: Callable[[], WebSocketRoutes], **options: Any) -> Iterator[R
         yield running
     finally:
         running.loop.call_soon_threadsafe(running.stop.set)
-        thread.join(20)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()

@@ -86,7 +86,7 @@ def victim(server: Running) -> Iterator[ClientConnection]:
         )
         said = ""
         while "mine " not in said:
-            said = str(client.recv(timeout=10))
+            said = str(client.recv(timeout=60))
         yield client
 
 
@@ -195,7 +195,7 @@ def converse(server: Running, seed: int) -> int | None:
                 )
             )
             while True:
-                said = client.recv(timeout=10)
+                said = client.recv(timeout=60)
                 check_told(said, ai_sdk)
                 if '"last"' in str(said):
                     return None
@@ -209,7 +209,7 @@ def iter_rest(client: ClientConnection) -> Iterator[str | bytes]:
     """What had come before it was closed."""
     try:
         while True:
-            yield client.recv(timeout=1)
+            yield client.recv(timeout=60)
     except ConnectionClosed:
         return
 
@@ -232,7 +232,7 @@ def test_ws_12_nonsense_gets_documented_answers_and_changes_nothing_for_others(s
 def settled(held: Callable[[], int], bound: int) -> int:
     """What is held once it is below the bound, or in the end."""
     with suppress(AssertionError):
-        wait_until(lambda: held() < bound, 4)
+        wait_until(lambda: held() < bound, 20)
     return held()
 
 
@@ -263,7 +263,7 @@ def test_the_memory_of_the_server_returns_to_what_it_was(kind: str) -> None:
     # In a process of its own: others in this one may grow meanwhile.
     search = os.pathsep.join(sys.path)
     done = subprocess.run(
-        [sys.executable, __file__, kind], env={**os.environ, "PYTHONPATH": search}, capture_output=True, text=True, timeout=100
+        [sys.executable, __file__, kind], env={**os.environ, "PYTHONPATH": search}, capture_output=True, text=True, timeout=160
     )
     assert 0 == done.returncode, done.stderr
     grown = json.loads(done.stdout)
@@ -287,15 +287,15 @@ def test_ws_12_a_control_message_for_another_ones_stream_is_an_error_and_the_con
         connect(running.url) as client,
     ):
         victim.send('{"type":"send","stream":"a","input":1}')
-        while "mine" not in str(victim.recv(timeout=10)):
+        while "mine" not in str(victim.recv(timeout=60)):
             continue
-        assert isinstance(read_server(client.recv(timeout=10)), Hello)
+        assert isinstance(read_server(client.recv(timeout=60)), Hello)
         client.send(sent)
-        told = read_server(client.recv(timeout=10))
+        told = read_server(client.recv(timeout=60))
         assert isinstance(told, RefusedMessage)
         assert (code, "1") == (told.code, told.request)
         client.send('{"type":"ping","request":"2"}')
-        assert Pong("2") == read_server(client.recv(timeout=10))
+        assert Pong("2") == read_server(client.recv(timeout=60))
         assert "running" == running.ask(lambda: running.routes.hub.status("a", owner="victim")).state
 
 
@@ -306,7 +306,7 @@ def test_ws_12_ten_megabytes_of_json_close_the_connection_with_1009(routes: type
             with pytest.raises(ConnectionClosed) as closed:  # it may come at either
                 client.send('{"type":"send","input":"' + "x" * 10_000_000 + '"}')
                 while True:
-                    client.recv(timeout=10)
+                    client.recv(timeout=60)
             assert closed.value.rcvd is None or 1009 == closed.value.rcvd.code
         wait_until(lambda: 0 == len(running.routes))
 

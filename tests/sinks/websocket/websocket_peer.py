@@ -14,7 +14,7 @@ from streamkit.sinks.connections import App
 
 __all__ = ["Mailbox", "Peer", "connected"]
 
-PATIENCE = 10
+PATIENCE = 60
 
 
 class Mailbox:
@@ -70,6 +70,7 @@ class Peer:
         if message.get("text") is not None:
             self.said.append(json.loads(message["text"]))
         self._changed.set()
+        self._changed = anyio.Event()
 
     def stall(self) -> None:
         self._gate = anyio.Event()
@@ -93,7 +94,6 @@ class Peer:
         """Wait until something has been sent that makes it so."""
         with anyio.fail_after(PATIENCE):
             while not so():
-                self._changed = anyio.Event()
                 await self._changed.wait()
 
     async def has(self, stream: str, end: str) -> None:

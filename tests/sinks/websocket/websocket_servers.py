@@ -15,22 +15,32 @@ from typing import Any
 
 import uvicorn
 from aiohttp import web
-from served import wait_until
+from served import PATIENCE_S, wait_until
 from websockets.asyncio.server import serve as serve_websockets
 
 from streamkit.sinks.refusals import Refused
 from streamkit.sinks.websocket import SocketRequest, WebSocketRoutes
 
-__all__ = ["SERVERS", "RawClient", "Sites", "running"]
+__all__ = ["IMPATIENT_S", "SERVERS", "RawClient", "Sites", "running"]
 
 SERVERS = ["uvicorn-websockets", "uvicorn-wsproto", "websockets", "aiohttp"]
 
 
-class Sites:
-    """Routes by path, what their sources did, and where they run."""
+# Seconds between two pings, and for an answer to one. A client here answers none: the first is for those that are not to be dropped
+# for it, the second is more than any of them needs until it is where it wants to be.
+PATIENT_S, IMPATIENT_S = 60.0, 1.0
 
-    def __init__(self) -> None:
+
+class Sites:
+    """Routes by path, what their sources did, and where they run.
+
+    Args:
+        ping: Seconds between two pings of the server, and for an answer to one.
+    """
+
+    def __init__(self, ping: float) -> None:
         self.port = 0
+        self.ping = ping
         self.closed: list[str] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self.by_path = {
@@ -39,9 +49,9 @@ class Sites:
             "/auth": self._routes(owner=_owner),
             "/query": self._routes(owner=_owner, token_in_query="token"),
             "/small": self._routes(max_message_bytes=2_000, max_messages_per_second=50, max_refusals=3),
-            "/brief": self._routes(until=lambda request: time.time() + 0.3),
-            "/silent": self._routes(silence=0.3),
-            "/impatient": self._routes(close_timeout=0.3, until=lambda request: time.time() + 0.3),
+            "/brief": self._routes(until=lambda request: time.time() + 2.0),
+            "/silent": self._routes(silence=IMPATIENT_S),
+            "/impatient": self._routes(close_timeout=0.3),
         }
 
     def _routes(self, **options: Any) -> WebSocketRoutes:
@@ -74,9 +84,9 @@ def _owner(request: SocketRequest) -> str:
 
 
 @contextmanager
-def running(kind: str) -> Iterator[Sites]:
+def running(kind: str, ping: float = PATIENT_S) -> Iterator[Sites]:
     """One server with all routes, for the length of the block."""
-    sites = Sites()
+    sites = Sites(ping)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
@@ -90,7 +100,7 @@ def running(kind: str) -> Iterator[Sites]:
         yield sites
     finally:
         stop()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         listening.close()
         assert not thread.is_alive()
 
@@ -115,8 +125,8 @@ def _uvicorn(kind: str, sites: Sites, listening: socket.socket) -> Parts:
         ws="websockets-sansio" if kind == "uvicorn-websockets" else "wsproto",
         ws_per_message_deflate=False,
         ws_max_size=1 << 20,
-        ws_ping_interval=0.3,
-        ws_ping_timeout=0.3,
+        ws_ping_interval=sites.ping,
+        ws_ping_timeout=sites.ping,
         lifespan="on",
         log_level="critical",
         timeout_graceful_shutdown=1,
@@ -159,8 +169,8 @@ def _websockets(kind: str, sites: Sites, listening: socket.socket) -> Parts:
 
         options = sites.by_path["/chat"].websockets_options() | {
             "process_request": process_request,
-            "ping_interval": 0.3,
-            "ping_timeout": 0.3,
+            "ping_interval": sites.ping,
+            "ping_timeout": sites.ping,
             "close_timeout": 0.3,
         }
         async with serve_websockets(handler, sock=listening, **options):
@@ -175,7 +185,7 @@ def _aiohttp(kind: str, sites: Sites, listening: socket.socket) -> Parts:
     async def serve(over: asyncio.Event) -> None:
         app = web.Application()
         for path, routes in sites.by_path.items():
-            routes._heartbeat = 0.3  # the others get it from their servers
+            routes._heartbeat = sites.ping  # the others get it from their servers
             app.router.add_get(path, routes.serve)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -191,7 +201,7 @@ def _aiohttp(kind: str, sites: Sites, listening: socket.socket) -> Parts:
 class RawClient:
     """A client that says exactly what it is told to, byte by byte, and answers nothing by itself."""
 
-    def __init__(self, port: int, path: str = "/chat", *, headers: str = "", seconds: float = 10) -> None:
+    def __init__(self, port: int, path: str = "/chat", *, headers: str = "", seconds: float = PATIENCE_S) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
