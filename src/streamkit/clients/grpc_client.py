@@ -149,7 +149,7 @@ class GrpcClient:
 
         Args:
             input: What is asked; see the class.
-            id: The name that a server which keeps streams gives it; one that is there already is joined.
+            id: The name that a server which keeps streams gives it; one that runs is joined, one that is over makes room.
             deadline, metadata: Of this call; the metadata is sent besides the client's.
 
         Yields:

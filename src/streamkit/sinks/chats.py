@@ -30,15 +30,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import quote
-from weakref import WeakValueDictionary
 
 import anyio
 
 from streamkit.dialects.protocol import Dialect
-from streamkit.errors import ConfigError, StreamBusy, UnknownStream
+from streamkit.errors import ConfigError, StreamBusy
 from streamkit.flow.clock import Clock, current_clock
 from streamkit.flow.plan import check_callable, check_count, check_seconds
 from streamkit.flow.tasks import Task, current_backend
@@ -56,6 +56,7 @@ from streamkit.sinks.request_parts import RequestParts
 from streamkit.sinks.responding import check_exceptions
 from streamkit.sinks.resuming import Delivery, send_refusal, token_of
 from streamkit.sinks.sse import Streamable
+from streamkit.sinks.starting import Starts
 
 __all__ = ["ChatHandler", "ChatRequest", "ChatRoutes", "Refused"]
 
@@ -111,7 +112,7 @@ class ChatRoutes:
         id: Called with the request: the stream's name, where clients choose it (a chat's id). None, also as its result, draws one
             that nobody can guess. A stream of that name that is over makes room for the new one.
         if_running: What a start gets whose stream runs already: "join" (its answer; the handler is not called), "raise" (409), or
-            "replace" (the one that runs is cancelled).
+            "replace" (the one that runs is cancelled; a hub's `authorize` is asked). See `streamkit.sinks.starting`.
         owner: Called with the request, on every route: whose it is, None for nobody's. `Refused(401, ...)` refuses it.
         on_disconnect: Whether an answer goes on when its readers have left, or ends as cancelled with the last one.
         ttl: Seconds that an answer is kept after its end; the hub's unless told.
@@ -202,8 +203,7 @@ class ChatRoutes:
         self._drain = drain
         self._lets_through = lets_through
         self._name = dialect if isinstance(dialect, str) else dialect.name
-        # One start at a time of each name: who comes second joins.
-        self._starts: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        self._starts = Starts(self.hub)
         self._signals: StopSignals | None = None
         self._draining: Task | None = None
         self._drained = anyio.Event()
@@ -288,39 +288,25 @@ class ChatRoutes:
         owner = await self._owner_of(request)
         id = None if self._id is None else await _awaited(self._id(request))
         if id is None:
-            generation = await self._begin(None, owner, request, "raise")
+            id = (await self._begin(request, None, owner, "raise")).id
         else:
             _check_chosen(id)
-            lock = self._starts.setdefault(id, anyio.Lock())
-            async with lock:
-                generation = await self._begin_or_join(id, owner, request)
-        name = quote(generation.id, safe="")
+            begin = partial(self._begin, request, id, owner)
+            try:
+                await self._starts.begin(id, begin, owner=owner, if_running=self._if_running)
+            except StreamBusy as busy:
+                raise Refused(409, "There is an answer under way already.") from busy
+        name = quote(id, safe="")
         place = quote(str(request.scope.get("root_path", "")), safe="/")
         headers = [(b"x-stream-id", name.encode()), (b"location", f"{place}/{name}/stream".encode())]
         try:
             await self._delivery.answer(
-                self.hub, generation.id, request.scope, receive, send, asked=None, after=None, headers=headers, drain=self._readers
+                self.hub, id, request.scope, receive, send, asked=None, after=None, headers=headers, drain=self._readers
             )
         except Exception as error:
             raise _Started(error) from None
 
-    async def _begin_or_join(self, id: str, owner: str | None, request: ChatRequest) -> Generation:
-        """A stream whose name the client chose."""
-        running = False
-        try:
-            running = (await self.hub.status(id, owner=owner)).state == "running"
-        except UnknownStream:
-            LOGGER.debug("stream %.80s is new, or somebody else's", id)
-        if running and self._if_running == "join":
-            return Generation(self.hub, id, joined=True)
-        if running and self._if_running == "raise":
-            raise Refused(409, "There is an answer under way already.")
-        try:
-            return await self._begin(id, owner, request, "replace")
-        except StreamBusy as busy:  # it runs in another process
-            raise Refused(409, "There is an answer under way already.") from busy
-
-    async def _begin(self, id: str | None, owner: str | None, request: ChatRequest, if_exists: IfExists) -> Generation:
+    async def _begin(self, request: ChatRequest, id: str | None, owner: str | None, if_exists: IfExists) -> Generation:
         source = await _awaited(self._handler(request))
         return await self.hub.start(id, source, ttl=self._ttl, on_disconnect=self._on_disconnect, owner=owner, if_exists=if_exists)
 

@@ -35,13 +35,14 @@ from streamkit.extras import require
 from streamkit.flow.plan import check_callable
 from streamkit.flow.streams import Stream
 from streamkit.flow.streams import stream as stream_of
-from streamkit.hub.hub import LAG_EVENTS, Hub
+from streamkit.hub.hub import LAG_EVENTS, Generation, Hub, IfExists
 from streamkit.hub.producing import OnDisconnect
 from streamkit.sinks.failures import LOGGER, report
 from streamkit.sinks.grpc.kept import KeptView
 from streamkit.sinks.grpc.requests import CallContext, GrpcRequest, InputQueue, Method
 from streamkit.sinks.grpc.turns import Collecting, Copying, Taking, Turn, Why, Writing
 from streamkit.sinks.refusals import Refused
+from streamkit.sinks.starting import Starts
 
 __all__ = ["GrpcHandler", "OwnerOf", "StreamsServicer"]
 
@@ -66,7 +67,8 @@ class StreamsServicer:
         handler: Called with a `GrpcRequest` for each call, and for each turn of a conversation; gives a stream, or anything that
             `sk.stream` takes. Its items are events and text. What it raises is a status: a `Refused` the one that it names, an
             error of ours the one of its code, anything else INTERNAL; never with the exception's text.
-        hub: Keeps the streams of `Stream`, so that they can be resumed and cancelled.
+        hub: Keeps the streams of `Stream`, so that they can be resumed and cancelled. A call that names one that runs joins it, and
+            one that is over makes room for a new one (`streamkit.sinks.starting`).
         owner: Called with the request before each call of any method: whose a kept stream is, None for nobody's.
             `Refused(401, ...)` keeps the caller out, with and without a hub.
         on_disconnect: What becomes of a kept stream when its readers have left, as for `hub.start`.
@@ -103,6 +105,7 @@ class StreamsServicer:
         self._wire: Wire = wire()
         self._handler = handler
         self._hub = hub
+        self._starts = None if hub is None else Starts(hub)
         self._owner = owner
         self._on_disconnect: OnDisconnect = on_disconnect
         self._turns: set[Turn] = set()
@@ -284,11 +287,25 @@ class StreamsServicer:
             await self._fail(_bad(f"A stream's name has 1 to {_LONGEST_ID} printable characters."), context)
         owner = await self._owner_of(request, context)
         try:
-            source = partial(self._asked, request)
-            kept = await self._hub.start(id or None, source, owner=owner, on_disconnect=self._on_disconnect)
+            name = await self._start_kept(request, id, owner)
         except Exception as error:
             await self._fail(error, context)
-        await self._read_kept(kept.id, None, owner, context, told=False)
+        await self._read_kept(name, None, owner, context, told=False)
+
+    async def _start_kept(self, request: GrpcRequest, id: str, owner: str | None) -> str:
+        """The name of the stream, which runs already if the client chose that of one that does."""
+        hub, starts = self._hub, self._starts
+        assert hub is not None
+        assert starts is not None
+
+        async def start(if_exists: IfExists) -> Generation:
+            source = partial(self._asked, request)
+            return await hub.start(id or None, source, owner=owner, on_disconnect=self._on_disconnect, if_exists=if_exists)
+
+        if not id:
+            return (await start("raise")).id
+        await starts.begin(id, start, owner=owner, if_running="join")
+        return id
 
     async def _read_kept(self, id: str, after: str | None, owner: str | None, context: CallContext, *, told: bool) -> None:
         hub = self._hub
