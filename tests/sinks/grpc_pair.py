@@ -85,6 +85,7 @@ class Told:
         self._clean_up = clean_up
         self.given = 0
         self.begun = 0
+        self.waits = 0  # how often it was asked for more than there is
         self.closed = 0
 
     async def items(self) -> AsyncIterator[Any]:
@@ -97,6 +98,7 @@ class Told:
             if self._error is not None:
                 raise self._error
             if not self._ends:
+                self.waits += 1
                 await asyncio.Event().wait()
         finally:
             if self._clean_up is not None:

@@ -26,7 +26,7 @@ def turned_away(request: SocketRequest) -> str:
 @asynccontextmanager
 async def by_websockets(routes: WebSocketRoutes, *, options: bool) -> AsyncIterator[str]:
     given = routes.websockets_options() if options else {}
-    async with serve(routes.serve, "127.0.0.1", 0, **given) as server, asyncio.timeout(20):
+    async with serve(routes.serve, "127.0.0.1", 0, **given) as server, asyncio.timeout(60):
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
@@ -39,7 +39,7 @@ async def by_aiohttp(routes: WebSocketRoutes) -> AsyncIterator[str]:
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield f"ws://127.0.0.1:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()
