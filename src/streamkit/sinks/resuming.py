@@ -22,7 +22,8 @@ A connection that is cut between two frames of one event gets the first of them 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, Literal, TypedDict, Unpack
 from urllib.parse import parse_qsl
 
@@ -49,6 +50,10 @@ __all__ = ["Delivery", "DeliveryOptions", "HubResponse", "send_nothing", "send_r
 _LONGEST_TOKEN: Final = 64
 _LONGEST_QUERY: Final = 65_536
 _MOST_FIELDS: Final = 100
+# Of a `missing`: what is answered with 204 and not as a failure.
+_NOTHING: Final[Mapping[int, tuple[type[Exception], ...]]] = MappingProxyType(
+    {204: (NothingMore, UnknownStream), 404: (NothingMore,)}
+)
 
 
 class DeliveryOptions(TypedDict, total=False):
@@ -140,7 +145,7 @@ class Delivery(msgspec.Struct, frozen=True):
             status=self.status,
             headers=[*self.raw_headers, *headers],
             heartbeat=self.heartbeat,
-            nothing=(NothingMore,) if self.missing == 404 else (NothingMore, UnknownStream),
+            nothing=_NOTHING[self.missing],
             left=codec.leave,
             scope=scope,
             drain=drain,
