@@ -120,7 +120,7 @@ async def test_nothing_is_compiled_between_asking_the_source_and_giving_its_firs
 
     monkeypatch.setattr(fuse, "_segments", {})
     monkeypatch.setattr(fuse, "_compile", compile_noted)
-    plan = sk.stream(source()).map(str).filter(bool) | sk.buffer(2) | sk.timeout(idle=5)
+    plan = sk.stream(source()).map(str).filter(bool) | sk.buffer(2) | sk.timeout(idle=60)
     async with plan.map(str) | sk.buffer(1) as items:
         async for _ in items:
             happened.append("given")

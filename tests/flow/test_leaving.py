@@ -94,7 +94,7 @@ async def test_a_source_sees_the_context_variables_it_set() -> None:
     ops: list[sk.Op[str, str] | sk.Same] = [
         sk.map(str),
         sk.map(str) | sk.buffer(1),
-        sk.timeout(idle=5),
+        sk.timeout(idle=60),
         in_lists | sk.flat_map(list),
     ]
     for op in ops:

@@ -57,7 +57,7 @@ async def test_an_iterator_is_asked_for_once(make: Any, fused: bool) -> None:
 
 @pytest.mark.parametrize("make", [StartsOver, GivesBare])
 async def test_also_behind_a_timeout_and_a_buffer(make: Any) -> None:
-    plan = (sk.stream(make()) | sk.timeout(idle=5)).map(str) | sk.buffer(2)
+    plan = (sk.stream(make()) | sk.timeout(idle=60)).map(str) | sk.buffer(2)
     assert ["1", "2", "3"] == await plan.collect()
 
 
@@ -88,6 +88,6 @@ class EndsOnce:
         return self.at
 
 
-@pytest.mark.parametrize("plan", [lambda s: s, lambda s: s | sk.timeout(idle=5)])
+@pytest.mark.parametrize("plan", [lambda s: s, lambda s: s | sk.timeout(idle=60)])
 async def test_an_iterator_that_has_ended_is_not_asked_again(plan: Any) -> None:
     assert [] == await plan(sk.stream(EndsOnce())).filter(lambda item: item > 3).collect()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Deadlock", "VirtualClock", "timed"]
 
 # Real seconds that a thread may take for one item before its reader counts as one that waits for ever.
-THREAD_PATIENCE = 0.25
+THREAD_PATIENCE = 1.0
 
 # Real seconds between two looks while only threads or sockets can bring news.
 POLL = 0.002
@@ -180,19 +180,19 @@ class VirtualClock:
             assert task is not None
             _DRIVERS.add(task)
         # Counted in looks and not by a clock of the real world: while a debugger or a fixture stands still, so does this.
-        threads_asked = stuck = 0
+        stuck = 0
         blocked = self._blocked
+        asked: dict[object, int] = {}  # how often each thread that is waited for has been looked at
         while True:
             await _others_wait()
             if self._held:
                 await backend.sleep(POLL)
             elif waits := readers_waiting() - blocked:
-                threads_asked += 1
-                if threads_asked * POLL >= THREAD_PATIENCE:
-                    blocked |= waits
+                asked = {wait: asked.get(wait, 0) + 1 for wait in waits}
+                blocked |= {wait for wait, looks in asked.items() if looks * POLL >= THREAD_PATIENCE}
                 await backend.sleep(POLL)
             elif (timer := self._next()) is not None:
-                threads_asked = stuck = 0
+                stuck = 0
                 self._now = max(self._now, timer.when)
                 self._run(timer)
             elif stuck * POLL < self._patience:

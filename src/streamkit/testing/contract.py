@@ -35,7 +35,7 @@ RULES: Final = MappingProxyType(
 )
 
 # Real seconds without any news after which a case is stuck.
-PATIENCE = 0.5
+PATIENCE = 15.0
 
 Kind: TypeAlias = Literal["object", "generator"]
 Way: TypeAlias = Literal["scope", "task"]

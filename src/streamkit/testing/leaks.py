@@ -25,7 +25,7 @@ __all__ = ["assert_no_leaks"]
 
 # Turns of the loop that a task gets to end after the code under test has returned, and real seconds a thread gets.
 SETTLE_TURNS = 20
-SETTLE_POLLS = 200
+SETTLE_POLLS = 4000
 
 
 @asynccontextmanager
