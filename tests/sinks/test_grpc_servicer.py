@@ -843,6 +843,7 @@ async def test_events_of_a_hub_are_encoded_once_however_many_read() -> None:
     async with sk.Hub() as hub:
         servicer = StreamsServicer(lambda request: source, hub=hub)
         servicer._wire = Counting(schema())
+        written = 0  # without what it has ready from the beginning
         async with pair(servicer) as (_, client):
             reading = [asyncio.ensure_future(read(client.stream("x", id="talk"), got[0]))]
             await until(lambda: servicer.open == 1)

@@ -85,7 +85,7 @@ class Wire:
     Batch(events=[TextDelta(text='Hi', index=0, choice=0), Ping()], token='abc.1', turn=0, id='')
     """
 
-    __slots__ = ("_by_kind", "_by_name", "_events_class", "_heads", "schema")
+    __slots__ = ("_by_kind", "_by_name", "_events_class", "_heads", "ends", "schema")
 
     def __init__(self, of: Schema) -> None:
         self.schema = of
@@ -94,6 +94,8 @@ class Wire:
         self._by_kind: dict[type[Event], _Shape] = {shape.kind: shape for shape in shapes}
         self._heads = [_head_of(of, length) for length in range(_HEADS)]
         self._by_name: dict[str, _Shape] = {shape.name: shape for shape in shapes}
+        # How most streams end, by the reason.
+        self.ends = {reason: self.events((Finish(reason),)) for reason in ("stop", "cancelled")}
 
     # -- events
 

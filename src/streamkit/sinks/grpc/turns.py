@@ -86,11 +86,12 @@ class Taking:
 class Writing(Taking):
     """Events as messages."""
 
-    __slots__ = ("_encode", "_tail", "_text", "_texts", "_turn")
+    __slots__ = ("_encode", "_ends", "_tail", "_text", "_texts", "_turn")
 
     def __init__(self, wire: Wire, *, turn: int = 0) -> None:
         super().__init__()
         self._encode = wire.events
+        self._ends = wire.ends
         self._text = wire.text
         self._texts = wire.texts
         self._turn = turn
@@ -117,7 +118,7 @@ class Writing(Taking):
 
     def finish(self, reason: Literal["stop", "cancelled"]) -> bytes:
         """A message of its own, for it waits for the source to be closed."""
-        return self._encode((Finish(reason),), turn=self._turn)
+        return self._ends[reason] + self._tail
 
     def _written_before_failing(self, events: list[Event]) -> list[bytes]:
         written: list[bytes] = []
