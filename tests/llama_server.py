@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 MODEL = "tiny-random"
@@ -25,7 +25,7 @@ _WIDTH = 64
 _LAYERS = 2
 _HEADS = 4
 _HIDDEN = 128
-_START_SECONDS = 60.0
+_START_SECONDS = 90.0
 
 
 def missing_packages() -> list[str]:
@@ -39,22 +39,26 @@ def running_llama() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="tiny-model-") as folder:
         model = Path(folder) / "model.gguf"
         write_model(model)
-        port = _free_port()
-        process = subprocess.Popen(
-            [sys.executable, __file__, str(model), str(port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_until_healthy(address, process)
-            yield address
-        finally:
-            process.kill()
-            process.wait(10)
-            if process.stdin is not None:
-                process.stdin.close()
+        reading, writing = os.pipe()
+        with os.fdopen(reading, encoding="utf-8") as told:
+            process = subprocess.Popen(
+                [sys.executable, __file__, str(model), str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[writing],
+            )
+            os.close(writing)
+            try:
+                # Its own choice of a port: one that was free a moment ago may be somebody else's by the time the model is read.
+                address = told.readline().strip()
+                _wait_until_healthy(address, process)
+                yield address
+            finally:
+                process.kill()
+                process.wait()
+                if process.stdin is not None:
+                    process.stdin.close()
 
 
 def write_model(path: Path) -> None:
@@ -113,35 +117,28 @@ def write_model(path: Path) -> None:
     writer.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _START_SECONDS
+    if not address:
+        raise RuntimeError(f"the llama.cpp server ended at once, with code {process.wait()}")
     while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"the llama.cpp server ended at once, with code {process.returncode}")
         try:
-            with urllib.request.urlopen(address + "/health", timeout=2) as answer:
+            with urllib.request.urlopen(address + "/health", timeout=_START_SECONDS) as answer:
                 if answer.status == 200:
                     return
-        except OSError:
+        except (OSError, HTTPException):
             time.sleep(0.05)  # a process of another program starts: there is nothing to wait on
     raise RuntimeError(f"the llama.cpp server was not ready after {_START_SECONDS:g} s")
 
 
-def _serve(model: str, port: int) -> None:
-    """The server process: until standard input ends."""
+def _serve(model: str, told: int) -> None:
+    """The server process: until standard input ends. Its address is written into the file of that number."""
     import xllamacpp  # type: ignore[import-untyped]  # a compiled module without stubs
 
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.model_alias = {MODEL}
-    params.port = port
+    params.port = 0
     params.n_ctx = 65536
     params.n_parallel = 2
     params.use_jinja = True
@@ -149,6 +146,8 @@ def _serve(model: str, port: int) -> None:
     params.endpoint_slots = True
     params.cpuparams.n_threads = 1
     server = xllamacpp.Server(params)
+    with os.fdopen(told, "w", encoding="utf-8") as telling:
+        telling.write(f"{server.listening_address}\n")
     sys.stdin.buffer.read()
     del server
     os._exit(0)

@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_text_in_another_process() -> None:
         "import sys\nsys.stdout.buffer.write(''.join(e.text for e in LocalModel().events(Request.of(sys.argv[1], seed=7))"
         " if e.type == 'text-delta').encode())"
     )
-    done = subprocess.run([sys.executable, "-c", code, QUESTION], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code, QUESTION], capture_output=True, timeout=150, check=True)
     assert answer(QUESTION, seed=7).text == done.stdout.decode()
 
 

@@ -175,4 +175,4 @@ def test_the_pages_are_not_read_before_an_answer_is_wanted() -> None:
         "assert asyncio.run(stream.take(2).collect())\n"
         "assert [path for path in opened if path.endswith('.md')]\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=150)

@@ -152,7 +152,7 @@ async def test_leaving_after_ten_events_frees_the_server(way: str, llama: str) -
                 assert _busy(llama)
                 break
     assert 10 == got
-    assert await _idle_within(llama, 5.0)
+    assert await _idle_within(llama, 30.0)
     assert source is not None
     if "sync" in way:
         client.close()
@@ -165,7 +165,7 @@ async def test_leaving_plain_http_frees_the_server(llama: str) -> None:
     async with httpx2.AsyncClient(timeout=60) as client:
         stream = decode(client.stream("POST", f"{llama}/v1/chat/completions", json=body), "openai-chat")
         assert 10 == len(await stream.take(10).collect())
-        assert await _idle_within(llama, 5.0)
+        assert await _idle_within(llama, 30.0)
 
 
 async def test_a_cancelled_reader_frees_the_server(llama: str) -> None:
@@ -179,7 +179,7 @@ async def test_a_cancelled_reader_frees_the_server(llama: str) -> None:
                     if seen == 10:
                         scope.cancel()
         assert scope.cancelled_caught
-        assert await _idle_within(llama, 5.0)
+        assert await _idle_within(llama, 30.0)
 
 
 async def test_what_the_server_refuses_is_the_sdks_own_error(llama: str) -> None:
@@ -191,7 +191,7 @@ async def test_what_the_server_refuses_is_the_sdks_own_error(llama: str) -> None
 
 
 def _busy(llama: str) -> bool:
-    slots = httpx.get(f"{llama}/slots", timeout=10).json()
+    slots = httpx.get(f"{llama}/slots", timeout=60).json()
     return any(slot["is_processing"] for slot in slots)
 
 
