@@ -10,8 +10,8 @@ buffer the writer takes one half, so that the source goes on meanwhile.
 
 A message is four system calls in three threads, and what those cost depends on which of them share a CPU and on what else the
 machine does: by half from one second to the next, where the whole difference between ours and the peer is a few percent. So the
-server has one CPU to itself, if there are several; rounds are short and many; and a ratio is the median of those within a round. Beside
-a load of 8 to 19 that gave one pending message 0.96 to 0.99 each time, where the least of all rounds gave 0.91 to 1.01.
+server has one CPU to itself, if there are several; rounds are short and many; and a ratio is the median of those within a round.
+Beside a load of 8 to 19 that gave one pending message 0.96 to 0.99 each time, where the least of all rounds gave 0.91 to 1.01.
 There is not much to win: a loop that writes the same bytes again and again, with no source at all, stands at 1.04.
 
 The last row is the client: CPU of this process per event, against one that reads the same messages with the generated class.
