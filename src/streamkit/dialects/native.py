@@ -19,6 +19,7 @@ from typing import Final, cast
 
 import msgspec
 
+from streamkit.dialects.frame_reading import FrameReader
 from streamkit.dialects.json_line import dump, known
 from streamkit.dialects.outcomes import Outcome, error_from_event, outcome_of_event
 from streamkit.dialects.protocol import Dialect, InFrame, OutFrame
@@ -44,7 +45,7 @@ _read_correlation: Final = msgspec.json.Decoder(_Correlation).decode
 _TYPES: Final = frozenset(kind.type for kind in EVENT_TYPES)
 
 
-class NativeDecoder:
+class NativeDecoder(FrameReader):
     """Reads the native form. See `Decoder` in `streamkit.dialects.protocol` for the contract.
 
     Args:
@@ -57,74 +58,42 @@ class NativeDecoder:
     [TextDelta(text='Hi', index=0, choice=0)]
     """
 
-    __slots__ = ("_finishes", "_frames", "_last_id", "_provider", "_spoke", "done", "error")
+    __slots__ = ("_finishes", "_last_id", "_spoke")
 
     def __init__(self, *, provider: str | None = None) -> None:
-        self.error: StreamkitError | None = None
-        self.done = False
-        self._provider = provider
-        self._frames = 0
+        super().__init__(provider)
         self._last_id: str | None = None
         self._finishes: dict[int, Finish] = {}
         self._spoke: set[int] = set()
 
-    def decode(self, frame: InFrame) -> list[Event]:
-        """The events of one frame."""
-        return self.decode_many((frame,))
+    def _take_all(self, frames: Iterable[InFrame], out: list[Event]) -> None:
+        for frame in frames:
+            self._frames += 1
+            self._last_id = frame.id or self._last_id
+            try:
+                event = _read(frame.data)
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                if self._read_other(frame, out):
+                    return
+                continue
+            kind = event.__class__
+            if kind is TextDelta:
+                self._spoke.add(event.choice)
+                out.append(event)
+            elif isinstance(event, Finish):
+                self._finishes[event.choice] = event
+            elif isinstance(event, ErrorEvent):
+                raise self._error(event, frame)
+            else:
+                choice = getattr(event, "choice", None)
+                if choice is not None:
+                    self._spoke.add(choice)
+                out.append(event)
 
-    def decode_many(self, frames: Iterable[InFrame]) -> list[Event]:
-        """The events of many frames; what is wrong with one waits in `error`."""
-        out: list[Event] = []
-        if self.done or self.error is not None:
-            return out
-        try:
-            for frame in frames:
-                self._frames += 1
-                self._last_id = frame.id or self._last_id
-                try:
-                    event = _read(frame.data)
-                except (msgspec.DecodeError, ValueError, RecursionError):
-                    if self._read_other(frame, out):
-                        break
-                    continue
-                kind = event.__class__
-                if kind is TextDelta:
-                    self._spoke.add(event.choice)
-                    out.append(event)
-                elif isinstance(event, Finish):
-                    self._finishes[event.choice] = event
-                elif isinstance(event, ErrorEvent):
-                    raise self._error(event, frame)
-                else:
-                    choice = getattr(event, "choice", None)
-                    if choice is not None:
-                        self._spoke.add(choice)
-                    out.append(event)
-        except StreamkitError as error:
-            self.error = error
-        return out
-
-    def held(self) -> list[Event]:
-        """Nothing: usage is given as it comes."""
-        return []
-
-    def finish(self) -> list[Event]:
-        """The body ended: the finishes, if the answer is complete.
-
-        Raises:
-            StreamTruncated: there was no `end`, and no `finish` for some choice that spoke.
-            StreamkitError: `error`, if a frame set it.
-        """
-        if self.error is not None:
-            raise self.error
-        if self.done:
-            return []
+    def _end_unmarked(self, out: list[Event]) -> None:
         if not self._finishes or self._spoke - self._finishes.keys():
-            self.error = StreamTruncated("the stream ended without its end frame: the answer is cut off")
-            raise self.error
-        out: list[Event] = []
+            raise StreamTruncated("the stream ended without its end frame: the answer is cut off")
         self._complete(out)
-        return out
 
     def _complete(self, out: list[Event]) -> None:
         self.done = True

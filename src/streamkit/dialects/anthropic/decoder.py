@@ -53,7 +53,7 @@ from typing import Final, cast
 import msgspec
 
 from streamkit.dialects.anthropic.shapes import Delta, MessageFrame, Opening, UsageShape, lenient_frame
-from streamkit.dialects.frame_reading import FrameReader
+from streamkit.dialects.frame_reading import CountingReader
 from streamkit.dialects.json_line import dump
 from streamkit.dialects.lenient import as_dict, as_list, as_text, is_json, read_value
 from streamkit.dialects.protocol import InFrame
@@ -97,7 +97,7 @@ _MAX_INDEX: Final = 1 << 31
 _read: Final = msgspec.json.Decoder(MessageFrame).decode
 
 
-class AnthropicDecoder(FrameReader[UsageShape]):
+class AnthropicDecoder(CountingReader[UsageShape]):
     """Reads one answer. See `Decoder` in `streamkit.dialects.protocol` for the contract.
 
     Args:

@@ -29,7 +29,7 @@ from typing import Final, TypeAlias, cast
 
 import msgspec
 
-from streamkit.dialects.frame_reading import FrameReader
+from streamkit.dialects.frame_reading import CountingReader
 from streamkit.dialects.lenient import as_dict, as_list, as_text, from_base64, is_json, read_value
 from streamkit.dialects.openai_chat.shapes import Call, Choice, Chunk, Delta, FirstChunk, Function, UsageShape, lenient_chunk
 from streamkit.dialects.protocol import InFrame
@@ -100,7 +100,7 @@ _read_first: Final[_Reader] = msgspec.json.Decoder(FirstChunk).decode
 _read_next: Final[_Reader] = msgspec.json.Decoder(Chunk).decode
 
 
-class OpenAIChatDecoder(FrameReader[UsageShape]):
+class OpenAIChatDecoder(CountingReader[UsageShape]):
     """Reads one answer, or several for n > 1. See `Decoder` in `streamkit.dialects.protocol` for the contract.
 
     Args:

@@ -42,7 +42,7 @@ from typing import Final, cast
 
 import msgspec
 
-from streamkit.dialects.frame_reading import FrameReader
+from streamkit.dialects.frame_reading import CountingReader
 from streamkit.dialects.json_line import escape
 from streamkit.dialects.lenient import as_dict, as_int, as_list, as_text, flat, from_base64, is_json, json_text, read_value
 from streamkit.dialects.openai_responses.items import (
@@ -148,7 +148,7 @@ _TERMINAL: Final = frozenset({"completed", "incomplete", "cancelled", "failed"})
 _read_delta: Final[Callable[[str | bytes], Delta]] = msgspec.json.Decoder(Delta).decode
 
 
-class OpenAIResponsesDecoder(FrameReader[Usage]):
+class OpenAIResponsesDecoder(CountingReader[Usage]):
     """Reads one response. See `Decoder` in `streamkit.dialects.protocol` for the contract.
 
     Args:
