@@ -26,7 +26,7 @@ CHAT = [
     'data: {"choices":[{"delta":{"content":"Hel"}}]}\n\n',
     'data: {"choices":[{"delta":{"content":"lo"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
 ]
-PATIENCE = 30
+PATIENCE = 60
 
 
 def write(path: Path, *lines: dict[str, Any]) -> Path:
@@ -190,11 +190,11 @@ def test_a_real_sdk_reads_a_recording_and_ctrl_c_ends_the_server(chat: Path) -> 
                     model="m", messages=[{"role": "user", "content": "x" * 100_000}], stream=True
                 )
                 assert ["Hel", "lo"] == [chunk.choices[0].delta.content for chunk in chunks]
-        with httpx.stream("POST", url, json={}) as response:
+        with httpx.stream("POST", url, json={}, timeout=PATIENCE) as response:
             assert (200, "text/event-stream") == (response.status_code, response.headers["content-type"])
             assert CHAT == [chunk.decode() for chunk in response.iter_raw()]
-        assert 403 == httpx.get(url, headers={"host": "evil.example"}).status_code
-        assert 200 == httpx.head(url).status_code
+        assert 403 == httpx.get(url, headers={"host": "evil.example"}, timeout=PATIENCE).status_code
+        assert 200 == httpx.head(url, timeout=PATIENCE).status_code
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=PATIENCE)
     assert (0, "") == (process.returncode, error)
@@ -203,7 +203,7 @@ def test_a_real_sdk_reads_a_recording_and_ctrl_c_ends_the_server(chat: Path) -> 
 
 def test_ctrl_c_ends_an_answer_that_is_being_given(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"t": 0, "data": "data: 1\n\n"}, {"t": 3600, "data": "data: 2\n\n"})
-    with replaying(path) as (process, url), httpx.stream("GET", url) as response:
+    with replaying(path) as (process, url), httpx.stream("GET", url, timeout=PATIENCE) as response:
         chunks = response.iter_raw()
         assert b"data: 1\n\n" == next(chunks)
         process.send_signal(signal.SIGINT)
@@ -216,9 +216,10 @@ def test_ctrl_c_ends_an_answer_that_is_being_given(tmp_path: Path) -> None:
 def test_a_recorded_failure_tears_the_answer_off(tmp_path: Path) -> None:
     failure = {"t": 0.02, "end": "error", "error": {"type": "ReadError", "message": "reset"}}
     path = write(tmp_path / "a.jsonl", {"t": 0, "data": CHAT[0]}, failure)
-    with replaying(path) as (_, url), httpx.stream("GET", url) as response:
+    with replaying(path) as (_, url), httpx.stream("GET", url, timeout=PATIENCE) as response:
         seen: list[bytes] = []
-        with pytest.raises(httpx.RemoteProtocolError):
+        # Whether its end or its reset is read first is up to the kernel.
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             seen.extend(response.iter_raw())
 
 
@@ -230,7 +231,7 @@ def test_recorded_events_are_served_in_the_dialect_that_is_asked_for(tmp_path: P
             chunks = list(sdk.chat.completions.create(model="m", messages=[], stream=True))
         assert "Hello" == "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
         assert "stop" in [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices]
-    with replaying(path) as (_, url), httpx.Client() as client:
+    with replaying(path) as (_, url), httpx.Client(timeout=PATIENCE) as client:
         answer = sk.decode(lambda: client.stream("GET", url), "native")
         assert "Hello" == "".join(event.text for event in answer.iter() if isinstance(event, sk.TextDelta))
 
@@ -241,7 +242,7 @@ def test_a_status_is_served_as_it_was(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"t":0,"data":"{\\"error\\":{}}"}\n{"t":0,"end":"done"}\n')
     with replaying(path) as (_, url):
-        answer = httpx.get(url)
+        answer = httpx.get(url, timeout=PATIENCE)
         assert (429, "application/jsonX: y", None) == (answer.status_code, answer.headers["content-type"], answer.headers.get("x"))
 
 

@@ -104,11 +104,11 @@ def test_a_chat_is_started_and_joined(serving: Serving) -> None:
 
 
 def test_a_web_socket(serving: Serving) -> None:
-    with connect(serving.url.replace("http", "ws") + "/ws", proxy=None) as connection:
+    with connect(serving.url.replace("http", "ws") + "/ws", proxy=None, open_timeout=PATIENCE) as connection:
         connection.send(json.dumps({"type": "send", "request": "1", "stream": "a", "input": {"prompt": "Ho"}}))
         text, kind = "", ""
         while kind != "end":
-            said = connection.recv(timeout=10)
+            said = connection.recv(timeout=PATIENCE)
             kind = json.loads(said)["type"]
             assert kind in ("hello", "started", "events", "end"), said
             text += str(said)

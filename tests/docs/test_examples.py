@@ -10,10 +10,10 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import ModuleType
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from streamkit.testing import ScriptedModel
 from streamkit.wire.sse import Decoder, Frame
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE = 120
+PATIENCE = 160
 
 
 def test_every_example_is_tested_here() -> None:
@@ -183,6 +183,33 @@ def stream_of(http: httpx.Client, id: str, **headers: str) -> list[Frame]:
         return frames_of(response)
 
 
+class Unended:
+    """The local model, whose answers do not end before `over` is set, however long a machine takes to look at their middle."""
+
+    def __init__(self) -> None:
+        self.over = Event()
+        self._model = sk.model("local")
+
+    def stream(self, prompt: str) -> sk.Stream[sk.Event]:
+        return sk.stream(self._events(prompt))
+
+    async def _events(self, prompt: str) -> AsyncIterator[sk.Event]:
+        async with self._model.stream(prompt) as events:
+            async for event in events:
+                while isinstance(event, sk.Finish) and not self.over.is_set():
+                    yield sk.TextDelta(" and on")
+                    await asyncio.sleep(0.02)
+                yield event
+
+
+@pytest.fixture
+def unended(monkeypatch: pytest.MonkeyPatch) -> Unended:
+    """What the chat server's answers come from."""
+    unended = Unended()
+    monkeypatch.setattr(sk, "model", lambda name: unended)
+    return unended
+
+
 @contextmanager
 def chatting(database: Path) -> Generator[httpx.Client]:
     """A client of the chat server, which has its streams in this file."""
@@ -194,10 +221,11 @@ def chatting(database: Path) -> Generator[httpx.Client]:
         yield http
 
 
-def test_the_chat_server_goes_on_where_a_client_left_off_also_after_a_restart(tmp_path: Path) -> None:
+def test_the_chat_server_goes_on_where_a_client_left_off_also_after_a_restart(tmp_path: Path, unended: Unended) -> None:
     with chatting(tmp_path / "chat.db") as http:
         id, seen = ask(http, 5)
         assert "running" == http.get(f"/chat/{id}").json()["state"]
+        unended.over.set()
         rest = stream_of(http, id, **{"last-event-id": seen[-1].id})
         answer = message_of(stream_of(http, id))
         assert "stop" == getattr(answer.finish, "reason", None)
@@ -208,7 +236,7 @@ def test_the_chat_server_goes_on_where_a_client_left_off_also_after_a_restart(tm
         assert answer.text == message_of(stream_of(http, id)).text
 
 
-def test_the_chat_server_stops_an_answer_for_all_and_for_good(tmp_path: Path) -> None:
+def test_the_chat_server_stops_an_answer_for_all_and_for_good(tmp_path: Path, unended: Unended) -> None:
     with chatting(tmp_path / "chat.db") as http:
         assert "EventSource" in http.get("/").text
         id, seen = ask(http, 5)
