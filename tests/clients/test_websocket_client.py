@@ -147,9 +147,7 @@ async def test_a_start_by_a_name_of_the_users_is_sent_again_as_it_was() -> None:
 
 async def test_events_that_come_twice_are_given_once() -> None:
     async def repeats(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(3))
+        name = await line.begins(3)
         await line.events(name, 0, words(3))
         await line.events(name, 1, words(4, start=1))  # two of them were seen
         await line.whole(name, 5, 6)
@@ -162,9 +160,7 @@ async def test_events_that_come_twice_are_given_once() -> None:
 @pytest.mark.parametrize("lie", ["left out", "joined across what was seen", "end too early"])
 async def test_what_is_missing_is_asked_for_again_behind_the_last_event(lie: str) -> None:
     async def lies(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(3))
+        name = await line.begins(3)
         match lie:
             case "left out":
                 await line.events(name, 4, words(2, start=4))
@@ -185,9 +181,7 @@ async def test_what_is_missing_is_asked_for_again_behind_the_last_event(lie: str
 
 async def test_a_server_that_leaves_out_the_same_events_again_and_again_is_not_believed() -> None:
     async def stubborn(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(2))
+        name = await line.begins(2)
         while True:
             await line.events(name, 5, words(1, start=5))
             await line.start(await line.hears("resume"))
@@ -234,9 +228,7 @@ async def test_after_a_failure_the_client_connects_again_for_whoever_comes_next(
 
 async def test_a_server_that_drains_is_left_for_another_one() -> None:
     async def drains(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(3))
+        name = await line.begins(3)
         await line.end(name, 2, DRAINING)
         await line.connection.close(1001)
 
@@ -246,9 +238,7 @@ async def test_a_server_that_drains_is_left_for_another_one() -> None:
 
 async def test_a_stream_that_is_drained_wherever_it_is_asked_for_ends_with_where_to_resume() -> None:
     async def drains(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(3))
+        name = await line.begins(3)
         await line.end(name, 2, DRAINING)
 
     async def drained(line: Line) -> None:
@@ -279,9 +269,7 @@ async def test_how_an_answer_failed_is_raised_as_what_it_is(
     outcome: Outcome, kind: type[Exception], retryable: bool | None
 ) -> None:
     async def fails(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(2))
+        name = await line.begins(2)
         await line.end(name, 1, outcome)
 
     async with scripted(fails) as server, client_of(server) as client:
@@ -329,9 +317,7 @@ async def test_the_error_of_a_start_that_was_refused_finds_the_line_of_the_serve
 
 async def test_a_cancelled_answer_is_a_normal_end() -> None:
     async def stops(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(2))
+        name = await line.begins(2)
         asked = await line.hears("cancel")
         assert "chat-1" == asked["stream"]
         await line.events(name, 2, [Finish("cancelled")])
@@ -393,9 +379,7 @@ async def test_several_streams_share_a_connection_and_a_reader_that_does_not_rea
 
 async def test_a_slow_client_that_its_server_has_given_up_reads_on_from_there() -> None:
     async def impatient(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(3))
+        name = await line.begins(3)
         await line.end(name, 2, Outcome("error", "buffer-full", "The reader was too slow.", retryable=True))
         await line.connection.close(1013)
 
@@ -434,9 +418,7 @@ async def test_a_server_that_asks_for_it_is_told_what_was_read() -> None:
 
 async def test_who_leaves_early_stops_what_nobody_else_knows_and_leaves_what_has_a_name() -> None:
     async def endless(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(3))
+        await line.begins(3)
         await line.hears("leave")
 
     for name, told in ((None, ["cancel", "leave"]), ("chat-1", ["leave"])):
@@ -649,9 +631,7 @@ async def test_a_server_that_is_busy_is_asked_again() -> None:
 )
 async def test_a_close_that_says_never_again_is_not_tried_again(code: int, kind: type[Exception]) -> None:
     async def closes(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(2))
+        await line.begins(2)
         await line.connection.close(code, "because")
 
     async with scripted(closes) as server, client_of(server) as client:
@@ -668,9 +648,7 @@ async def test_headers_are_made_anew_for_each_connection_and_mend_a_sign_in_that
         seen.append(request.headers["Authorization"])
 
     async def expires(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(2))
+        name = await line.begins(2)
         await line.end(name, 1, Outcome("error", "unauthorized", "The sign-in has expired.", retryable=True))
         await line.connection.close(4401)
 
@@ -697,9 +675,7 @@ async def test_a_server_that_speaks_something_else_is_told_at_once(greeting: str
 
 async def test_a_server_that_says_nonsense_in_the_middle_is_told_with_what_came() -> None:
     async def babbles(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(2))
+        await line.begins(2)
         await line.say('{"type":"events","stream":7}')
 
     async with scripted(babbles) as server, client_of(server) as client:
@@ -738,9 +714,7 @@ async def test_there_is_nobody_at_the_address() -> None:
 
 async def test_a_stream_is_read_once_at_a_time_through_one_client() -> None:
     async def endless(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(1))
+        await line.begins(1)
 
     async with scripted(endless) as server, client_of(server) as client, client.send("Hi", stream="chat-1") as events:
         await anext(events)
@@ -750,9 +724,7 @@ async def test_a_stream_is_read_once_at_a_time_through_one_client() -> None:
 
 async def test_closing_the_client_ends_those_who_read_and_leaves_no_task() -> None:
     async def endless(line: Line) -> None:
-        await line.hello()
-        name = await line.start(await line.hears("send"))
-        await line.events(name, 0, words(2))
+        await line.begins(2)
 
     async with scripted(endless) as server:
         before = asyncio.all_tasks()

@@ -59,6 +59,13 @@ class Line:
     async def end(self, stream: str, last: int, outcome: Outcome = DONE) -> None:
         await self.say(write(end_of(stream, last, f"abc.{last}", outcome)))
 
+    async def begins(self, count: int) -> str:
+        """Greet, grant the first send, and say so many words of its answer; the stream's name."""
+        await self.hello()
+        name = await self.start(await self.hears("send"))
+        await self.events(name, 0, words(count))
+        return name
+
     async def whole(self, stream: str, first: int, count: int) -> None:
         """The words from `first` on, of so many in all, and the end."""
         await self.events(stream, first, [*words(count - first, start=first), Finish()])

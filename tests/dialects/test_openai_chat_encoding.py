@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -282,17 +283,24 @@ def test_any_order_of_events_is_written_so_that_it_reads_as_one_complete_answer(
 # ---- the openai SDK -----------------------------------------------------------------------------
 
 
-def test_the_openai_sdk_reads_the_same_answer() -> None:
+@contextmanager
+def sdk_that_reads(answer: bytes) -> Iterator[Any]:
+    """The openai SDK's client of a server that gives this body, whatever is asked."""
     openai = pytest.importorskip("openai")
     httpx2 = pytest.importorskip("httpx2")
 
     def respond(request: object) -> object:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body(ANSWER))
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=answer)
 
     with (
         httpx2.Client(transport=httpx2.MockTransport(respond)) as http,
         openai.OpenAI(api_key="none", base_url="http://sdk.test/v1", http_client=http) as client,
     ):
+        yield client
+
+
+def test_the_openai_sdk_reads_the_same_answer() -> None:
+    with sdk_that_reads(body(ANSWER)) as client:
         question: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
         seen = list(client.chat.completions.create(**question, stream=True))
         with client.chat.completions.stream(**question, stream_options={"include_usage": True}) as stream:
@@ -314,16 +322,9 @@ def test_the_openai_sdk_reads_the_same_answer() -> None:
 
 
 def test_the_openai_sdks_stream_helper_reads_a_choice_that_speaks_before_the_first() -> None:
-    openai = pytest.importorskip("openai")
-    httpx2 = pytest.importorskip("httpx2")
     answer = body([TextDelta("c", 0, 2), TextDelta("a"), TextDelta("c", 0, 2)])
-
-    def respond(request: object) -> object:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=answer)
-
     with (
-        httpx2.Client(transport=httpx2.MockTransport(respond)) as http,
-        openai.OpenAI(api_key="none", base_url="http://sdk.test/v1", http_client=http) as client,
+        sdk_that_reads(answer) as client,
         client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "?"}]) as stream,
     ):
         final = stream.get_final_completion()
@@ -331,16 +332,9 @@ def test_the_openai_sdks_stream_helper_reads_a_choice_that_speaks_before_the_fir
 
 
 def test_the_openai_sdks_stream_helper_reads_a_second_citation() -> None:
-    openai = pytest.importorskip("openai")
-    httpx2 = pytest.importorskip("httpx2")
     answer = body([TextDelta("a"), Citation("https://a", "A"), TextDelta("b"), Citation("https://b", "B"), Citation("https://c")])
-
-    def respond(request: object) -> object:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=answer)
-
     with (
-        httpx2.Client(transport=httpx2.MockTransport(respond)) as http,
-        openai.OpenAI(api_key="none", base_url="http://sdk.test/v1", http_client=http) as client,
+        sdk_that_reads(answer) as client,
         client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "?"}]) as stream,
     ):
         said = stream.get_final_completion().choices[0].message
@@ -349,16 +343,8 @@ def test_the_openai_sdks_stream_helper_reads_a_second_citation() -> None:
 
 def test_the_openai_sdk_raises_on_our_error_frame() -> None:
     openai = pytest.importorskip("openai")
-    httpx2 = pytest.importorskip("httpx2")
     written = body([TextDelta("kept")], outcome_of(OverloadedError("x"), correlation_id="r-7"))
-
-    def respond(request: object) -> object:
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=written)
-
-    with (
-        httpx2.Client(transport=httpx2.MockTransport(respond)) as http,
-        openai.OpenAI(api_key="none", base_url="http://sdk.test/v1", http_client=http) as client,
-    ):
+    with sdk_that_reads(written) as client:
         stream = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}], stream=True)
         with pytest.raises(openai.APIError) as caught:
             list(stream)

@@ -185,15 +185,20 @@ async def test_a_start_that_found_no_room_keeps_no_later_cancel_waiting() -> Non
         assert "not-found" == (await peer.told("error", request="2"))["code"]
 
 
+async def leave_before_it_begins(peer: Peer, answer: Endless) -> None:
+    """The handler of "a" has been called, and gives its source only when this has been heard."""
+    await answer.asked.wait()
+    peer.say("leave", stream="a")
+    await heard(peer)
+    answer.gate.set()
+
+
 async def test_who_leaves_an_answer_before_it_has_begun_is_told_nothing_of_it() -> None:
     answer = Endless(open=False)
     async with routes_of(answer) as routes, connected(routes) as peer:
         peer.say("send", stream="a", input=None, request="1")
         with anyio.fail_after(60):
-            await answer.asked.wait()
-            peer.say("leave", stream="a")
-            await heard(peer)
-            answer.gate.set()
+            await leave_before_it_begins(peer, answer)
             await answer.begun.wait()
         peer.say("resume", stream="a", request="2")
         await peer.told("started", request="2")
@@ -210,10 +215,7 @@ async def test_an_answer_that_ends_with_its_last_reader_ends_though_that_one_lef
     async with routes_of(answer, on_disconnect="cancel") as routes, connected(routes) as peer:
         peer.say("send", stream="a", input=None)
         with anyio.fail_after(60):
-            await answer.asked.wait()
-            peer.say("leave", stream="a")
-            await heard(peer)
-            answer.gate.set()
+            await leave_before_it_begins(peer, answer)
             await answer.closed.wait()
         assert ["hello", "pong"] == [one["type"] for one in peer.said]
 
