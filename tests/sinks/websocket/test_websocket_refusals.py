@@ -11,7 +11,9 @@ from aiohttp import web
 from event_loops import asyncio_only
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Request
 
 from streamkit.sinks.refusals import Refused
 from streamkit.sinks.websocket import SocketRequest, WebSocketRoutes
@@ -64,3 +66,28 @@ async def test_a_code_that_no_close_frame_has_room_for_is_cut_between_two_charac
             await client.recv()
     assert caught.value.rcvd is not None
     assert (1008, "é" * 61) == (caught.value.rcvd.code, caught.value.rcvd.reason)
+
+
+class Gone:
+    """A connection of the `websockets` library on uvloop, whose client left with its handshake on the way."""
+
+    def __init__(self) -> None:
+        self.transport = self
+
+    def get_extra_info(self, name: str) -> object:
+        return None
+
+    @property
+    def remote_address(self) -> object:
+        raise AttributeError("'NoneType' object has no attribute 'getpeername'")
+
+
+async def test_a_client_that_has_left_already_is_no_failure_of_the_handshake() -> None:
+    seen: list[object] = []
+
+    def whose(request: SocketRequest) -> None:
+        seen.append(request.scope["client"])
+
+    async with WebSocketRoutes(lambda request: [], allow_missing_origin=True, owner=whose) as routes:
+        assert await routes.websockets_options()["process_request"](Gone(), Request("/", Headers())) is None
+    assert [None] == seen

@@ -480,4 +480,11 @@ def _is(connection: object, module: str, name: str) -> bool:
 
 def _websockets_scope(connection: ServerConnection, request: Request) -> Scope:
     scheme = "wss" if connection.transport.get_extra_info("ssl_object") is not None else "ws"
-    return scope_of(request.path, request.headers.raw_items(), connection.remote_address, scheme)
+    return scope_of(request.path, request.headers.raw_items(), _peer_of(connection), scheme)
+
+
+def _peer_of(connection: ServerConnection) -> object:
+    try:
+        return connection.remote_address
+    except AttributeError:  # of uvloop, where the client has left meanwhile
+        return None
