@@ -17,7 +17,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -86,22 +86,12 @@ class Wire:
         self._port = port
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over: Callable[[], None] | None = None  # how all that there is, and comes, is ended
 
     def cut(self) -> None:
         """Reset all connections that there are, in both directions."""
         for end in self._open:
             end.transport.abort()
-
-    def end(self) -> None:
-        """Say to both ends of all connections that nothing more will come."""
-        for end in self._open:
-            if not end.is_closing():
-                end.write_eof()
-
-    async def wait(self) -> None:
-        """Until both ends of each have closed it."""
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*self._tasks)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -113,21 +103,39 @@ class Wire:
             writer.close()
             return
         self._open |= {writer, up}
+        if self._over is not None:  # which came while this one was on its way
+            self._over()
         try:
-            await asyncio.gather(_pump(reader, up), _pump(upward, writer))
+            await asyncio.gather(self._pump(reader, up), self._pump(upward, writer))
         finally:
             self._open -= {writer, up}
             for end in (writer, up):
                 end.close()
 
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(65536):
+                if self._over is None and not writer.is_closing():
+                    writer.write(chunk)
+                    await writer.drain()
+            if self._over is None and not writer.is_closing():
+                writer.write_eof()
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-        if not writer.is_closing():
-            writer.write_eof()
+    async def end(self, how: Callable[[], None]) -> None:
+        """End all connections, and wait until both ends of each have closed it. What they still say goes nowhere."""
+        self._over = how
+        how()
+        for _ in range(10):  # turns of the loop, in which who waits to be accepted is
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*self._tasks)
+
+    def finish(self) -> None:
+        """Say to both ends of all connections that nothing more will come."""
+        for end in self._open:
+            if not end.is_closing():
+                with suppress(OSError):  # its other end is gone
+                    end.write_eof()
 
 
 @asynccontextmanager
@@ -142,9 +150,5 @@ async def wire(port: int, listening: socket.socket, *, gently: bool = True) -> A
     try:
         yield way
     finally:
+        await way.end(way.finish if gently else way.cut)
         server.close()
-        if gently:
-            way.end()
-        else:
-            way.cut()
-        await way.wait()

@@ -299,7 +299,7 @@ async def test_a_body_that_ends_is_no_end(node: NodeSession, site: str, how: str
 async def test_a_deadline_that_is_over_closes_the_source(ask: Ask, upstream: socket.socket) -> None:
     source = Told(["a"])
     async with behind(upstream, lambda request: source.items()) as (server, _):
-        got = await ask("stream", ask="x", seconds=0.5)
+        got = await ask("stream", ask="x", seconds=2)
         await until(lambda: source.begun == source.closed and not server.servicer.open)
     assert ("DeadlineExceeded", None) == (got["failed"]["status"], got.get("ended"))
 
