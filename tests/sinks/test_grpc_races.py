@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from event_loops import asyncio_only
-from grpc_pair import Told, anyio_backend, one_event_loop, pair, until  # noqa: F401  # fixtures
+from grpc_pair import Told, anyio_backend, grpc_aio, one_event_loop, pair, until  # noqa: F401  # fixtures
 
 import streamkit as sk
 from streamkit.dialects.grpc.messages import wire
-from streamkit.errors import BadRequestError, SourceError, StreamDraining
+from streamkit.errors import BadRequestError, InvalidToken, SourceError, StreamDraining, StreamkitError
 from streamkit.events import DataDelta, Event, Finish, TextDelta
 from streamkit.flow.streams import stream as stream_of
 from streamkit.sinks.grpc.requests import GrpcRequest
@@ -205,6 +205,60 @@ async def test_a_refusal_says_when_to_try_again() -> None:
         with pytest.raises(SourceError) as caught:
             await client.stream("x").collect()
     assert (7, True) == (caught.value.retry_after, caught.value.retryable)
+
+
+async def test_a_request_as_large_as_the_bound_is_answered() -> None:
+    def answer(request: GrpcRequest) -> list[str]:
+        return [str(len(request.input))] if isinstance(request.input, str) else []
+
+    around = len(wire().request("x" * 5_000)) - 5_000
+    async with pair(answer, max_message_bytes=10_000) as (_, client):
+        assert str(10_000 - around) == await client.stream("x" * (10_000 - around)).join()
+        with pytest.raises(StreamkitError):
+            await client.stream("x" * (10_001 - around)).join()
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "x" * 5_000, "\0", "\u20ac", "1.2", "-1", "abc.-1", "abc." + "9" * 400], ids=lambda token: token[:6]
+)
+async def test_a_token_of_any_form_that_is_not_ours_is_an_invalid_argument_and_logs_no_traceback(
+    token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sk.Hub() as hub, pair(lambda request: ["a"], hub=hub) as (_, client):
+        await client.stream("x", id="talk").collect()
+        with pytest.raises(InvalidToken):
+            await client.resume("talk", after=token).collect()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+# ---- many who leave at once
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["alone", "in a hub"])
+async def test_a_crowd_that_leaves_wherever_it_is_leaves_no_source_open(kept: bool) -> None:
+    sources: list[Told] = []
+
+    def answer(request: GrpcRequest) -> AsyncIterator[str]:
+        sources.append(Told(["a", "b", "c"]))
+        return sources[-1].items()
+
+    async def leave(channel: Any, after: int) -> bool:
+        call = channel.unary_stream("/streamkit.v1.Streams/Stream")(wire().request("hi"), timeout=60)
+        seen = 0
+        try:
+            while seen < after:
+                seen += len(wire().batch(await call.read()).events)
+        finally:
+            call.cancel()
+        return seen >= after
+
+    async with sk.Hub() as hub:
+        options: dict[str, Any] = {"hub": hub, "on_disconnect": "cancel"} if kept else {}
+        async with pair(answer, **options) as (server, _), grpc_aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            seen = await asyncio.gather(*[leave(channel, number % 4) for number in range(200)])
+            await until(lambda: not server.servicer.open and all(source.closed == source.begun for source in sources))
+    assert [True] * 200 == seen
+    assert 150 <= len(sources) <= 200  # who left at once may have come to nothing
 
 
 # ---- a server that is told to drain more than once
