@@ -191,6 +191,31 @@ async def test_a_hub_whose_store_is_silent_closes_in_time(clock: VirtualClock, s
     assert link.closed
 
 
+@pytest.mark.parametrize("lives", [0.01, 0.34, 0.66, 5.0])
+@pytest.mark.parametrize("lease", [1, 60], ids=["its hub looks for the dead", "its hub seldom looks for the dead"])
+async def test_res_09_a_reader_is_told_within_the_lease_and_a_second_that_its_writer_died(
+    clock: VirtualClock, store: MemoryStore, lease: float, lives: float
+) -> None:
+    link = link_to(store)
+    told_at: list[float] = []
+    async with Hub(link, lease=1) as hub, Hub(link_to(store), lease=lease) as other, Crew() as crew:
+        await hub.start("a", words(100_000, every=0.01))
+
+        async def reads() -> None:
+            with pytest.raises(StreamInterrupted):
+                await other.subscribe("a").collect()
+            told_at.append(clock.now())
+
+        crew.spawn("reader", reads)
+        await clock.sleep(lives)
+        link.dead = True
+        died = clock.now()
+        await crew.all_done()
+
+    assert 1 == len(told_at)
+    assert died < told_at[0] <= died + 1 + 1
+
+
 async def test_res_10_a_writer_that_was_fenced_ends_as_interrupted_and_closes_its_source(
     clock: VirtualClock, store: MemoryStore
 ) -> None:
