@@ -27,7 +27,8 @@ MAX_STRING: Final = 8192
 # What is passed on without a second look; most text is all of this.
 _CLEAN: Final = re.compile("[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
 _STRINGS: Final = frozenset("]PX^_")  # OSC, DCS, SOS, PM, APC, behind an ESC
-_EIGHT_BIT_STRINGS: Final = frozenset("\x9d\x90\x98\x9e\x9f")
+# What a character that is not shown opens; any other one is gone by itself.
+_OPENERS: Final[dict[str, str]] = {"\x1b": "escape", "\x9b": "csi", **dict.fromkeys("\x9d\x90\x98\x9e\x9f", "string")}
 _LONGEST_CSI: Final = 256
 
 
@@ -61,62 +62,54 @@ class Printable(Stage[str, str]):
 
     def _strip(self, item: str) -> str:
         kept: list[str] = []
-        at = 0
-        state = self._state
+        at, state, length = 0, self._state, self._length
         while at < len(item):
             if state == "text":
                 clean = _CLEAN.match(item, at)
                 assert clean is not None
                 kept.append(clean.group())
                 at = clean.end()
-                if at == len(item):
-                    break
-                char = item[at]
-                if char == "\x1b":
-                    state = "escape"
-                elif char == "\x9b":
-                    state = "csi"
-                elif char in _EIGHT_BIT_STRINGS:
-                    state = "string"
-                self._length = 0
-                at += 1
-                continue
-            char = item[at]
-            self._length += 1
-            if state == "escape":
-                if char == "[":
-                    state = "csi"
-                elif char in _STRINGS:
-                    state = "string"
-                elif " " <= char <= "/":
-                    pass  # an intermediate: the final byte follows
-                elif "0" <= char <= "~":
-                    state = "text"
+                if at < len(item):
+                    state, length = _OPENERS.get(item[at], "text"), 0
+                    at += 1
+            else:
+                length += 1
+                state, taken = _after(state, item[at], length)
+                if taken:
+                    at += 1
                 else:
-                    state = "text"
-                    continue
-                if self._length > _LONGEST_CSI:
-                    state = "text"
-            elif state == "csi":
-                if "@" <= char <= "~":
-                    state = "text"
-                elif not " " <= char <= "?" or self._length > _LONGEST_CSI:
-                    state = "text"
-                    continue
-            elif char in "\x07\x9c" or self._length > MAX_STRING:
-                state = "text"
-            elif char == "\x1b":
-                state = "string, escape"
-            elif state == "string, escape":
-                if char != "\\":
-                    # Any other escape ends the string and is one of its own.
-                    state = "escape"
-                    self._length = 0
-                    continue
-                state = "text"
-            at += 1
-        self._state = state
+                    length = 0
+        self._state, self._length = state, length
         return "".join(kept)
+
+
+def _after(state: str, char: str, length: int) -> tuple[str, bool]:
+    """The state behind a character of an open sequence of this length, and whether the character belongs to that."""
+    if state == "csi":
+        if "@" <= char <= "~":
+            return "text", True
+        fits = " " <= char <= "?" and length <= _LONGEST_CSI
+        return ("csi", True) if fits else ("text", False)
+    if state == "escape":
+        return _after_escape(char, length)
+    if char in "\x07\x9c" or length > MAX_STRING:
+        return "text", True
+    if char == "\x1b":
+        return "string, escape", True
+    if state == "string":
+        return "string", True
+    # Any other escape ends the string and is one of its own.
+    return ("text", True) if char == "\\" else ("escape", False)
+
+
+def _after_escape(char: str, length: int) -> tuple[str, bool]:
+    if not " " <= char <= "~":
+        return "text", False
+    if length > _LONGEST_CSI:
+        return "text", True
+    if char <= "/":  # an intermediate: the final byte follows
+        return "escape", True
+    return "csi" if char == "[" else "string" if char in _STRINGS else "text", True
 
 
 def printable_text(text: str) -> str:
