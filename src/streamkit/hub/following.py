@@ -31,6 +31,10 @@ _LONGEST_WAIT = 15.0
 _RETRY = 0.1
 _PATIENCE = 30.0
 
+# For which part of a lease a stream is held by whoever ends it. Less than between two rounds of a hub: one that can take a stream
+# over and then not write its end must leave others their turn, and one that dies in between is waited for no longer than that.
+_TO_END = 0.25
+
 
 def unknown(id: str) -> UnknownStream:
     """What everybody is told who asks for a stream that is not there, or not theirs: always the same."""
@@ -40,7 +44,7 @@ def unknown(id: str) -> UnknownStream:
 async def end_as_interrupted(store: Store, record: Record, *, holder: str, lease: float, keep: float) -> None:
     """End a stream whose writer is gone; harmless where somebody else does, or the writer is back."""
     try:
-        epoch = await store.acquire(record.id, holder=holder, lease=lease)
+        epoch = await store.acquire(record.id, holder=holder, lease=lease * _TO_END)
         record = await store.get(record.id) or record
         last = encode([to_error_event(StreamInterrupted("its writer died"))])
         chunk = Chunk(record.head, 1, epoch, last)

@@ -67,41 +67,45 @@ _NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 class Generation:
     """A stream of a hub, for whoever started it: the hub's own calls, without the id and without asking who calls.
 
+    It is for this stream: once that is forgotten or replaced each call raises UnknownStream, whoever has its name by then.
+
     Attributes:
         id: Its name, for `hub.subscribe(id)`.
         joined: Whether it was there already: the source that was given to this start is closed, unread.
     """
 
-    __slots__ = ("_hub", "id", "joined")
+    __slots__ = ("_first_epoch", "_hub", "id", "joined")
 
-    def __init__(self, hub: Hub, id: str, *, joined: bool) -> None:
+    def __init__(self, hub: Hub, id: str, first_epoch: int | None = None, *, joined: bool) -> None:
         self._hub = hub
         self.id = id
+        # None is for any stream of this name.
+        self._first_epoch = first_epoch
         self.joined = joined
 
     def subscribe(
         self, *, after: str | None = None, policy: Policy = "lag", lag: int = LAG_EVENTS, errors: Errors = "raise"
     ) -> Stream[Event]:
         """Its events; see `Hub.subscribe`."""
-        return self._hub.read(self.id, events_of, after=after, policy=policy, lag=lag, errors=errors, asked=None)
+        return self._hub.read(self.id, events_of, after=after, policy=policy, lag=lag, errors=errors, asked=self._first_epoch)
 
     def entries(
         self, *, after: str | None = None, policy: Policy = "lag", lag: int = LAG_EVENTS, errors: Errors = "raise"
     ) -> Stream[tuple[str, Event]]:
         """Its events, each behind its resume token; see `Hub.entries`."""
-        return self._hub.read(self.id, entries_of, after=after, policy=policy, lag=lag, errors=errors, asked=None)
+        return self._hub.read(self.id, entries_of, after=after, policy=policy, lag=lag, errors=errors, asked=self._first_epoch)
 
     async def cancel(self, reason: str | None = None) -> bool:
         """End it; see `Hub.cancel`."""
-        return await self._hub.end(self.id, reason, asked=None)
+        return await self._hub.end(self.id, reason, asked=self._first_epoch)
 
     async def status(self) -> StreamStatus:
         """How it is; see `Hub.status`."""
-        return await self._hub.look(self.id, asked=None)
+        return await self._hub.look(self.id, asked=self._first_epoch)
 
     async def message(self) -> Message:
         """The answer so far; see `Hub.message`."""
-        return await self._hub.answer(self.id, asked=None)
+        return await self._hub.answer(self.id, asked=self._first_epoch)
 
     def __repr__(self) -> str:
         return f"<Generation {self.id!r}{', joined' if self.joined else ''}>"
@@ -185,7 +189,7 @@ class Hub:
         )
         self._topics = Topics(
             lambda: (self._streams.here(), self._streams.clock),
-            None if authorize is None else lambda name, owner, action: self._permissions.ask(name, owner, action, (None,)),
+            None if authorize is None else lambda name, owner, action: self._permissions.ask(name, owner, None, action, (None,)),
             ttl=ttl,
             size=max_streams,
         )
@@ -242,16 +246,17 @@ class Hub:
         while True:
             there = await self._streams.find(name)
             if there is None:
-                if await self._streams.begin(name, plan, terms):
-                    return Generation(self, name, joined=False)
+                first = await self._streams.begin(name, plan, terms)
+                if first is not None:
+                    return Generation(self, name, first, joined=False)
                 continue  # somebody was faster
-            if not same_owner(there.owner, owner):
+            if not same_owner(there.status.owner, owner):
                 raise unknown(name)
             if if_exists == "raise":
                 raise StreamBusy(f"there is a stream {name!r:.80} already: join it, or choose another name")
             if if_exists == "join":
                 await _close_unread(plan, self._close_timeout)
-                return Generation(self, name, joined=True)
+                return Generation(self, name, there.first_epoch, joined=True)
             await self._streams.clear(name, "replaced")
 
     # -- reading
@@ -333,7 +338,7 @@ class Hub:
     ) -> Stream[Any]:
         """A stream of what `view` makes of the events: the ground of `subscribe`, for sinks that write them in another form.
 
-        `asked` is the owner that the caller names, or None where nobody is to be asked.
+        `asked` says as whom: the owner that the caller names, the first epoch of a handle, or None where nobody is to be asked.
         """
         check_policy(policy, errors)
         check_count("hub.subscribe", "lag", lag, 1)
@@ -494,7 +499,7 @@ class Hub:
         found = await self._streams.find(id)
         if found is None:
             raise unknown(id)
-        await self._permissions.ask(id, found.owner, "cancel", (owner,))
+        await self._permissions.ask(id, found.status.owner, found.first_epoch, "cancel", (owner,))
         await self._streams.clear(id, "forgotten")
 
     async def status(self, id: str, /, *, owner: str | None = None) -> StreamStatus:
@@ -521,8 +526,8 @@ class Hub:
         found = await self._streams.find(id)
         if found is None:
             raise unknown(id)
-        await self._permissions.ask(id, found.owner, action, asked)
-        return found
+        await self._permissions.ask(id, found.status.owner, found.first_epoch, action, asked)
+        return found.status
 
     async def message(self, id: str, /, *, owner: str | None = None) -> Message:
         """The answer so far.

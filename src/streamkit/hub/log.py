@@ -100,6 +100,7 @@ class Log:
         buffer: The events from offset `base` on.
         over: Whether the last event is in.
         fault: What readers raise at the end in the place of an ErrorEvent.
+        first_epoch: As given: no other stream has it, whatever its name.
         lockstep: The readers that the writer waits for.
         readers: How many there are.
         encodings: What sinks have made of its events, for all readers of one dialect; theirs to fill, gone with the log.
@@ -112,7 +113,6 @@ class Log:
         "_due",
         "_earlier",
         "_epoch",
-        "_first_epoch",
         "_folded",
         "_held",
         "_limits",
@@ -126,6 +126,7 @@ class Log:
         "crowd",
         "encodings",
         "fault",
+        "first_epoch",
         "limit",
         "lockstep",
         "on_left",
@@ -187,7 +188,7 @@ class Log:
         self._complete = complete
         # Where a copy that was broken off ends by itself.
         self._own_end = -1
-        self._first_epoch = first_epoch
+        self.first_epoch = first_epoch
         # Under which the events are written from an offset on; and what was before, where that changed, oldest first.
         self._since = first
         self._epoch = epoch
@@ -230,7 +231,7 @@ class Log:
         if offset == self._own_end:
             # In the stream itself another event has this offset: who resumes from here is to get that one.
             if offset == 0:
-                return format_token(self._first_epoch, 0)
+                return format_token(self.first_epoch, 0)
             offset -= 1
         return format_token(self.epoch_of(offset), offset)
 
@@ -249,7 +250,7 @@ class Log:
         Raises:
             InvalidToken: this stream never gave it.
         """
-        if not self._first_epoch <= epoch <= self._first_epoch + _MOST_EPOCHS:
+        if not self.first_epoch <= epoch <= self.first_epoch + _MOST_EPOCHS:
             raise InvalidToken(
                 "this resume token belongs to another stream: start without one, from the beginning", reason="foreign"
             )
@@ -472,5 +473,12 @@ def weight_of(event: Event) -> int:
         elif isinstance(value, bytes):
             weight += len(value)
         elif value is not None:
-            weight += len(repr(value))
+            weight += _size_of(value)
     return weight
+
+
+def _size_of(value: object) -> int:
+    try:
+        return len(repr(value))
+    except Exception:  # an application's own object, or lists too deep: the log of nobody's stream stops for that
+        return _EVENT_BYTES

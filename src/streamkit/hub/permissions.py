@@ -17,8 +17,9 @@ __all__ = ["Action", "Asked", "Authorize", "Permissions", "check_asked", "check_
 
 Action: TypeAlias = Literal["subscribe", "resume", "cancel", "status", "publish"]
 Authorize: TypeAlias = Callable[[str | None, Action], bool | Awaitable[bool]]
-# The owner that a caller names; None where nobody is to be asked, because the hub itself made the handle.
-Asked: TypeAlias = tuple[str | None] | None
+# The owner that a caller names; or the first epoch of the stream that a handle of the hub's own was made for, who asks by nothing
+# else; None where nobody is to be asked.
+Asked: TypeAlias = tuple[str | None] | int | None
 
 
 class Permissions:
@@ -33,13 +34,17 @@ class Permissions:
     def __init__(self, authorize: Authorize | None) -> None:
         self.authorize = authorize
 
-    async def ask(self, id: str, owner: str | None, action: Action, asked: Asked) -> None:
+    async def ask(self, id: str, owner: str | None, first_epoch: int | None, action: Action, asked: Asked) -> None:
         """Whether the caller may.
 
         Raises:
             UnknownStream: no; the same as for a stream that is not there.
         """
         if asked is None:
+            return
+        if isinstance(asked, int):
+            if asked != first_epoch:  # another one under its name, which is none of this handle's
+                raise unknown(id)
             return
         named = asked[0]
         if self.authorize is None or named is not None:
@@ -71,5 +76,5 @@ def check_asked(call: str, id: object, asked: Asked) -> None:
     """Raise TypeError for what no id can be, or no owner."""
     if not isinstance(id, str):
         raise TypeError(f"{call}() takes a stream's id, a str, got {type(id).__name__}")
-    if asked is not None:
+    if isinstance(asked, tuple):
         check_owner(call, asked[0])

@@ -72,6 +72,13 @@ class Persister:
 
     async def run(self) -> None:
         """Store everything, and the end with it; returns when that is done, or cannot be."""
+        try:
+            await self._store_all()
+        except Exception as error:  # whoever sees to the stream then must not take it for stored
+            self.failure = error
+            raise
+
+    async def _store_all(self) -> None:
         log = self._log
         seat = log.crowd.seat()
         while True:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import anyio
 
@@ -39,7 +39,7 @@ from streamkit.hub.statuses import StreamStatus, status_of_producer, status_of_r
 from streamkit.hub.stores.protocol import Record, Store
 from streamkit.hub.tokens import first_epoch
 
-__all__ = ["Kept", "Registry", "Terms"]
+__all__ = ["Allow", "Found", "Kept", "Registry", "Terms"]
 
 T = TypeVar("T")
 
@@ -55,6 +55,17 @@ class Terms(NamedTuple):
     metadata: Mapping[str, object]
     keep: float
     on_disconnect: OnDisconnect
+
+
+class Found(NamedTuple):
+    """A stream, wherever it is: how it is, and by which first epoch it is told from all others of its name."""
+
+    status: StreamStatus
+    first_epoch: int
+
+
+# Told of a stream its owner and its first epoch; raises for who may not.
+Allow: TypeAlias = Callable[[str | None, int], Awaitable[None]]
 
 
 _STORED: Final = Latch()
@@ -142,6 +153,8 @@ class Registry:
         self._keeper: Keeper | None = None
         self._ended = anyio.Event()
         self._gone = anyio.Event()
+        # Whether the store has had its time, when the hub is closed.
+        self._late = False
         self._failure: Exception | None = None
         # One for all producers: a bound method for each weighs as much as a small object.
         self._told: Callable[[Producer], None] = self._closed_one
@@ -173,17 +186,17 @@ class Registry:
 
     # -- starting
 
-    async def begin(self, id: str, plan: Plan, terms: Terms) -> bool:
-        """Run a source; False if there is such a stream by now."""
+    async def begin(self, id: str, plan: Plan, terms: Terms) -> int | None:
+        """Run a source; the first epoch of its stream, or None if there is one of this name by now."""
         self.check_open()  # again: it may have closed while another stream made room for this one
         if id in self.starting or id in self.kept:
-            return False
+            return None
         self._make_room()
         first = first_epoch()
         store = self.store
         if store is None:
             self._run(id, plan, terms, first, first + 1)
-            return True
+            return first
         self._keep_store()
         self.starting[id] = anyio.Event()
         epoch, record = 0, None
@@ -202,7 +215,7 @@ class Registry:
                 await gone.wait()
             raise
         self._started(id)
-        return record is not None
+        return None if record is None else first
 
     async def _acquire(self, store: Store, id: str, first_epoch: int) -> tuple[int, Record | None]:
         """The epoch and the record of a stream that was just made; None if another process has replaced it since."""
@@ -218,6 +231,7 @@ class Registry:
     def _started(self, id: str) -> None:
         """It runs, or never will."""
         self.starting.pop(id).set()
+        self._task_ended()
 
     def _run(self, id: str, plan: Plan, terms: Terms, first: int, epoch: int, started_at: float | None = None) -> None:
         backend = self.here()
@@ -262,19 +276,23 @@ class Registry:
 
         Raises:
             StreamBusy: another process writes it.
+            StoreError: the store has not taken its end within `close_timeout`, or does not answer.
         """
         kept = await self.begun(id)
         if kept is not None:
             kept.producer.end(Finish("cancelled"), reason=reason)
             await kept.producer.closed.wait()
-            await kept.stored.wait()
+            await self._stored(kept)
+            if not kept.stored.is_set():
+                raise StoreError(f"the stream {id!r:.80} is over, and the store does not take its end: try again", retryable=True)
             self._forget(kept)
         if self.store is None or id in self.starting or id in self.kept:
             return
         self.starting[id] = anyio.Event()  # another start waits: what it creates must not be deleted here
         try:
             record = await self.store.get(id)
-            if record is not None and record.state == "running":
+            # What this hub holds and does not write: the store has failed it for good.
+            if record is not None and record.state == "running" and record.holder != self._holder:
                 raise StreamBusy(f"the stream {id!r:.80} runs in another process: cancel it, and start it again when it is over")
             if record is not None:
                 await self.store.delete(id, first_epoch=record.first_epoch)
@@ -300,14 +318,14 @@ class Registry:
             record = await self.store.get(id)
         return record
 
-    async def find(self, id: str) -> StreamStatus | None:
-        """How a stream is, wherever it is."""
+    async def find(self, id: str) -> Found | None:
+        """A stream, wherever it is."""
         self.here()
         kept = await self.begun(id)
         if kept is not None:
-            return kept.status
+            return Found(kept.status, kept.producer.log.first_epoch)
         record = await self.record(id)
-        return None if record is None else status_of_record(record)
+        return None if record is None else Found(status_of_record(record), record.first_epoch)
 
     async def list(self) -> builtins.list[StreamStatus]:
         """How all are, newest first."""
@@ -318,12 +336,12 @@ class Registry:
                 found.setdefault(record.id, status_of_record(record))
         return sorted(found.values(), key=lambda status: status.started_at, reverse=True)
 
-    async def sit(self, id: str, allow: Callable[[str | None], Awaitable[None]], sit: Callable[[Log], T]) -> T:
+    async def sit(self, id: str, allow: Allow, sit: Callable[[Log], T]) -> T:
         """What `sit` makes of the log of this stream, which is here, or is copied from its store as long as somebody reads it.
 
         Args:
             id: Its name.
-            allow: Awaited with its owner; raises for who may not.
+            allow: Awaited with its owner and its first epoch; raises for who may not.
             sit: Called with the log, in the same turn in which it was found.
 
         Raises:
@@ -333,7 +351,7 @@ class Registry:
         while True:
             kept = await self.begun(id)
             if kept is not None:
-                await allow(kept.producer.owner)
+                await allow(kept.producer.owner, kept.producer.log.first_epoch)
                 return sit(kept.producer.log)
             if self.store is None or self.closed:
                 raise unknown(id)
@@ -358,7 +376,7 @@ class Registry:
             try:
                 log = await follower.opened()
                 assert follower.record is not None
-                await allow(follower.record.owner)
+                await allow(follower.record.owner, follower.record.first_epoch)
                 return sit(log)
             finally:
                 follower.waiting -= 1
@@ -370,7 +388,7 @@ class Registry:
 
     # -- ending
 
-    async def end(self, id: str, reason: str | None, allow: Callable[[str | None], Awaitable[None]]) -> bool:
+    async def end(self, id: str, reason: str | None, allow: Allow) -> bool:
         """End it on request, wherever it runs; whether this did.
 
         Raises:
@@ -380,7 +398,7 @@ class Registry:
         self.here()
         kept = await self.begun(id)
         if kept is not None:
-            await allow(kept.producer.owner)
+            await allow(kept.producer.owner, kept.producer.log.first_epoch)
             first = not kept.producer.log.over
             kept.producer.end(Finish("cancelled"), reason=reason)
             await kept.producer.closed.wait()
@@ -389,7 +407,7 @@ class Registry:
         record = await self.record(id)
         if record is None or self.store is None:
             raise unknown(id)
-        await allow(record.owner)
+        await allow(record.owner, record.first_epoch)
         if record.state != "running" or not await self.store.signal(id, "cancel", reason):
             return False
         return await self._ended_elsewhere(self.store, record, reason)
@@ -487,7 +505,8 @@ class Registry:
         for kept in tuple(self.kept.values()):
             await kept.producer.closed.wait()
         timer = self.clock.call_at(self.clock.now() + self.close_timeout, self._cancel_tasks)
-        await self._until(lambda: not self.tasks)
+        # A start that is on its way takes back what it has made, as long as there is a store.
+        await self._until(lambda: not self.tasks and (self._late or not self.starting))
         timer.cancel()
         self._expiries.cancel()
         keeper = self._keeper
@@ -515,8 +534,10 @@ class Registry:
             await self._ended.wait()
 
     def _cancel_tasks(self) -> None:
+        self._late = True
         for task in tuple(self.tasks):
             task.cancel()
+        self._task_ended()
 
     # -- tasks
 
@@ -530,8 +551,13 @@ class Registry:
                 lease=self._lease,
                 keep=self._ttl,
                 writing=self._writing,
+                producer=self._producer_of,
                 ended=self._task_ended,
             )
+
+    def _producer_of(self, id: str) -> Producer | None:
+        kept = self.kept.get(id)
+        return None if kept is None else kept.producer
 
     def _writing(self) -> dict[str, tuple[Producer, int]]:
         return {id: (kept.producer, kept.epoch) for id, kept in self.kept.items() if not kept.stored.is_set()}

@@ -80,8 +80,8 @@ class Subscription(Source):
         feed.closers.append(("reader", reader.leave))
         return reader
 
-    async def _allow(self, owner: str | None) -> None:
-        await self._permissions.ask(self._id, owner, self._action, self._asked)
+    async def _allow(self, owner: str | None, first_epoch: int) -> None:
+        await self._permissions.ask(self._id, owner, first_epoch, self._action, self._asked)
 
     def _sit(self, log: Log) -> Reader:
         at = 0 if self._position is None else log.position(*self._position)
