@@ -28,7 +28,7 @@ class HeldClock:
         self._kept: list[_Timer] = []
 
     def now(self) -> float:
-        """What the loop's clock said when this one was made, and what has passed since `go_on`."""
+        """What the loop's clock said when this one was made, and what has passed while it went."""
         return self._made_at if self._behind is None else self._backend.now() - self._behind
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
@@ -63,6 +63,11 @@ class HeldClock:
         for timer in self._kept:
             timer.begin(self._backend.call_at, self._behind)
         self._kept.clear()
+
+    def stop(self) -> None:
+        """Stand still again; timers that were set before run on."""
+        self._made_at = self.now()
+        self._behind = None
 
 
 class _Timer:

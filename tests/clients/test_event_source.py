@@ -12,11 +12,12 @@ import pytest
 from awake_time import awake_time
 from byte_server import Answer, Asked, Server, byte_server
 from event_loops import asyncio_only
-from served import wait_until
+from held_clock import HeldClock
 
 import streamkit as sk
 from streamkit.clients.event_source import sse
 from streamkit.flow.clock import use_clock
+from streamkit.flow.tasks import current_backend
 from streamkit.wire.sse import Frame
 
 httpx: Any = pytest.importorskip("httpx")
@@ -36,8 +37,6 @@ class Impatient:
     """A clock that runs as the loop's does, and on which a sleep is over at once; how long it was to be is kept."""
 
     def __init__(self) -> None:
-        from streamkit.flow.tasks import current_backend
-
         backend = current_backend()
         self.now = backend.now
         self.call_at = backend.call_at
@@ -46,6 +45,35 @@ class Impatient:
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         await anyio.lowlevel.checkpoint()
+
+
+class Halting(HeldClock):
+    """Stands still at each wait between attempts, none of which takes time; a test says when it goes on."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.stop()
+        await anyio.lowlevel.checkpoint()
+
+
+@pytest.fixture
+async def halting(anyio_backend: object) -> Halting:
+    """The clock of the test."""
+    clock = Halting()
+    use_clock(clock)
+    return clock
+
+
+class Leaving(Impatient):
+    """A clock on which the reader is cancelled when it waits."""
+
+    def __init__(self, reader: anyio.CancelScope) -> None:
+        super().__init__()
+        self._reader = reader
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self._reader.cancel()
+        await anyio.sleep_forever()
 
 
 @pytest.fixture
@@ -306,27 +334,37 @@ async def test_a_cancel_closes_the_connection() -> None:
 
 async def test_a_cancel_during_a_wait_is_let_through() -> None:
     with byte_server({"/": Answer([], 503)}) as server:
-        with anyio.move_on_after(0.3) as scope:
+        with anyio.CancelScope() as scope:
+            use_clock(clock := Leaving(scope))
             await sse(server.url + "/", min_wait=20).collect()
         assert scope.cancelled_caught
-        assert 1 == len(server.asked)
+        assert (1, 1) == (len(clock.waits), len(server.asked))
 
 
-async def test_silence_is_taken_for_a_dead_connection(waits: list[float]) -> None:
+async def test_silence_is_taken_for_a_dead_connection(halting: Halting) -> None:
     with byte_server({"/": [Answer([frame(1)], end="hold"), Answer([frame(2)]), GONE]}) as server:
-        assert ["1", "2"] == ids(await sse(server.url + "/", idle=0.3).collect())
+        frames: list[Frame] = []
+        async for got in sse(server.url + "/", idle=0.3):
+            frames.append(got)
+            if got.id == "1":
+                halting.go_on()
+        assert ["1", "2"] == ids(frames)
         assert [None, "1", "2"] == sent_ids(server)
         assert await _left(server)
 
 
-async def test_silence_without_end_is_a_timeout(waits: list[float]) -> None:
-    with byte_server({"/": Answer([], end="hold")}) as server:
+async def test_silence_without_end_is_a_timeout(halting: Halting) -> None:
+    from_thread = current_backend().soon_from_thread
+
+    def silent(asked: Asked) -> Answer:
+        from_thread(halting.go_on)
+        return Answer([], end="hold")
+
+    with byte_server({"/": silent}) as server:
         with pytest.raises(sk.StreamTimeout) as caught:
             await sse(server.url + "/", idle=0.1, max_retries=1).collect()
         assert ("wire", 0.1) == (caught.value.phase, caught.value.seconds)
-        # Those that it has given up on are still taken, by threads that may be late.
-        wait_until(lambda: 2 <= len(server.asked))
-    assert 2 == len(server.asked)
+        assert 2 == len(server.asked)
 
 
 async def test_comments_are_signs_of_life(waits: list[float]) -> None:

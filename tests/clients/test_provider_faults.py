@@ -6,7 +6,8 @@ loops run those tests in which something is left, cancelled or broken; the other
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -173,6 +174,39 @@ async def read_until(text: str, stream: sk.Stream[sk.Event], clock: HeldClock) -
             clock.go_on()
 
 
+def telling(asked: threading.Event) -> servers.Fault:
+    """Changes nothing, and says when the server has taken a request, and has sent the headers if there are any."""
+
+    def change(answer: servers.Answer) -> None:
+        steps = answer.steps
+
+        def told() -> Iterator[servers.Step]:
+            asked.set()
+            yield from steps
+
+        answer.steps = told()
+
+    return servers.Fault("telling()", change)
+
+
+async def phase_of_silence(way: Way, fault: servers.Fault) -> str:
+    """The clock that a provider runs into which says nothing; who gives up before he has asked leaves nobody."""
+    asked = threading.Event()
+
+    async def begin() -> None:
+        await anyio.to_thread.run_sync(asked.wait, 60)
+        clock.go_on()
+
+    async with asking(way, fault, telling(asked)) as (server, stream):
+        with held_clock() as clock:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(begin)
+                with pytest.raises(sk.StreamTimeout) as caught:
+                    await (stream | sk.timeout(first=0.2)).collect()
+        await left(server)
+    return caught.value.phase
+
+
 # ---- whole answers ------------------------------------------------------------------------------
 
 
@@ -315,21 +349,13 @@ async def test_a_refusal_to_the_sdk_is_the_sdks_own_error(way: Way, status: int)
 @every_way
 @pytest.mark.parametrize("fault", [servers.silent(), servers.pings()], ids=repr)
 async def test_a_provider_without_a_first_event_runs_into_the_first_clock_and_is_left(way: Way, fault: servers.Fault) -> None:
-    async with asking(way, fault) as (server, stream):
-        with pytest.raises(sk.StreamTimeout) as caught:
-            await (stream | sk.timeout(first=0.2)).collect()
-        await left(server)
-    assert "first" == caught.value.phase
+    assert "first" == await phase_of_silence(way, fault)
 
 
 # A sync client that waits for headers has no response yet that could be closed: it ends by its own timeout.
 @async_ways
 async def test_a_provider_that_does_not_answer_at_all_runs_into_the_first_clock_and_is_left(way: Way) -> None:
-    async with asking(way, servers.mute()) as (server, stream):
-        with pytest.raises(sk.StreamTimeout) as caught:
-            await (stream | sk.timeout(first=0.2)).collect()
-        await left(server)
-    assert "first" == caught.value.phase
+    assert "first" == await phase_of_silence(way, servers.mute())
 
 
 @every_way
