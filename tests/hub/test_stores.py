@@ -11,6 +11,8 @@ import anyio
 import pytest
 
 from streamkit.errors import ConfigError, Fenced, StoreError, UnknownStream
+from streamkit.flow.clock import use_clock
+from streamkit.flow.tasks import Timer, current_backend
 from streamkit.hub.stores.memory import MemoryStore
 from streamkit.hub.stores.protocol import Chunk, Closing, Record, Signal, Store
 from streamkit.hub.stores.rules import ACQUIRED_WITHIN, MAX_CHUNK_BYTES, MAX_METADATA_BYTES
@@ -75,6 +77,35 @@ async def test_waits_end_by_the_clock_in_place(make: Callable[..., Store]) -> No
         assert (0, 1000.0) == (record.head, clock.now())
         assert [] == await store.signals("one", seconds=500.0)
         assert 1500.0 == clock.now()
+
+
+class Hasty:
+    """A clock whose timers run a hair before their time, as uvloop's do: its own time is in whole milliseconds."""
+
+    def __init__(self) -> None:
+        self._backend = current_backend()
+
+    def now(self) -> float:
+        return 5.0
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        return self._backend.call_at(self._backend.now(), callback)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.checkpoint()
+
+
+async def test_a_wait_is_over_with_its_timer_even_if_the_clock_says_that_a_hair_is_missing(make: Callable[..., Store]) -> None:
+    """On uvloop every sixth wait of a store in memory went on for ever when its time was up."""
+    async with closing(make()) as store:
+        await running(store)
+        use_clock(Hasty())
+        try:
+            with anyio.fail_after(60):
+                assert 0 == (await store.wait("a", 0, seconds=1.0)).head
+                assert [] == await store.signals("one", seconds=0.001)
+        finally:
+            use_clock(None)
 
 
 async def test_leases_and_expiry_go_by_the_wall_clock_that_was_given(make: Callable[..., Store]) -> None:

@@ -262,12 +262,19 @@ class MemoryStore:
             return
         backend = current_backend()
         clock = current_clock(backend)
-        until = clock.now() + seconds
         waiter = backend.waiter()
         parked[waiter] = None
-        timer = clock.call_at(until, waiter.wake) if seconds <= LARGEST else None
+        time_up = False
+
+        def wake() -> None:
+            # Said here and not read off the clock: uvloop's timers run a hair before their time.
+            nonlocal time_up
+            time_up = True
+            waiter.wake()
+
+        timer = clock.call_at(clock.now() + seconds, wake) if seconds <= LARGEST else None
         try:
-            while not ready() and clock.now() < until:
+            while not ready() and not time_up:
                 await waiter.wait()
                 self._check_open()
         finally:
