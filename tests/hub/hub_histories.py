@@ -516,7 +516,7 @@ class History:
         On a real clock a machine that stands still makes a writer late that lives: it loses its stream, and rightly so. Where its
         lease still runs that is wrong, and found.
         """
-        if self.scale != 1 and (record.lease_until or record.created_at + LEASE) <= self.wall():
+        if (record.lease_until or record.created_at + LEASE) <= self.wall():
             self.tales[int(str(record.metadata["tale"]))].torn = True
         await end_as_interrupted(store, record, **rest)
 
@@ -587,8 +587,9 @@ def _in_place_of(history: History) -> Iterator[None]:
         (registry_module, "first_epoch", history.first_epoch),
         (registry_module, "Producer", history.made),
         (following_module, "Log", history.copied),
-        *[(module, "end_as_interrupted", history.ended) for module in (registry_module, following_module, keeping_module)],
     ]
+    if history.scale != 1:
+        mine += [(module, "end_as_interrupted", history.ended) for module in (registry_module, following_module, keeping_module)]
     before = [getattr(module, name) for module, name, _ in mine]
     for module, name, value in mine:
         setattr(module, name, value)
