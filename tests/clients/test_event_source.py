@@ -50,7 +50,12 @@ class Impatient:
 class Halting(HeldClock):
     """Stands still at each wait between attempts, none of which takes time; a test says when it goes on."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
     async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
         self.stop()
         await anyio.lowlevel.checkpoint()
 
@@ -403,7 +408,7 @@ async def test_it_runs_on_the_users_client_and_leaves_it_open(waits: list[float]
 
 
 @asyncio_only
-async def test_it_runs_on_a_session_of_aiohttp(waits: list[float]) -> None:
+async def test_it_runs_on_a_session_of_aiohttp(halting: Halting) -> None:
     refused = Answer([b"no"], 403, "text/plain")
     answers = [Answer([frame(1)], end="torn"), Answer([frame("ä")], end="hold"), Answer([frame(3)]), refused]
     async with aiohttp.ClientSession() as session:
@@ -413,12 +418,14 @@ async def test_it_runs_on_a_session_of_aiohttp(waits: list[float]) -> None:
                 async with sse(server.url + "/", client=session, idle=0.3) as events:
                     async for event in events:
                         frames.append(event)
+                        if event.id == "ä":
+                            halting.go_on()
             assert ["1", "ä", "3"] == ids(frames)
             assert await _left(server)
         assert not session.closed
         with pytest.raises(aiohttp.ClientConnectorError):
             await sse("http://127.0.0.1:1/", client=session, max_retries=1).collect()
-    assert 4 == len(waits)
+    assert 4 == len(halting.waits)
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: str(library.__name__))
