@@ -256,3 +256,8 @@ def not_here(reason: str) -> NoReturn:
 
 def _text(output: bytes | str | None) -> str:
     return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+
+
+if __name__ == "__main__":  # installs, before any test is timed
+    folder, reason = _installed()
+    raise SystemExit(f"the packages of real clients: {reason}" if folder is None else 0)
