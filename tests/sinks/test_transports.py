@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from functools import partial, reduce
@@ -9,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvloop
 
+from streamkit.sinks import sse
 from streamkit.sinks.life.transports import NO_TRANSPORT, transport_behind, transport_beside
 
 
@@ -163,6 +166,56 @@ def test_a_reset_has_no_linger_and_comes_also_where_the_socket_is_gone() -> None
     gone.setsockopt = fails  # type: ignore[method-assign]
     transport_behind(uvicorn(gone)).reset()
     assert ["abort"] == gone.done
+
+
+class Uvicorn:
+    """An ASGI server whose client's transport is a real one."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.sent = list[object]()
+
+    async def receive(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message["type"])
+
+
+async def behind_who_has_left() -> Uvicorn:
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[asyncio.Transport] = loop.create_future()
+    left = asyncio.Event()
+
+    class Connection(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            arrived.set_result(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            left.set()
+
+    async with asyncio.timeout(60), await loop.create_server(Connection, "127.0.0.1", 0) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        transport = await arrived
+        writer.close()
+        await left.wait()
+        await writer.wait_closed()
+        return Uvicorn(transport)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_client_that_has_left_before_its_response_begins_is_no_failure_of_the_response(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def main() -> None:
+        server = await behind_who_has_left()
+        async with asyncio.timeout(60):
+            await sse.Response(["a"])({"type": "http", "method": "GET"}, server.receive, server.send)
+        transport_behind(server.send).reset()
+        assert ["http.response.start", "http.response.body", "http.response.body"] == server.sent
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
 
 
 async def into_a_channel(message: Any) -> None:

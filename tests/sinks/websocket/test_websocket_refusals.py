@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from event_loops import asyncio_only
 from websockets.asyncio.client import connect
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request
@@ -91,3 +91,30 @@ async def test_a_client_that_has_left_already_is_no_failure_of_the_handshake() -
     async with WebSocketRoutes(lambda request: [], allow_missing_origin=True, owner=whose) as routes:
         assert await routes.websockets_options()["process_request"](Gone(), Request("/", Headers())) is None
     assert [None] == seen
+
+
+async def test_a_client_that_leaves_while_it_is_decided_on_is_no_failure_of_the_handler() -> None:
+    asked, decided, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    failed: list[BaseException] = []
+
+    async def owner(request: SocketRequest) -> None:
+        asked.set()
+        await decided.wait()
+
+    async with WebSocketRoutes(lambda request: [], allow_missing_origin=True, owner=owner) as routes:
+
+        async def handler(connection: ServerConnection) -> None:
+            try:
+                await routes.serve(connection)
+            except Exception as error:
+                failed.append(error)
+            over.set()
+
+        async with serve(handler, "127.0.0.1", 0) as server, asyncio.timeout(60):
+            client = await connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+            await asked.wait()
+            client.transport.abort()
+            await next(iter(server.connections)).wait_closed()
+            decided.set()
+            await over.wait()
+    assert [] == failed

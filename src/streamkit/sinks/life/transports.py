@@ -99,7 +99,8 @@ class _AsyncioTransport(Transport):
         return cast("HasOptions | None", self._transport.get_extra_info("socket"))
 
     def hold_back(self) -> None:
-        self._transport.set_write_buffer_limits(high=_MOST_WAITING)
+        with suppress(RuntimeError):  # of uvloop: it is gone already
+            self._transport.set_write_buffer_limits(high=_MOST_WAITING)
 
     def break_off(self) -> None:
         self._transport.abort()
@@ -109,8 +110,10 @@ class _AsyncioTransport(Transport):
             self._transport.abort()
 
     def reset(self) -> None:
-        with suppress(OSError):  # it is gone already
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None:  # as it is on uvloop once it is gone
+            with suppress(OSError):  # it is gone already
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
 

@@ -55,7 +55,8 @@ class WebsocketsSocket:
         exceptions = extras.require("websockets.exceptions", extra="websockets", wanted_by=_WANTED_BY)
         protocol = extras.require("websockets.protocol", extra="websockets", wanted_by=_WANTED_BY)
         transport = connection.transport
-        transport.set_write_buffer_limits(high=room)
+        with suppress(RuntimeError):  # of uvloop, where the client has left already
+            transport.set_write_buffer_limits(high=room)
         self._closed_error: type[Exception] = exceptions.ConnectionClosed
         self._concurrent: type[Exception] = exceptions.ConcurrencyError
         self._open: object = protocol.State.OPEN
