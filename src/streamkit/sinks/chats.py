@@ -56,7 +56,7 @@ from streamkit.sinks.request_parts import RequestParts
 from streamkit.sinks.responding import check_exceptions
 from streamkit.sinks.resuming import Delivery, send_refusal, token_of
 from streamkit.sinks.sse import Streamable
-from streamkit.sinks.starting import Starts
+from streamkit.sinks.starting import Starts, start_or_close
 
 __all__ = ["ChatHandler", "ChatRequest", "ChatRoutes", "Refused"]
 
@@ -308,7 +308,9 @@ class ChatRoutes:
 
     async def _begin(self, request: ChatRequest, id: str | None, owner: str | None, if_exists: IfExists) -> Generation:
         source = await _awaited(self._handler(request))
-        return await self.hub.start(id, source, ttl=self._ttl, on_disconnect=self._on_disconnect, owner=owner, if_exists=if_exists)
+        return await start_or_close(
+            self.hub, id, source, ttl=self._ttl, on_disconnect=self._on_disconnect, owner=owner, if_exists=if_exists
+        )
 
     async def _join(self, request: ChatRequest, id: str, receive: Receive, send: Send) -> None:
         asked = (await self._owner_of(request),)

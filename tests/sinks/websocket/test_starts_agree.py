@@ -14,7 +14,8 @@ from websocket_peer import connected
 
 from streamkit.errors import StreamBusy
 from streamkit.flow.streams import stream
-from streamkit.hub.hub import Hub, IfExists
+from streamkit.hub.hub import Generation, Hub, IfExists
+from streamkit.hub.stores.memory import MemoryStore
 from streamkit.sinks.chats import ChatRoutes
 from streamkit.sinks.starting import Starts
 from streamkit.sinks.websocket import WebSocketRoutes
@@ -160,3 +161,85 @@ async def test_a_start_waits_for_another_of_its_name_and_then_does_as_it_is_aske
         await starts.settled("a")
         await begin("join")
     assert ["began", "busy", "joined"] == [*sorted(began[:2]), began[2]]
+
+
+async def test_a_start_waits_for_one_that_came_over_another_protocol() -> None:
+    """Each stopped the other's answer, whatever was asked for, when both came before either ran."""
+    answers = Answers(waits=True)
+    began = list[str]()
+    asked, go_on = anyio.Event(), anyio.Event()
+    async with Hub() as hub:
+
+        async def slowly(if_exists: IfExists) -> Generation:
+            asked.set()
+            await go_on.wait()
+            return await at_once(if_exists)
+
+        async def at_once(if_exists: IfExists) -> Generation:
+            return await hub.start("a", answers(), if_exists=if_exists)
+
+        async def begin(start: Any) -> None:
+            try:
+                await Starts(hub).begin("a", start, owner=None, if_running="raise")
+                began.append("began")
+            except StreamBusy:
+                began.append("busy")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(begin, slowly)
+            await asked.wait()
+            tasks.start_soon(begin, at_once)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+        assert (["began", "busy"], 1) == (sorted(began), answers.calls)
+
+
+@pytest.mark.parametrize("over", [over_http, over_a_websocket])
+async def test_for_a_name_whose_answer_is_over_and_somebody_elses_no_answer_is_made(over: Ask) -> None:
+    answers = Answers()
+    async with Hub() as hub:
+        there = await hub.start("a", answers(), owner="somebody")
+        await there.subscribe().collect()
+        assert "not-found" == await over(answers, hub)
+        assert ("1 1", 1) == (await there.subscribe().join(), answers.calls)
+
+
+class Opened:
+    """A response that is open already, as a provider's client gives it."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def __aiter__(self) -> Opened:
+        return self
+
+    async def __anext__(self) -> str:
+        raise AssertionError("it is read")
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("over", [over_http, over_a_websocket])
+async def test_what_a_handler_has_opened_is_closed_when_the_hub_takes_no_more(over: Any) -> None:
+    """A start that was refused left a provider's response open."""
+    opened, answers = Opened(), Answers(waits=True)
+    async with Hub(max_streams=1) as hub:
+        await hub.start("another", answers())
+        assert "buffer-full" == await over(lambda request: opened, hub)
+        assert opened.closed
+
+
+async def test_who_would_join_one_that_another_process_was_faster_to_start_joins_that() -> None:
+    answers = Answers(waits=True)
+    store = MemoryStore()
+    async with Hub(store, lease=3600) as hub, Hub(store, lease=3600) as elsewhere:
+
+        async def too_late(if_exists: IfExists) -> Generation:
+            await elsewhere.start("a", answers())
+            return await hub.start("a", answers(), if_exists=if_exists)
+
+        assert await Starts(hub).begin("a", too_late, owner=None, if_running="join")
+        assert "running" == (await hub.status("a")).state
+        answers.go_on.set()
+        assert "1 1" == await hub.subscribe("a").join()

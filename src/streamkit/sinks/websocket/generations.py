@@ -13,7 +13,7 @@ from streamkit.hub.hub import Generation, Hub, IfExists
 from streamkit.hub.producing import OnDisconnect
 from streamkit.sinks.refusals import Refused
 from streamkit.sinks.sse import Streamable
-from streamkit.sinks.starting import Starts
+from streamkit.sinks.starting import Starts, start_or_close
 from streamkit.sinks.websocket.requests import SocketRequest
 
 __all__ = ["Generations", "SocketHandler", "awaited"]
@@ -64,8 +64,8 @@ class Generations:
 
     async def _start(self, request: SocketRequest, name: str | None, if_exists: IfExists) -> Generation:
         source = await awaited(self._handler(request))
-        return await self.hub.start(
-            name, source, ttl=self._ttl, on_disconnect=self._on_disconnect, owner=request.owner, if_exists=if_exists
+        return await start_or_close(
+            self.hub, name, source, ttl=self._ttl, on_disconnect=self._on_disconnect, owner=request.owner, if_exists=if_exists
         )
 
 
