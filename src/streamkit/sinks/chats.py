@@ -287,21 +287,24 @@ class ChatRoutes:
     async def _start(self, request: ChatRequest, receive: Receive, send: Send) -> None:
         owner = await self._owner_of(request)
         id = None if self._id is None else await _awaited(self._id(request))
+        joined = False
         if id is None:
             id = (await self._begin(request, None, owner, "raise")).id
         else:
             _check_chosen(id)
             begin = partial(self._begin, request, id, owner)
             try:
-                await self._starts.begin(id, begin, owner=owner, if_running=self._if_running)
+                joined = await self._starts.begin(id, begin, owner=owner, if_running=self._if_running)
             except StreamBusy as busy:
                 raise Refused(409, "There is an answer under way already.") from busy
         name = quote(id, safe="")
         place = quote(str(request.scope.get("root_path", "")), safe="/")
         headers = [(b"x-stream-id", name.encode()), (b"location", f"{place}/{name}/stream".encode())]
+        # Of one that was joined, another owner's may have taken the place.
+        asked = (owner,) if joined else None
         try:
             await self._delivery.answer(
-                self.hub, id, request.scope, receive, send, asked=None, after=None, headers=headers, drain=self._readers
+                self.hub, id, request.scope, receive, send, asked=asked, after=None, headers=headers, drain=self._readers
             )
         except Exception as error:
             raise _Started(error) from None

@@ -243,3 +243,22 @@ async def test_who_would_join_one_that_another_process_was_faster_to_start_joins
         assert "running" == (await hub.status("a")).state
         answers.go_on.set()
         assert "1 1" == await hub.subscribe("a").join()
+
+
+async def test_over_http_who_joins_does_not_read_what_another_owner_has_put_in_its_place_meanwhile() -> None:
+    """It was read as nobody in particular, who is not asked for."""
+    replaced = list[str]()
+
+    async def authorize(owner: str | None, action: str) -> bool:
+        if not replaced:
+            replaced.append(action)
+            await hub.start("a", ["secret"], owner="somebody", if_exists="replace")
+        return owner is None
+
+    client = Client(method="POST")
+    async with Hub(authorize=authorize) as hub:
+        await hub.start("a", Answers(waits=True)())
+        async with ChatRoutes(Answers(), hub, id=lambda request: "a", drain=None) as routes:
+            with anyio.fail_after(60):
+                await client.call(routes)
+    assert (["subscribe"], 204, b"") == (replaced, client.status, client.body)
