@@ -42,9 +42,12 @@ def unknown(id: str) -> UnknownStream:
 
 
 async def end_as_interrupted(store: Store, record: Record, *, holder: str, lease: float, keep: float) -> None:
-    """End a stream whose writer is gone; harmless where somebody else does, or the writer is back."""
+    """End a stream whose writer is gone; harmless where somebody else does, or the writer is back.
+
+    Not in the name under which its hub writes: what that has begun in this place by now is refused only to others.
+    """
     try:
-        epoch = await store.acquire(record.id, holder=holder, lease=lease * _TO_END)
+        epoch = await store.acquire(record.id, holder=f"{holder} ends", lease=lease * _TO_END)
         record = await store.get(record.id) or record
         last = encode([to_error_event(StreamInterrupted("its writer died"))])
         chunk = Chunk(record.head, 1, epoch, last)
@@ -203,6 +206,11 @@ class Follower:
             if page.record.first_epoch != record.first_epoch:  # another one under its name
                 raise unknown(self.id)
             self.record = record = page.record
+            if record.floor > log.head:
+                # A Gap has its place in front of what is kept event by event: who resumes finds it there.
+                raise StoreError(
+                    f"the store has forgotten events of stream {self.id!r:.80} before they were read here: resume", retryable=True
+                )
             self._take(log, page.chunks)
             if log.head < record.head:
                 continue

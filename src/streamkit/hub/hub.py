@@ -476,7 +476,8 @@ class Hub:
         return await self._streams.end(id, reason, partial(self._permissions.ask, id, action="cancel", asked=asked))
 
     async def forget(self, id: str, /, *, owner: str | None = None) -> None:
-        """Forget a stream now, here and in the store: one that runs is cancelled first. Who reads it still comes to its end.
+        """Forget a stream now, here and in the store: one that runs is cancelled first. Who reads it here still comes to its end,
+        who reads it in another process too, or to UnknownStream where the store was faster.
 
         Args:
             id: Its name.

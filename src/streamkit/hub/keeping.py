@@ -106,8 +106,10 @@ class Keeper:
     async def _end_the_lost(self) -> None:
         """End what the dead have left, and forget what is old."""
         failure: Exception | None = None
-        for record in await self._store.sweep():
-            if record.holder == self._holder and record.id in self._writing():
+        lost = await self._store.sweep()
+        writing = self._writing()  # once: it is made of all streams
+        for record in lost:
+            if record.holder == self._holder and record.id in writing:
                 continue  # the store was away for longer than a lease, and is about to be told that this one lives
             try:
                 await end_as_interrupted(self._store, record, holder=self._holder, lease=self._lease, keep=self._keep)

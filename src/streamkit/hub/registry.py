@@ -357,6 +357,7 @@ class Registry:
                 raise unknown(id)
             self._keep_store()
             follower = self.followers.get(id)
+            joins = follower is not None
             if follower is None:
                 follower = self.followers[id] = Follower(
                     id,
@@ -376,11 +377,21 @@ class Registry:
             try:
                 log = await follower.opened()
                 assert follower.record is not None
-                await allow(follower.record.owner, follower.record.first_epoch)
-                return sit(log)
+                if not (joins and await self._is_replaced(self.store, follower.record)):
+                    await allow(follower.record.owner, follower.record.first_epoch)
+                    return sit(log)
             finally:
                 follower.waiting -= 1
                 follower.look()
+            await follower.closed.wait()  # it is about to find that out, for those who read it
+
+    async def _is_replaced(self, store: Store, record: Record) -> bool:
+        """Whether there is another stream of this name by now, which a copy that waits for news may not know yet."""
+        try:
+            now = await store.get(record.id)
+        except StoreError:
+            return False  # the copy is what can be had
+        return now is not None and now.first_epoch != record.first_epoch
 
     def _followed(self, id: str) -> None:
         del self.followers[id]
@@ -572,6 +583,8 @@ class Registry:
 
         task = backend.spawn(partial(_logged, main, name), _nothing, name, ended)
         self.tasks[task] = None
+        if self._late:  # a start that is cancelled when the hub has gone: nobody else would end this
+            task.cancel()
 
     def _task_ended(self) -> None:
         self._ended.set()
