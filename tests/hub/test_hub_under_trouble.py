@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from hub_crew import Crew
 from hub_sources import Reading, Source
-from troubled_store import Link
+from troubled_store import UNIX, Link, link_to, no_turn, shared_store
 
-import streamkit.hub.following as following_module
-import streamkit.hub.registry as registry_module
 from streamkit.errors import StoreError, StreamDraining, StreamInterrupted, UnknownStream
 from streamkit.events.model import Custom, Finish, Gap, TextDelta
 from streamkit.flow.clock import current_clock
@@ -25,30 +22,13 @@ from streamkit.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
-UNIX = 1_700_000_000.0
-
 # Seconds on the virtual clock in which everybody comes to an end, or never will.
 LONG = 100.0
 
 
 @pytest.fixture
 def store(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    """What all hubs of a test share; the wall clock goes with the virtual one."""
-
-    def now() -> float:
-        return UNIX + clock.now()
-
-    for module in (registry_module, following_module):
-        monkeypatch.setattr(module, "time", SimpleNamespace(time=now))
-    return MemoryStore(clock_time=now)
-
-
-async def no_turn() -> None:
-    """The store answers in the turn in which it is asked."""
-
-
-def link_to(store: MemoryStore, *, turn: Any = no_turn) -> Link:
-    return Link(store, turn=turn, hang=anyio.sleep_forever)
+    return shared_store(clock, monkeypatch)
 
 
 def words(count: int, *, every: float) -> Callable[[], AsyncIterator[str]]:

@@ -6,16 +6,13 @@ import pickle
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from hub_crew import Crew
-from troubled_store import Link, Trouble
+from troubled_store import Link, Trouble, link_to, shared_store
 
-import streamkit.hub.following as following_module
-import streamkit.hub.registry as registry_module
 from streamkit.errors import CorruptEntry, StreamDraining, StreamInterrupted, UnknownStream
 from streamkit.events.model import Custom, ErrorEvent, Event, Finish, Gap, TextDelta
 from streamkit.flow.clock import current_clock
@@ -27,26 +24,10 @@ from streamkit.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
-UNIX = 1_700_000_000.0
-
 
 @pytest.fixture
 def store(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    """What all hubs of a test share; the wall clock goes with the virtual one."""
-
-    def now() -> float:
-        return UNIX + clock.now()
-
-    for module in (registry_module, following_module):
-        monkeypatch.setattr(module, "time", SimpleNamespace(time=now))
-    return MemoryStore(clock_time=now)
-
-
-def link_to(store: MemoryStore) -> Link:
-    async def no_turn() -> None:
-        return None
-
-    return Link(store, turn=no_turn, hang=anyio.sleep_forever)
+    return shared_store(clock, monkeypatch)
 
 
 def while_away(clock: VirtualClock, until: float, trouble: Any) -> Callable[[str], Any]:

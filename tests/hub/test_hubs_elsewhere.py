@@ -10,16 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import time
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from hub_crew import Crew
 from hub_sources import Reading
-from troubled_store import Link
+from troubled_store import Link, no_turn, shared_store
 
-import streamkit.hub.following as following_module
 import streamkit.hub.registry as registry_module
 from streamkit.errors import StoreError, UnknownStream
 from streamkit.events.model import Event, Finish, Gap, TextDelta
@@ -34,8 +32,6 @@ from streamkit.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
-UNIX = 1_700_000_000.0
-
 # Seconds after which a test that waits for a file or a process has failed; and a lease that is never over meanwhile.
 PATIENCE = 120.0
 CALM = 3600.0
@@ -43,18 +39,7 @@ CALM = 3600.0
 
 @pytest.fixture
 def store(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    """What all hubs of a test share; the wall clock goes with the virtual one."""
-
-    def now() -> float:
-        return UNIX + clock.now()
-
-    for module in (registry_module, following_module):
-        monkeypatch.setattr(module, "time", SimpleNamespace(time=now))
-    return MemoryStore(clock_time=now)
-
-
-async def no_turn() -> None:
-    """The store answers in the turn in which it is asked."""
+    return shared_store(clock, monkeypatch)
 
 
 async def hangs() -> None:

@@ -1,5 +1,7 @@
 """A store as one process sees it: its own way to what all have in common, and what may go wrong on that way.
 
+store = shared_store(clock, monkeypatch) what all hubs of a test have in common, on virtual time
+link = link_to(store)                    a way to it that answers in the turn in which it is asked
 link = Link(store, turn=checkpoint)      a connection; what is asked goes through, one turn before and one after
 link.trouble = fails_often               told each call's name; what it returns happens to the call
 link.dead = True                         the process is gone: nothing is asked any more, no answer comes in
@@ -8,10 +10,19 @@ link.dead = True                         the process is gone: nothing is asked a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, Literal, TypeAlias
 
+import anyio
+import pytest
+
 from streamkit.errors import StoreError
+from streamkit.hub import following, registry
+from streamkit.hub.stores.memory import MemoryStore
 from streamkit.hub.stores.protocol import Store
+from streamkit.testing.clock import VirtualClock
+
+UNIX = 1_700_000_000.0
 
 Trouble: TypeAlias = Literal["away", "broken", "unanswered", "hangs"] | None
 
@@ -87,3 +98,22 @@ class Link:
             raise StoreError("this process is gone")
         if trouble is not None:
             raise StoreError(f"the store is {trouble}", retryable=trouble != "broken")
+
+
+def shared_store(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """A store, and the wall clock of hubs with it, that go by the virtual clock: its zero is UNIX."""
+
+    def now() -> float:
+        return UNIX + clock.now()
+
+    for module in (registry, following):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=now))
+    return MemoryStore(clock_time=now)
+
+
+async def no_turn() -> None:
+    """The store answers in the turn in which it is asked."""
+
+
+def link_to(store: Store, *, turn: Callable[[], Awaitable[None]] = no_turn) -> Link:
+    return Link(store, turn=turn, hang=anyio.sleep_forever)
